@@ -1,0 +1,169 @@
+"""Settings of a run: one `Profile`, read from YAML, unknown keys refused."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PAPER_PIXEL_UM = 0.03534
+"""Edge of one pixel in the paper, µm (Dataset optimization: 350 px = 12.37 µm)."""
+
+ORGANELLES = ("early_endosomes", "mitochondria", "recycling_endosomes")
+"""The paper's three channels, in the order every array of this package keeps."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class ProfileError(ValueError):
+    """A profile that cannot be used; the message is one line."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PhantomSettings(Settings):
+    """The synthetic stacks that stand in for the paper's closed images."""
+
+    images_per_class: tuple[Positive, ...]
+    shape_zyx: tuple[Positive, Positive, Positive]
+    pixel_size_um: Annotated[float, Field(gt=0)]
+    z_step_um: Annotated[float, Field(gt=0)]
+    seed: int
+
+
+class PatchSettings(Settings):
+    """Patch grid and sparsity filter; sizes are in the paper's pixels."""
+
+    size_px: Positive
+    sizes_px: tuple[Positive, ...]
+    min_foreground: Share
+    max_per_image: Positive | None = None
+
+
+class EncoderSettings(Settings):
+    """The convolutional encoder, one per organelle or one for all."""
+
+    kind: Literal["compact", "resnet50"]
+    input_px: Annotated[int, Field(ge=16)]
+    filters: tuple[Positive, ...] = (8, 16, 32)
+
+
+class TrainingSettings(Settings):
+    """Optimisation of one network, as far as the paper states it."""
+
+    epochs: Positive
+    patience: Positive
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    decay_rate: Annotated[float, Field(gt=0, le=1)]
+    decay_steps: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    l2: Annotated[float, Field(ge=0)]
+    dense_units: Positive
+    steps_per_execution: Positive = 1
+
+
+class FoldSettings(Settings):
+    """Outer folds, and the share of each training part kept for validation."""
+
+    n_splits: Annotated[int, Field(ge=2)]
+    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    seed: int
+
+
+class RealCellsSettings(Settings):
+    """The class-balanced subset of the public crops used in chapter 09."""
+
+    crops_per_class: Positive
+    seed: int
+    training: TrainingSettings | None = None
+
+
+class Profile(Settings):
+    """All settings of one run."""
+
+    name: str
+    channels: Annotated[tuple[str, ...], Field(min_length=2)] = ORGANELLES
+    phantom: PhantomSettings
+    patches: PatchSettings
+    encoder: EncoderSettings
+    training: TrainingSettings
+    folds: FoldSettings
+    real_cells: RealCellsSettings
+    bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Profile":
+        if self.patches.size_px not in self.patches.sizes_px:
+            raise ValueError(
+                f"patches.size_px {self.patches.size_px} is not among "
+                f"patches.sizes_px {list(self.patches.sizes_px)}"
+            )
+        if len(set(self.channels)) != len(self.channels):
+            raise ValueError(f"channels {list(self.channels)} repeat a name")
+        return self
+
+
+def paper_px_to_um(size_px: float) -> float:
+    """Length in µm of a size given in the paper's pixels: 350 px are 12.37 µm."""
+    return size_px * PAPER_PIXEL_UM
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that come with the package."""
+    folder = resources.files("organelle_fusion") / "profiles"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """Read a profile by name (``quick``) or from a YAML file of one's own.
+
+    Parameters
+    ----------
+    name_or_path
+        A name out of `profile_names`, or a path that ends in ``.yaml`` or ``.yml``.
+
+    Raises
+    ------
+    ProfileError
+        The profile does not exist, is not YAML, has a key that is not known, lacks one, or holds
+        a value out of range. The message names file, key, what was expected and found.
+    """
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")):
+        source = Path(text)
+        if not source.is_file():
+            raise ProfileError(f"{text}: expected a profile file, found none; check the path")
+    elif text in profile_names():
+        source = resources.files("organelle_fusion") / "profiles" / f"{text}.yaml"
+    else:
+        raise ProfileError(
+            f"profile {text!r}: expected one of {', '.join(profile_names())} "
+            "or the path of a .yaml file; choose one of these"
+        )
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ProfileError(
+            f"{text}: not readable as YAML ({' '.join(str(error).split())})"
+        ) from None
+    if not isinstance(content, dict):
+        raise ProfileError(
+            f"{text}: expected a mapping of settings, found {type(content).__name__}"
+        )
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "profile"
+        raise ProfileError(
+            f"{text}: {key}: {first['msg']}, found {first['input']!r}"
+            if first["type"] != "extra_forbidden"
+            else f"{text}: unknown key {key}; remove it or check its spelling"
+        ) from None

@@ -1,0 +1,102 @@
+"""Hashes that say what a result came from, and writing that leaves no half-written file."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+
+from organelle_fusion import __version__
+
+
+def hash_of(value: Any) -> str:
+    """SHA-256 (hex) of settings, an array, a frame or anything JSON can hold.
+
+    Equal content gives equal hashes on every machine: arrays are hashed with shape and dtype,
+    frames by columns, mappings by sorted keys.
+    """
+    digest = hashlib.sha256()
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype.str}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    elif isinstance(value, pd.DataFrame):
+        digest.update(value.to_csv(index=False, lineterminator="\n").encode())
+    else:
+        digest.update(json.dumps(_plain(value), sort_keys=True, allow_nan=False).encode())
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | pd.DataFrame):
+        return hash_of(value)
+    if isinstance(value, Path):
+        return value.as_posix()
+    return value
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def code_version(*modules: str) -> str:
+    """SHA-256 (hex) of the sources of some modules of this package, in the order of their names.
+
+    A result is recomputed when the code that makes it has changed, and only then: a new colour
+    in `plots` does not train a network again.
+    """
+    package = resources.files("organelle_fusion")
+    digest = hashlib.sha256()
+    for module in sorted(modules):
+        digest.update((package / f"{module}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def provenance(**hashes: Any) -> dict[str, Any]:
+    """What is written into every result file: the caller's hashes, versions, machine and time."""
+    return {
+        **hashes,
+        "organelle_fusion": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; rename it to `path` when the block ends well.
+
+    Whoever finds `path` finds it whole. The temporary name ends as `path` does, since many
+    writers choose the format by the suffix.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(_plain(value), indent=1, sort_keys=True) + "\n", "utf-8")
