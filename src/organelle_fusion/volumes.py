@@ -1,0 +1,456 @@
+"""Multichannel stacks read plane by plane: channel names, µm, and only the pixels asked for.
+
+Readable are OME-TIFF and ImageJ TIFF. Axes, channel names and sizes come from the file's own
+metadata or from the caller, and where neither says them the file is refused.
+"""
+
+import logging
+import math
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from organelle_fusion.provenance import atomic_path, hash_of
+
+UM_PER_UNIT = {
+    "pm": 1e-6,
+    "å": 1e-4,
+    "nm": 1e-3,
+    "um": 1.0,
+    "μm": 1.0,  # the Greek letter, to which the micro sign is folded
+    "micron": 1.0,
+    "microns": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "in": 25_400.0,
+    "inch": 25_400.0,
+}
+"""Length units of OME-XML and ImageJ, in µm."""
+
+READABLE = "OME-TIFF or ImageJ TIFF"
+NOT_YET = (".czi", ".lsm", ".zarr", ".nd2", ".lif", ".ims")
+
+
+class VolumeError(ValueError):
+    """A stack that cannot be read as asked; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One multichannel stack on disk, of which only the planes asked for are in memory.
+
+    Attributes
+    ----------
+    path
+        The file.
+    shape
+        ``(C, Z, Y, X)``.
+    dtype
+        Data type of the pixels as stored, in the byte order of this machine.
+    channels
+        One name per channel, in the order of the first axis.
+    pixel_size_um
+        Edge of one pixel, µm; pixels are square.
+    z_step_um
+        Distance of two planes, µm, or None where it is not known.
+    """
+
+    path: Path
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype
+    channels: tuple[str, ...]
+    pixel_size_um: float
+    z_step_um: float | None
+    _read: Callable[[int, Sequence[int]], np.ndarray] = field(repr=False, compare=False)
+    _indices: tuple[int, ...] = field(repr=False)
+
+    def plane(self, z: int) -> np.ndarray:
+        """Read plane `z` as ``(C, Y, X)`` in `dtype`; nothing else of the file is read.
+
+        Raises
+        ------
+        IndexError
+            `z` is not in 0..Z-1.
+        VolumeError
+            The file is damaged at this plane.
+        """
+        if not 0 <= z < self.shape[1]:
+            raise IndexError(f"{self.path}: plane {z}: expected 0 to {self.shape[1] - 1}")
+        return self._read(z, self._indices)
+
+    def planes(self) -> Iterator[np.ndarray]:
+        """Read all planes in order, ``(C, Y, X)`` each, one at a time."""
+        return (self.plane(z) for z in range(self.shape[1]))
+
+    def select(self, channels: Sequence[str]) -> "Volume":
+        """Return the same stack with the named channels only, in the order asked.
+
+        Raises
+        ------
+        VolumeError
+            A name is missing in the file, or stands there twice.
+        """
+        channels = tuple(channels)
+        wrong = [name for name in channels if self.channels.count(name) != 1]
+        if wrong or not channels:
+            expected = f"the channels {', '.join(channels) or '(none asked)'}, each once"
+            remedy = "name them in the manifest column channel_map (ours=theirs;ours=index)"
+            raise _refusal(self.path, expected, ", ".join(self.channels), remedy)
+        places = [self.channels.index(name) for name in channels]
+        return replace(
+            self,
+            shape=(len(channels), *self.shape[1:]),
+            channels=channels,
+            _indices=tuple(self._indices[place] for place in places),
+        )
+
+
+class _Scale(NamedTuple):
+    """What a file says of its voxels; µm, NaN where it says nothing usable."""
+
+    x: float
+    y: float
+    z: float
+    found: str
+
+
+def open_volume(
+    path: str | Path,
+    *,
+    channel_map: dict[str, str] | None = None,
+    pixel_size_um: float | None = None,
+    z_step_um: float | None = None,
+) -> Volume:
+    """Open an OME-TIFF or ImageJ TIFF without reading its pixels.
+
+    Parameters
+    ----------
+    path
+        The file, holding one image with the axes C, Z, Y, X or some of these.
+    channel_map
+        Our name → the file's name of the channel, or its index as text, counted from 0.
+    pixel_size_um, z_step_um
+        Sizes in µm that take the place of the file's own.
+
+    Raises
+    ------
+    VolumeError
+        The file is missing, cut short or of another kind; it holds a time series, several images
+        or colour samples; its axes or its pixel size are not known; `channel_map` asks for a
+        channel that it does not have. One line: file, expected, found, remedy.
+    """
+    path = Path(path)
+    if path.suffix.lower() in NOT_YET:
+        found = f"{path.suffix}, which is not readable yet"
+        raise _refusal(path, READABLE, found, "save it as OME-TIFF (Fiji: Bio-Formats Exporter)")
+    if not path.is_file():
+        raise _refusal(path, "an image file", "none", "check the path")
+    with _held_logs() as complaints:
+        try:
+            with tifffile.TiffFile(path) as tiff:
+                series, names, scale = _interpret(path, tiff)
+                read, shape, dtype = _reader(path, tiff, series)
+        except VolumeError:
+            # A file cut short may have lost the text that names its axes.
+            if complaints:
+                raise _damaged(path, complaints[0].getMessage()) from None
+            raise
+        except Exception as error:  # a damaged file makes the decoder fail in any way it likes
+            raise _damaged(path, error) from error
+    if len(names) != shape[0]:
+        names = [f"channel {index}" for index in range(shape[0])]
+    size, step = _sizes(path, scale, pixel_size_um, z_step_um)
+    return Volume(
+        path=path,
+        shape=shape,
+        dtype=dtype,
+        channels=_renamed(path, names, channel_map or {}),
+        pixel_size_um=size,
+        z_step_um=step,
+        _read=read,
+        _indices=tuple(range(shape[0])),
+    )
+
+
+def write_ome_tiff(
+    path: str | Path,
+    array: np.ndarray,
+    channels: Sequence[str],
+    *,
+    pixel_size_um: float,
+    z_step_um: float | None,
+) -> None:
+    """Write an array as OME-TIFF: zlib, whole or not at all, equal input giving equal bytes.
+
+    Parameters
+    ----------
+    path
+        The file to write; by convention it ends in ``.ome.tif``.
+    array
+        ``(C, Z, Y, X)``, integers of at most 32 bits or floats of 32 or 64.
+    channels
+        One name per channel.
+    pixel_size_um, z_step_um
+        Edge of a pixel and distance of two planes, µm; the latter may be None.
+
+    Raises
+    ------
+    VolumeError
+        The array has not four axes, or the names are not one for each channel.
+    """
+    path, channels = Path(path), list(channels)
+    if array.ndim != 4 or len(channels) != array.shape[0] or len(set(channels)) != len(channels):
+        found = f"shape {array.shape} and names {channels}"
+        raise _refusal(path, "(C, Z, Y, X) and a name of its own per channel", found, "mend both")
+    metadata = {
+        "axes": "ZCYX",  # the channels of a plane lie side by side, since they are read together
+        "Channel": {"Name": channels},
+        "PhysicalSizeX": pixel_size_um,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": pixel_size_um,
+        "PhysicalSizeYUnit": "µm",
+        # The writer's own default is a random identifier, and no two files would be equal.
+        "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, hash_of([array, channels]))),
+        "Creator": "organelle-fusion",
+        "Name": path.name,
+    }
+    if z_step_um is not None:
+        metadata |= {"PhysicalSizeZ": z_step_um, "PhysicalSizeZUnit": "µm"}
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            array.transpose(1, 0, 2, 3),
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata=metadata,
+            software=False,
+        )
+
+
+def _interpret(
+    path: Path, tiff: tifffile.TiffFile
+) -> tuple[tifffile.TiffPageSeries, list[str], _Scale]:
+    """Return the only image of the file, its channel names (or none) and its scale."""
+    if not (tiff.is_ome or tiff.is_imagej):
+        found = "a TIFF that names no axes"
+        raise _refusal(path, READABLE, found, "save it from Fiji as TIFF or OME-TIFF")
+    if len(tiff.series) != 1:
+        found = f"{len(tiff.series)} images"
+        raise _refusal(path, "one image", found, "save each as a file of its own")
+    series = tiff.series[0]
+    return series, *(_describe_ome(path, tiff) if tiff.is_ome else _describe_imagej(tiff, series))
+
+
+def _describe_ome(path: Path, tiff: tifffile.TiffFile) -> tuple[list[str], _Scale]:
+    root = ElementTree.fromstring(tiff.ome_metadata)
+    pixels = next((node for node in root.iter() if _local(node) == "Pixels"), None)
+    if pixels is None or tiff.series[0].is_multifile:
+        raise _refusal(path, "a stack in one file", "one spread over several", "join them in Fiji")
+    nodes = [node for node in pixels if _local(node) == "Channel"]
+    names = [node.get("Name") or f"channel {index}" for index, node in enumerate(nodes)]
+    sizes, found = [], []
+    for axis in "XYZ":
+        text, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
+        sizes.append(_number(text) * _unit_um(unit))
+        found.append(f"{axis} {text} {unit}" if text else f"{axis} none")
+    return names, _Scale(*sizes, found=", ".join(found))
+
+
+def _describe_imagej(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> tuple[list[str], _Scale]:
+    about, tags = tiff.imagej_metadata or {}, tiff.pages.first.tags
+    unit = str(about.get("unit", ""))
+    um = _unit_um(unit)
+    per_unit = []
+    for tag in ("XResolution", "YResolution"):
+        numerator, denominator = tags[tag].value if tag in tags else (0, 1)
+        per_unit.append(numerator / denominator if denominator else 0.0)
+    x, y = (um / value if value else math.nan for value in per_unit)
+    found = f"resolution X {per_unit[0]:g}, Y {per_unit[1]:g} per unit {unit or 'none'}"
+    scale = _Scale(x, y, um * abs(_number(about.get("spacing"))), found)
+    return _imagej_names(about.get("Labels"), series), scale
+
+
+def _imagej_names(labels: object, series: tifffile.TiffPageSeries) -> list[str]:
+    """Slice labels name channels if each channel has a label of its own, the same in all planes."""
+    labels = [labels] if isinstance(labels, str) else [str(label) for label in labels or []]
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    count = sizes.get("C", sizes.get("S", 1))
+    names = labels[:count]
+    repeats = (1, sizes.get("Z", 1))
+    named = all(names) and len(set(names)) == count and labels in [names * n for n in repeats]
+    return names if named else []
+
+
+def _reader(
+    path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> tuple[Callable[[int, Sequence[int]], np.ndarray], tuple[int, int, int, int], np.dtype]:
+    """Return a function (z, channel indices) → (n, Y, X), the shape (C, Z, Y, X), the dtype."""
+    page_axes = series.keyframe.axes
+    leading = series.axes.removesuffix(page_axes)
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    axes = f"the axes {series.axes} {series.shape}"
+    if "T" in sizes:
+        remedy = "save the point wanted as a file of its own"
+        raise _refusal(path, "one point in time", f"a series of {sizes['T']}, {axes}", remedy)
+    samples = "S" in page_axes
+    known = page_axes in ("YX", "YXS", "SYX") and series.axes.endswith(page_axes)
+    if not known or not set(leading) <= set("Z" if samples else "CZ"):
+        raise _refusal(path, "the axes C, Z, Y, X", axes, "save it as OME-TIFF with these axes")
+    if samples and (tiff.imagej_metadata or {}).get("channels") != sizes["S"]:
+        remedy = "split the colours into channels (Fiji: Make Composite) and save again"
+        raise _refusal(path, "one plane per channel", "colour samples (RGB)", remedy)
+    dtype = np.dtype(series.dtype).newbyteorder("=")
+    if dtype.kind not in "uif":
+        raise _refusal(path, "integer or float pixels", dtype, "convert and save again")
+    shape = (sizes.get("S", sizes.get("C", 1)), sizes.get("Z", 1), sizes["Y"], sizes["X"])
+    lead_shape = tuple(sizes[axis] for axis in leading)
+    load, page_shape = (
+        _page_loader(path, tiff, series, math.prod(lead_shape)),
+        series.keyframe.shape,
+    )
+
+    def page(channel: int, z: int) -> np.ndarray:
+        place = tuple(channel if axis == "C" else z for axis in leading)
+        index = int(np.ravel_multi_index(place, lead_shape)) if leading else 0
+        return np.reshape(load(index), page_shape)
+
+    def read(z: int, channels: Sequence[int]) -> np.ndarray:
+        if samples:
+            parts = np.moveaxis(page(0, z), page_axes.index("S"), 0)[list(channels)]
+        else:
+            parts = [page(channel, z) for channel in channels]
+        return np.ascontiguousarray(parts, dtype=dtype)
+
+    return read, shape, dtype
+
+
+def _page_loader(
+    path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int
+) -> Callable[[int], np.ndarray]:
+    """Return index of a page → its pixels, after checking that the file holds every page."""
+    length = path.stat().st_size
+    # ImageJ describes a large stack by one page, and the others follow it without headers.
+    if len(series.pages) < count and series.dataoffset is not None:
+        dtype, items = (
+            np.dtype(tiff.byteorder + series.dtype.char),
+            math.prod(series.keyframe.shape),
+        )
+        start, step = series.dataoffset, items * dtype.itemsize
+        if start + count * step > length:
+            raise _damaged(path, f"{length} bytes of {start + count * step}")
+        return lambda index: np.fromfile(path, dtype, items, offset=start + index * step)
+    pages = [series.pages[index] for index in range(len(series.pages))]
+    # The library would give zeros for pages that are missing; a missing page is no black page.
+    present = sum(page is not None for page in pages)
+    if present != count:
+        raise _damaged(path, f"{present} planes of {count}")
+    for index, page in enumerate(pages):
+        segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        if not segments or any(n == 0 or start + n > length for start, n in segments):
+            raise _damaged(path, f"plane {index} of {count} is incomplete")
+
+    def load(index: int) -> np.ndarray:
+        handle = pages[index].parent.filehandle
+        try:
+            handle.open()
+            return pages[index].asarray()
+        except Exception as error:  # see open_volume
+            raise _damaged(path, f"plane {index}: {error}") from error
+        finally:
+            handle.close()
+
+    return load
+
+
+def _sizes(
+    path: Path, scale: _Scale, pixel_size_um: float | None, z_step_um: float | None
+) -> tuple[float, float | None]:
+    for name, value in (("pixel_size_um", pixel_size_um), ("z_step_um", z_step_um)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise _refusal(path, f"{name} to be a positive length", value, "mend it")
+    if pixel_size_um is None:
+        if not (scale.x > 0 and scale.y > 0):
+            remedy = "give the manifest column pixel_size_um"
+            raise _refusal(path, "a pixel size in µm", scale.found, remedy)
+        if not math.isclose(scale.x, scale.y, rel_tol=1e-3):
+            found = f"{scale.x:g} × {scale.y:g} µm"
+            raise _refusal(path, "square pixels", found, "resample the stack to square pixels")
+        pixel_size_um = scale.x
+    step = scale.z if z_step_um is None else z_step_um
+    return float(pixel_size_um), float(step) if step > 0 else None
+
+
+def _renamed(path: Path, names: list[str], channel_map: dict[str, str]) -> tuple[str, ...]:
+    renamed, taken = list(names), {}
+    for ours, theirs in channel_map.items():
+        if names.count(theirs) == 1:
+            index = names.index(theirs)
+        elif theirs not in names and theirs.isdecimal() and int(theirs) < len(names):
+            index = int(theirs)
+        else:
+            expected = f"one of {', '.join(names)} (if not twice) or an index 0–{len(names) - 1}"
+            raise _refusal(path, expected, f"channel_map {ours}={theirs}", "mend channel_map")
+        if index in taken:
+            found = f"{taken[index]} and {ours} both on channel {index}"
+            raise _refusal(path, "a channel for each name", found, "mend channel_map")
+        taken[index] = renamed[index] = ours
+    return tuple(renamed)
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _unit_um(unit: str) -> float:
+    """µm in one `unit`; NaN for one that is no length (pixel, reference frame, nothing)."""
+    # ImageJ writes the micro sign as the six characters \u00B5.
+    unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), unit)
+    return UM_PER_UNIT.get(unit.strip().replace("µ", "μ").casefold(), math.nan)
+
+
+def _local(node: ElementTree.Element) -> str:
+    """Name of an XML element without its namespace, which differs between OME versions."""
+    return str(node.tag).rpartition("}")[2]
+
+
+def _refusal(path: Path, expected: str, found: object, remedy: str) -> VolumeError:
+    return VolumeError(f"{path}: expected {expected}, found {found}; {remedy}")
+
+
+def _damaged(path: Path, found: object) -> VolumeError:
+    text = " ".join(str(found).split()) or type(found).__name__
+    return _refusal(path, "a whole TIFF file", f"a damaged one ({text})", "copy it anew")
+
+
+@contextmanager
+def _held_logs() -> Iterator[list[logging.LogRecord]]:
+    """Hold back what tifffile logs; it is said again unless the block raises a line of its own."""
+    records: list[logging.LogRecord] = []
+    logger = logging.getLogger("tifffile")
+
+    def hold(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return False
+
+    logger.addFilter(hold)
+    try:
+        yield records
+    finally:
+        logger.removeFilter(hold)
+    for record in records:
+        logger.handle(record)
