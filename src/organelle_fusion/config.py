@@ -13,6 +13,9 @@ PAPER_PIXEL_UM = 0.03534
 ORGANELLES = ("early_endosomes", "mitochondria", "recycling_endosomes")
 """The paper's three channels, in the order every array of this package keeps."""
 
+FUSIONS = ("early", "intermediate", "late", "spatial")
+"""Names of the models that join channels; every other model is named by its one channel."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -98,6 +101,16 @@ class Profile(Settings):
     real_cells: RealCellsSettings
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
 
+    def for_crops(self, channels: tuple[str, ...], input_px: int) -> "Profile":
+        """Give the same settings for ready-cut crops: their channels, size and training."""
+        return self.model_copy(
+            update={
+                "channels": tuple(channels),
+                "encoder": self.encoder.model_copy(update={"input_px": input_px}),
+                "training": self.real_cells.training or self.training,
+            }
+        )
+
     @model_validator(mode="after")
     def _consistent(self) -> "Profile":
         if self.patches.size_px not in self.patches.sizes_px:
@@ -113,6 +126,17 @@ class Profile(Settings):
 def paper_px_to_um(size_px: float) -> float:
     """Length in µm of a size given in the paper's pixels: 350 px are 12.37 µm."""
     return size_px * PAPER_PIXEL_UM
+
+
+def title(name: str) -> str:
+    """Name of a model, channel or class as tables and figures print it.
+
+    ``early`` is "Early fusion", ``early_endosomes`` is "early endosomes"; names with a meaning of
+    their own, like phenotypes, stay as they are.
+    """
+    if name in FUSIONS:
+        return f"{name.capitalize()} fusion"
+    return name.replace("_", " ")
 
 
 def profile_names() -> list[str]:

@@ -1,0 +1,157 @@
+"""Execution of chapters and what pages show."""
+
+import nbformat
+import pandas as pd
+import pytest
+
+from organelle_fusion import book
+from organelle_fusion.config import load_profile
+
+HEADER = "# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n#     language: python\n"
+HEADER += "#     display_name: Python 3\n# ---\n\n"
+PARAMETERS = '# %% tags=["parameters"]\nprofile: str = "quick"  # name\n\n'
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A repository with one page and no chapters, as the current folder."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/executed/01_first\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_chapter(project, body, name="01_first"):
+    path = project / "notebooks" / f"{name}.py"
+    path.write_text(f"{HEADER}# %% [markdown]\n# # First\n\n{PARAMETERS}{body}", encoding="utf-8")
+    return path
+
+
+def test_execute_passes_declared_parameters_only(project):
+    """`profile` reaches the chapter; `manifest`, which it does not declare, is left out."""
+    source = write_chapter(project, "# %%\nprint(profile, 'manifest' in globals())\n")
+    seconds = book.execute_chapter(source, project, {"profile": "smoke", "manifest": "m.csv"}, "x")
+    notebook = nbformat.read(project / "book/executed/01_first.ipynb", as_version=4)
+    assert notebook.cells[-1].outputs[0].text == "smoke False\n"
+    assert 0 < seconds < 120
+
+
+def test_execute_names_the_data_in_captions(project):
+    """`{data}` in a caption becomes the name of the data that the page shows."""
+    body = '# %% mystnb={"figure": {"caption": "Planes; data: {data}."}}\n1\n'
+    book.execute_chapter(write_chapter(project, body), project, {}, "Phantom")
+    notebook = nbformat.read(project / "book/executed/01_first.ipynb", as_version=4)
+    assert notebook.cells[-1].metadata["mystnb"]["figure"]["caption"] == "Planes; data: Phantom."
+
+
+def test_failed_chapter_is_one_line_and_leaves_no_page(project):
+    """A raising cell names chapter and error; the page of an earlier run does not survive it."""
+    book.execute_chapter(write_chapter(project, "# %%\n1\n"), project, {}, "x")
+    source = write_chapter(project, '# %%\nraise ValueError("two\\nlines")\n')
+    with pytest.raises(book.BookError, match=r"01_first, cell \d+: ValueError: two lines") as error:
+        book.execute_chapter(source, project, {}, "x")
+    assert "\n" not in str(error.value)
+    names = sorted(path.name for path in (project / "book/executed").iterdir())
+    assert names == ["failed-01_first.ipynb"]
+
+
+def test_unreachable_data_end_the_page_with_the_remedy(project):
+    """A chapter whose public data are out of reach says so; what follows is not shown."""
+    body = (
+        "# %%\nprint('before')\n\n# %%\nfrom organelle_fusion.sources import SourceUnavailable\n"
+        "raise SourceUnavailable('cell-lines-9: run `organelle-fusion fetch cell-lines-9`')\n\n"
+        "# %%\nprint('after')\n"
+    )
+    book.execute_chapter(write_chapter(project, body), project, {}, "x")
+    notebook = nbformat.read(project / "book/executed/01_first.ipynb", as_version=4)
+    assert notebook.cells[-1].cell_type == "markdown"
+    assert "run `organelle-fusion fetch cell-lines-9`" in notebook.cells[-1].source
+    assert notebook.cells[-2].outputs[0].text == "before\n"
+    assert "exception" not in notebook.metadata["papermill"]
+    assert "papermill" not in "".join(cell.source for cell in notebook.cells)
+
+
+def test_edited_pair_is_reported(project, capsys):
+    """An .ipynb whose code differs from the .py is named, not overwritten."""
+    source = write_chapter(project, "# %%\n1\n")
+    pair = source.with_suffix(".ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("2")]), pair)
+    book.execute_chapter(source, project, {}, "x")
+    assert "01_first.ipynb differs from 01_first.py" in capsys.readouterr().out
+    assert nbformat.read(pair, as_version=4).cells[0].source == "2"
+
+
+def test_unknown_chapter_names_the_known_ones(project):
+    """`--chapter 7` of a book that has only 01 says so."""
+    write_chapter(project, "# %%\n1\n")
+    with pytest.raises(book.BookError, match="chapter 7: expected one of 01_first"):
+        book.reproduce(load_profile("smoke"), "smoke", chapter="7")
+
+
+def test_build_refuses_a_missing_page(project):
+    """A page of the table of contents that was never executed is an error, not a gap."""
+    (project / "book").mkdir()
+    (project / "book/index.md").write_text("# Title\n")
+    with pytest.raises(book.BookError, match=r"book/executed/01_first.*run `make book`"):
+        book.build_pages(project)
+
+
+def test_runs_do_not_share_folders(project):
+    """Phantom and own stacks, and two profiles, keep their results apart."""
+    smoke, quick = load_profile("smoke"), load_profile("quick")
+    folders = {
+        book.open_run(smoke).folder.as_posix(),
+        book.open_run(quick).folder.as_posix(),
+        book.open_run(quick, "mine/cells.csv").folder.as_posix(),
+    }
+    assert folders == {
+        "data/runs/smoke/phantom",
+        "data/runs/quick/phantom",
+        "data/runs/quick/own-cells",
+    }
+
+
+def test_missing_result_names_the_chapter_to_run(project):
+    """A chapter that finds no file of its predecessor says which one to run."""
+    run = book.open_run(load_profile("smoke"))
+    with pytest.raises(book.BookError, match="run `make chapter N=01` first"):
+        run.read()
+
+
+def test_outside_a_clone_the_error_says_so(tmp_path, monkeypatch):
+    """Without `_toc.yml` above, the command names what it looked for."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(book.BookError, match=r"expected a folder with _toc\.yml and notebooks"):
+        book.project_root()
+
+
+def test_table_escapes_what_labels_hold():
+    """A label with a pipe, HTML and Markdown marks shows as it is written."""
+    frame = pd.DataFrame({"label": ["a|b <b>*x*"], "n": [3]})
+    text = book.show_table(frame, "Counts", "tab-x").data
+    assert text.splitlines() == [
+        "```{table} Counts",
+        ":name: tab-x",
+        "",
+        "| label | n |",
+        "| :--- | ---: |",
+        r"| a\|b &lt;b>\*x\* | 3 |".replace("b>", "b&gt;"),
+        "```",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.02, 0.2, "lies above 0"),
+        (-0.2, -0.02, "lies below 0"),
+        (-0.02, 0.2, "cannot tell"),
+    ],
+)
+def test_difference_sentence_says_what_the_interval_allows(low, high, verdict):
+    """The words follow the interval, not the point estimate."""
+    sentence = book.difference_sentence("A minus B", {"value": 0.1, "low": low, "high": high})
+    assert sentence.startswith("A minus B: +0.10 in balanced accuracy")
+    assert verdict in sentence

@@ -1,0 +1,85 @@
+"""Profiles: what is read, and what is refused in one line."""
+
+import pytest
+import yaml
+
+from organelle_fusion.config import (
+    ProfileError,
+    load_profile,
+    paper_px_to_um,
+    profile_names,
+)
+
+
+def test_paper_patch_is_12_37_um():
+    """350 px of the paper are 12.37 µm (Dataset optimization)."""
+    assert paper_px_to_um(350) == pytest.approx(12.37, abs=0.005)
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_profile_of_the_package_loads(name):
+    """A profile is known by the name of its file."""
+    assert load_profile(name).name == name
+
+
+def test_quick_has_the_papers_number_of_images():
+    """26 images over six classes, four or five in each."""
+    images = load_profile("quick").phantom.images_per_class
+    assert (len(images), sum(images), min(images), max(images)) == (6, 26, 4, 5)
+
+
+def write(path, **changes):
+    content = load_profile("smoke").model_dump(mode="json")
+    for key, value in changes.items():
+        section, _, field = key.partition("__")
+        if field:
+            content[section][field] = value
+        else:
+            content[section] = value
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training__epoch": 3}, "unknown key training.epoch"),
+        ({"training__epochs": 0}, "training.epochs: .* greater than 0, found 0"),
+        ({"patches__size_px": 333}, "patches.size_px 333 is not among"),
+        ({"channels": ["a", "a"]}, "repeat a name"),
+        ({"encoder__kind": "resnet"}, "encoder.kind: .*found 'resnet'"),
+    ],
+)
+def test_bad_values_are_one_line(tmp_path, changes, message):
+    """The message names file, key, what was expected and found."""
+    path = write(tmp_path / "mine.yaml", **changes)
+    with pytest.raises(ProfileError, match=message) as error:
+        load_profile(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[1, 2", "not readable as YAML"), ("- a\n", "expected a mapping"), ("", "found NoneType")],
+)
+def test_files_that_are_no_profile(tmp_path, content, message):
+    """Neither broken YAML nor a list nor an empty file passes."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ProfileError, match=message):
+        load_profile(path)
+
+
+def test_unknown_name_lists_the_known_ones():
+    """A misspelt name shows what there is."""
+    with pytest.raises(ProfileError, match="'quik': expected one of quick, smoke"):
+        load_profile("quik")
+
+
+def test_python_objects_in_yaml_are_refused(tmp_path):
+    """A profile cannot run code."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("!!python/object/apply:os.system ['echo hostile']", encoding="utf-8")
+    with pytest.raises(ProfileError, match="not readable as YAML"):
+        load_profile(path)

@@ -1,0 +1,87 @@
+"""Hashes and atomic writing."""
+
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from organelle_fusion.config import load_profile
+from organelle_fusion.provenance import (
+    atomic_path,
+    code_version,
+    file_hash,
+    hash_of,
+    provenance,
+    write_json,
+)
+
+
+def test_hash_depends_on_content_not_on_order_of_keys():
+    """Mappings hash by sorted keys, sequences by order."""
+    assert hash_of({"a": 1, "b": (1, 2)}) == hash_of({"b": [1, 2], "a": 1})
+    assert hash_of([1, 2]) != hash_of([2, 1])
+
+
+def test_hash_of_arrays_sees_shape_and_dtype():
+    """The same bytes in another shape or type are another array; memory layout is not."""
+    array = np.arange(6, dtype=np.uint8)
+    assert hash_of(array) != hash_of(array.reshape(2, 3))
+    assert hash_of(array) != hash_of(array.astype(np.int8))
+    square = np.arange(9).reshape(3, 3)
+    assert hash_of(square.T.copy()) == hash_of(square.T)
+
+
+def test_hash_of_settings_and_frames():
+    """Any changed setting or cell changes the hash."""
+    smoke, quick = load_profile("smoke"), load_profile("quick")
+    assert hash_of(smoke) == hash_of(load_profile("smoke")) != hash_of(quick)
+    frame = pd.DataFrame({"a": [1, 2]})
+    assert hash_of(frame) != hash_of(frame.assign(a=[1, 3]))
+
+
+def test_hash_refuses_nan():
+    """JSON has no NaN: a setting that is not a number is an error, not a hash."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        hash_of({"a": float("nan")})
+
+
+def test_code_version_is_that_of_the_named_sources():
+    """Only the named modules count."""
+    assert code_version("config") != code_version("config", "provenance")
+    assert code_version("config", "provenance") == code_version("provenance", "config")
+
+
+def test_file_hash_is_sha256(tmp_path):
+    """Equal to hashlib over the bytes."""
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    assert file_hash(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_atomic_path_leaves_nothing_after_an_error(tmp_path):
+    """Whoever finds the file finds it whole: an interrupted write leaves the old one."""
+    path = tmp_path / "deep" / "result.ome.tif"
+    with atomic_path(path) as temporary:
+        assert temporary.name.endswith(".ome.tif")
+        temporary.write_text("whole")
+
+    def interrupted():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert path.read_text() == "whole"
+    assert [entry.name for entry in path.parent.iterdir()] == ["result.ome.tif"]
+
+
+def test_write_json_round_trip(tmp_path):
+    """Settings are written as plain JSON."""
+    write_json(tmp_path / "x.json", provenance(settings=load_profile("smoke"), seed=3))
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["settings"]["name"] == "smoke"
+    assert content["seed"] == 3
+    assert {"organelle_fusion", "python", "machine", "created"} <= content.keys()
