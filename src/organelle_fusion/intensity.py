@@ -1,0 +1,127 @@
+"""Threshold and intensity range of every channel of a stack, by one pass over its planes."""
+
+import numpy as np
+import pandas as pd
+from skimage.filters import threshold_otsu
+
+from organelle_fusion.volumes import Volume
+
+FLOAT_BINS = 65_536
+"""Bins of the histogram of a float channel, from its smallest to its largest value."""
+PERCENTILES = (1.0, 99.9)
+"""Intensities that become 0 and 255 in a patch; what lies beyond is clipped."""
+
+
+class PatchError(ValueError):
+    """A stack that gives no patches, or a patch set that cannot be used; one line."""
+
+
+def stack_statistics(volume: Volume) -> pd.DataFrame:
+    """Threshold and intensity range of every channel, over the whole stack.
+
+    Integers of 8 and 16 bits are counted exactly, one bin per value, so that the threshold is
+    that of ``skimage.filters.threshold_otsu`` of the whole array. Floats are counted in 65,536
+    bins between their extremes; threshold and percentiles are then bin centres.
+
+    Parameters
+    ----------
+    volume
+        The stack, `(C, Z, Y, X)`; one plane at a time is in memory.
+
+    Returns
+    -------
+    DataFrame
+        One row per channel: ``channel``; ``otsu`` (foreground is above it); ``low``, ``high`` (1
+        and 99.9 percentile, or the extremes where these two coincide); ``saturated`` (share of
+        the voxels that hold the channel's largest value, whatever the bit depth).
+
+    Raises
+    ------
+    PatchError
+        A channel is constant, holds NaN or infinity, or the data type is none of the above.
+    """
+    if volume.dtype.kind in "iu" and volume.dtype.itemsize <= 2:
+        histograms = _integer_histograms(volume)
+    elif volume.dtype.kind == "f":
+        histograms = _float_histograms(volume)
+    else:
+        raise PatchError(
+            f"{volume.path}: expected 8- or 16-bit integers or floats, found {volume.dtype}; "
+            "convert the stack to uint16 or float32"
+        )
+    rows = []
+    for channel, (counts, values) in zip(volume.channels, histograms, strict=True):
+        below = np.cumsum(counts)
+        ranks = np.ceil(np.array(PERCENTILES) / 100 * below[-1])
+        low, high = values[np.searchsorted(below, ranks)]
+        if low == high:
+            low, high = values[0], values[-1]
+        rows.append(
+            {
+                "channel": channel,
+                "otsu": threshold_otsu(hist=(counts, values)),
+                "low": low,
+                "high": high,
+                "saturated": counts[-1] / below[-1],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _integer_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Counts and values of each channel, from its smallest to its largest value."""
+    limits = np.iinfo(volume.dtype)
+    size = limits.max - limits.min + 1
+    counts = np.zeros((len(volume.channels), size), np.int64)
+    for plane in volume.planes():
+        for channel, pixels in enumerate(plane):
+            flat = pixels.ravel()
+            if limits.min:
+                flat = flat.astype(np.int32) - limits.min
+            counts[channel] += np.bincount(flat, minlength=size)
+    found = []
+    for channel, of_channel in zip(volume.channels, counts, strict=True):
+        present = np.flatnonzero(of_channel)
+        first, last = present[0], present[-1]
+        _check_varies(volume, channel, first + limits.min, last + limits.min)
+        found.append((of_channel[first : last + 1], np.arange(first, last + 1) + limits.min))
+    return found
+
+
+def _float_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Counts and bin centres of each channel; the extremes need a pass of their own."""
+    low = np.full(len(volume.channels), np.inf)
+    high = -low
+    for z, plane in enumerate(volume.planes()):
+        bad = ~np.isfinite(plane).all(axis=(1, 2))
+        if bad.any():
+            channel = volume.channels[int(np.argmax(bad))]
+            raise PatchError(
+                f"{volume.path}: channel {channel}: expected finite intensities, found NaN or "
+                f"infinity in plane {z}; replace them or leave the image out"
+            )
+        low = np.minimum(low, plane.min(axis=(1, 2)))
+        high = np.maximum(high, plane.max(axis=(1, 2)))
+    for channel, first, last in zip(volume.channels, low, high, strict=True):
+        _check_varies(volume, channel, first, last)
+    counts = np.zeros((len(volume.channels), FLOAT_BINS), np.int64)
+    for plane in volume.planes():
+        for channel, pixels in enumerate(plane):
+            # 64 bits: neighbouring bin edges can be equal in 32
+            limits = (low[channel], high[channel])
+            counts[channel] += np.histogram(pixels.astype(np.float64), FLOAT_BINS, limits)[0]
+    edges = np.linspace(low, high, FLOAT_BINS + 1, axis=1)
+    return list(zip(counts, (edges[:, 1:] + edges[:, :-1]) / 2, strict=True))
+
+
+def _check_varies(volume: Volume, channel: str, low: float, high: float) -> None:
+    if low == high:
+        raise PatchError(
+            f"{volume.path}: channel {channel}: expected intensities that vary, found {low} in "
+            "every voxel; check the column channel_map or leave the image out"
+        )
+
+
+def otsu_thresholds(volume: Volume) -> np.ndarray:
+    """Otsu threshold of every channel over the whole stack, (C,); foreground is above it."""
+    return stack_statistics(volume)["otsu"].to_numpy()
