@@ -1,0 +1,137 @@
+"""The files that describe the environment and the work agree with each other."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+LOCK = (ROOT / "requirements.lock").read_text("utf-8")
+DIRECT = [
+    Requirement(text)
+    for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])
+]
+
+
+@pytest.fixture(scope="module")
+def locked() -> dict[str, list[Version]]:
+    """Versions in the lock by name; a package may have one per Python version."""
+    versions: dict[str, list[Version]] = {}
+    for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", LOCK, flags=re.MULTILINE):
+        versions.setdefault(canonicalize_name(name), []).append(Version(version))
+    return versions
+
+
+@pytest.mark.parametrize("requirement", DIRECT, ids=lambda requirement: requirement.name)
+def test_direct_dependency_is_locked_to_a_version_it_allows(requirement, locked):
+    versions = locked.get(canonicalize_name(requirement.name), [])
+    assert versions, f"{requirement.name}: not in requirements.lock; run `make lock`"
+    assert all(version in requirement.specifier for version in versions)
+
+
+def test_every_locked_package_is_pinned_by_hash():
+    blocks = re.split(r"^(?=[A-Za-z0-9])", LOCK, flags=re.MULTILINE)
+    unhashed = [block.split()[0] for block in blocks if block and "--hash=sha256:" not in block]
+    assert unhashed == []
+
+
+def test_lock_names_no_address():
+    assert re.findall(r"\w+://\S+|--(?:extra-)?index-url|--find-links", LOCK) == []
+
+
+def test_every_import_of_package_and_tests_is_declared():
+    """A module that is imported but only comes along with another package would vanish one day."""
+    distributions = {
+        "bs4": "beautifulsoup4",
+        "IPython": "ipykernel",
+        "skimage": "scikit-image",
+        "sklearn": "scikit-learn",
+        "yaml": "pyyaml",
+    }
+    declared = {canonicalize_name(requirement.name) for requirement in DIRECT}
+    files = [
+        path for folder in ("src", "tests", "notebooks") for path in ROOT.glob(f"{folder}/**/*.py")
+    ]
+    pattern = re.compile(r"^\s*(?:from|import) ([A-Za-z]\w*)", flags=re.MULTILINE)
+    undeclared = {
+        f"{path.name}: {name}"
+        for path in files
+        for name in pattern.findall(path.read_text("utf-8"))
+        if name not in sys.stdlib_module_names
+        and name not in ("organelle_fusion", "conftest")
+        and canonicalize_name(distributions.get(name, name)) not in declared
+    }
+    assert undeclared == set()
+
+
+def test_conda_environment_parses_and_installs_this_project():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    assert set(environment) == {"name", "channels", "dependencies"}
+    *specs, pip = environment["dependencies"]
+    assert pip == {"pip": ["-e ."]}
+    assert "pip" in specs
+    # Of conda's syntax these specs use only what it shares with pip's: a name and ranges.
+    python = next(Requirement(spec) for spec in specs if spec.startswith("python"))
+    wanted = SpecifierSet(PROJECT["requires-python"])
+    minors = [f"3.{minor}" for minor in range(8, 20)]
+    assert [minor for minor in minors if minor in python.specifier] == ["3.11", "3.12", "3.13"]
+    assert all(minor in wanted for minor in minors if minor in python.specifier)
+
+
+def test_citation_names_version_and_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert str(citation["version"]) == PROJECT["version"]
+    (paper,) = citation["references"]
+    assert paper["doi"] == "10.1007/s13755-025-00425-8"
+    families = [author["family-names"] for author in paper["authors"]]
+    assert families == ["Yee", "Bouyea", "Goldwag", "Lamar", "Intes", "Kruger", "Barroso"]
+
+
+def test_paper_is_the_same_in_citation_bibliography_and_readme():
+    doi = "10.1007/s13755-025-00425-8"
+    for name in ("CITATION.cff", "book/references.bib", "README.md"):
+        assert doi in (ROOT / name).read_text("utf-8"), name
+
+
+def test_workflows_pin_actions_by_commit_and_ask_for_no_right_at_the_top():
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text("utf-8")
+        uses = re.findall(r"uses: *(.+)", text)
+        assert uses
+        for action in uses:
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {}, path.name
+        for name, job in workflow["jobs"].items():
+            assert "permissions" in job, f"{path.name}: {name}"
+            assert "timeout-minutes" in job, f"{path.name}: {name}"
+
+
+def test_no_tracked_file_names_a_machine():
+    """Paths of one machine, local servers and package registries say nothing to a reader."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone: no list of tracked files")
+    patterns = [
+        r"/(home|Users|root|work)/[a-z]",
+        r"\b(localhost|127\.0\.0\.1)\b",
+        r"\b(pypi\.org|files\.pythonhosted\.org)\b",
+    ]
+    result = subprocess.run(
+        ["git", "grep", "-nIE", "|".join(patterns), "--", ".", ":!tests/test_environment.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode in (0, 1), result.stderr
+    assert result.stdout == ""
