@@ -7,6 +7,7 @@ metadata or from the caller, and where neither says them the file is refused.
 import logging
 import math
 import re
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,22 +21,10 @@ import tifffile
 
 from organelle_fusion.provenance import atomic_path, hash_of
 
-UM_PER_UNIT = {
-    "pm": 1e-6,
-    "å": 1e-4,
-    "nm": 1e-3,
-    "um": 1.0,
-    "μm": 1.0,  # the Greek letter, to which the micro sign is folded
-    "micron": 1.0,
-    "microns": 1.0,
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
-    "in": 25_400.0,
-    "inch": 25_400.0,
-}
-"""Length units of OME-XML and ImageJ, in µm."""
-
+UM_PER_UNIT = dict.fromkeys(("um", "μm", "micron", "microns"), 1.0)  # NFKC folds µ to μ
+UM_PER_UNIT |= {"pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+UM_PER_UNIT |= dict.fromkeys(("in", "inch"), 25_400.0)
+STORABLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 READABLE = "OME-TIFF or ImageJ TIFF"
 NOT_YET = (".czi", ".lsm", ".zarr", ".nd2", ".lif", ".ims")
 
@@ -48,20 +37,9 @@ class VolumeError(ValueError):
 class Volume:
     """One multichannel stack on disk, of which only the planes asked for are in memory.
 
-    Attributes
-    ----------
-    path
-        The file.
-    shape
-        ``(C, Z, Y, X)``.
-    dtype
-        Data type of the pixels as stored, in the byte order of this machine.
-    channels
-        One name per channel, in the order of the first axis.
-    pixel_size_um
-        Edge of one pixel, µm; pixels are square.
-    z_step_um
-        Distance of two planes, µm, or None where it is not known.
+    `shape` is ``(C, Z, Y, X)``; `dtype` that of the stored pixels, in this machine's byte order;
+    `channels` one name per channel; `pixel_size_um` the edge of a (square) pixel; `z_step_um` the
+    distance of two planes, or None where it is not known.
     """
 
     path: Path
@@ -78,10 +56,8 @@ class Volume:
 
         Raises
         ------
-        IndexError
-            `z` is not in 0..Z-1.
-        VolumeError
-            The file is damaged at this plane.
+        IndexError, VolumeError
+            `z` is not in 0..Z-1; the file is damaged at this plane.
         """
         if not 0 <= z < self.shape[1]:
             raise IndexError(f"{self.path}: plane {z}: expected 0 to {self.shape[1] - 1}")
@@ -105,12 +81,11 @@ class Volume:
             expected = f"the channels {', '.join(channels) or '(none asked)'}, each once"
             remedy = "name them in the manifest column channel_map (ours=theirs;ours=index)"
             raise _refusal(self.path, expected, ", ".join(self.channels), remedy)
-        places = [self.channels.index(name) for name in channels]
         return replace(
             self,
             shape=(len(channels), *self.shape[1:]),
             channels=channels,
-            _indices=tuple(self._indices[place] for place in places),
+            _indices=tuple(self._indices[self.channels.index(name)] for name in channels),
         )
 
 
@@ -144,9 +119,9 @@ def open_volume(
     Raises
     ------
     VolumeError
-        The file is missing, cut short or of another kind; it holds a time series, several images
-        or colour samples; its axes or its pixel size are not known; `channel_map` asks for a
-        channel that it does not have. One line: file, expected, found, remedy.
+        The file is missing, damaged or of another kind; it holds a time series, several images or
+        colour samples; axes or pixel size are not known, or pixels not square; `channel_map` asks
+        for a channel that it does not have. One line: file, expected, found, remedy.
     """
     path = Path(path)
     if path.suffix.lower() in NOT_YET:
@@ -154,31 +129,22 @@ def open_volume(
         raise _refusal(path, READABLE, found, "save it as OME-TIFF (Fiji: Bio-Formats Exporter)")
     if not path.is_file():
         raise _refusal(path, "an image file", "none", "check the path")
-    with _held_logs() as complaints:
+    with _overheard() as complaints:
         try:
             with tifffile.TiffFile(path) as tiff:
-                series, names, scale = _interpret(path, tiff)
+                series, names, scale = _interpret(path, tiff, complaints)
                 read, shape, dtype = _reader(path, tiff, series)
         except VolumeError:
-            # A file cut short may have lost the text that names its axes.
-            if complaints:
-                raise _damaged(path, complaints[0].getMessage()) from None
             raise
+        except tifffile.TiffFileError as error:
+            raise _refusal(path, READABLE, error, "check the file, or save it so") from error
         except Exception as error:  # a damaged file makes the decoder fail in any way it likes
             raise _damaged(path, error) from error
     if len(names) != shape[0]:
         names = [f"channel {index}" for index in range(shape[0])]
     size, step = _sizes(path, scale, pixel_size_um, z_step_um)
-    return Volume(
-        path=path,
-        shape=shape,
-        dtype=dtype,
-        channels=_renamed(path, names, channel_map or {}),
-        pixel_size_um=size,
-        z_step_um=step,
-        _read=read,
-        _indices=tuple(range(shape[0])),
-    )
+    names = _renamed(path, names, channel_map or {})
+    return Volume(path, shape, dtype, names, size, step, read, tuple(range(shape[0])))
 
 
 def write_ome_tiff(
@@ -195,36 +161,34 @@ def write_ome_tiff(
     ----------
     path
         The file to write; by convention it ends in ``.ome.tif``.
-    array
-        ``(C, Z, Y, X)``, integers of at most 32 bits or floats of 32 or 64.
-    channels
-        One name per channel.
+    array, channels
+        ``(C, Z, Y, X)`` of a type in `STORABLE`, and one name per channel.
     pixel_size_um, z_step_um
         Edge of a pixel and distance of two planes, µm; the latter may be None.
 
     Raises
     ------
     VolumeError
-        The array has not four axes, or the names are not one for each channel.
+        The array, the names or a length are not as said; nothing is written.
     """
     path, channels = Path(path), list(channels)
     if array.ndim != 4 or len(channels) != array.shape[0] or len(set(channels)) != len(channels):
         found = f"shape {array.shape} and names {channels}"
         raise _refusal(path, "(C, Z, Y, X) and a name of its own per channel", found, "mend both")
+    if array.dtype.name not in STORABLE:
+        raise _refusal(path, f"one of {', '.join(STORABLE)}", array.dtype, "convert the array")
+    size, step = _sizes(path, _Scale(math.nan, math.nan, math.nan, ""), pixel_size_um, z_step_um)
+    lengths = {axis: um for axis, um in (("X", size), ("Y", size), ("Z", step)) if um is not None}
     metadata = {
         "axes": "ZCYX",  # the channels of a plane lie side by side, since they are read together
         "Channel": {"Name": channels},
-        "PhysicalSizeX": pixel_size_um,
-        "PhysicalSizeXUnit": "µm",
-        "PhysicalSizeY": pixel_size_um,
-        "PhysicalSizeYUnit": "µm",
-        # The writer's own default is a random identifier, and no two files would be equal.
+        **{f"PhysicalSize{axis}": um for axis, um in lengths.items()},
+        **{f"PhysicalSize{axis}Unit": "µm" for axis in lengths},
+        # The library's own default is a random identifier, and no two files would be equal.
         "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, hash_of([array, channels]))),
         "Creator": "organelle-fusion",
         "Name": path.name,
     }
-    if z_step_um is not None:
-        metadata |= {"PhysicalSizeZ": z_step_um, "PhysicalSizeZUnit": "µm"}
     with atomic_path(path) as temporary:
         tifffile.imwrite(
             temporary,
@@ -238,30 +202,34 @@ def write_ome_tiff(
 
 
 def _interpret(
-    path: Path, tiff: tifffile.TiffFile
+    path: Path, tiff: tifffile.TiffFile, complaints: list[logging.LogRecord]
 ) -> tuple[tifffile.TiffPageSeries, list[str], _Scale]:
     """Return the only image of the file, its channel names (or none) and its scale."""
-    if not (tiff.is_ome or tiff.is_imagej):
+    series = tiff.series[0]
+    if series.kind not in ("ome", "imagej"):
+        # A file cut short may have lost the text that names its axes, or not fit it any more.
+        if complaints:
+            raise _damaged(path, complaints[0].getMessage())
         found = "a TIFF that names no axes"
         raise _refusal(path, READABLE, found, "save it from Fiji as TIFF or OME-TIFF")
     if len(tiff.series) != 1:
         found = f"{len(tiff.series)} images"
         raise _refusal(path, "one image", found, "save each as a file of its own")
-    series = tiff.series[0]
-    return series, *(_describe_ome(path, tiff) if tiff.is_ome else _describe_imagej(tiff, series))
+    ome = series.kind == "ome"
+    return series, *(_describe_ome(path, tiff) if ome else _describe_imagej(tiff, series))
 
 
 def _describe_ome(path: Path, tiff: tifffile.TiffFile) -> tuple[list[str], _Scale]:
-    root = ElementTree.fromstring(tiff.ome_metadata)
-    pixels = next((node for node in root.iter() if _local(node) == "Pixels"), None)
+    # The namespace differs between versions of OME.
+    pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
     if pixels is None or tiff.series[0].is_multifile:
         raise _refusal(path, "a stack in one file", "one spread over several", "join them in Fiji")
-    nodes = [node for node in pixels if _local(node) == "Channel"]
+    nodes = pixels.findall("{*}Channel")
     names = [node.get("Name") or f"channel {index}" for index, node in enumerate(nodes)]
     sizes, found = [], []
     for axis in "XYZ":
         text, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        sizes.append(_number(text) * _unit_um(unit))
+        sizes.append(float(text or "nan") * _unit_um(unit))
         found.append(f"{axis} {text} {unit}" if text else f"{axis} none")
     return names, _Scale(*sizes, found=", ".join(found))
 
@@ -270,16 +238,15 @@ def _describe_imagej(
     tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
 ) -> tuple[list[str], _Scale]:
     about, tags = tiff.imagej_metadata or {}, tiff.pages.first.tags
-    unit = str(about.get("unit", ""))
-    um = _unit_um(unit)
-    per_unit = []
-    for tag in ("XResolution", "YResolution"):
-        numerator, denominator = tags[tag].value if tag in tags else (0, 1)
-        per_unit.append(numerator / denominator if denominator else 0.0)
-    x, y = (um / value if value else math.nan for value in per_unit)
-    found = f"resolution X {per_unit[0]:g}, Y {per_unit[1]:g} per unit {unit or 'none'}"
-    scale = _Scale(x, y, um * abs(_number(about.get("spacing"))), found)
-    return _imagej_names(about.get("Labels"), series), scale
+    units = [about.get(key, about.get("unit", "none")) for key in ("unit", "yunit", "zunit")]
+    lengths, found = [], []
+    for axis, unit in zip("XY", units, strict=False):
+        name = f"{axis}Resolution"
+        numerator, denominator = tags[name].value if name in tags else (0, 1)
+        lengths.append(_unit_um(unit) * denominator / numerator if numerator else math.nan)
+        found.append(f"{axis} {numerator}/{denominator} pixels per unit {unit}")
+    lengths.append(_unit_um(units[2]) * abs(float(about.get("spacing", math.nan))))
+    return _imagej_names(about.get("Labels"), series), _Scale(*lengths, found=", ".join(found))
 
 
 def _imagej_names(labels: object, series: tifffile.TiffPageSeries) -> list[str]:
@@ -288,9 +255,8 @@ def _imagej_names(labels: object, series: tifffile.TiffPageSeries) -> list[str]:
     sizes = dict(zip(series.axes, series.shape, strict=True))
     count = sizes.get("C", sizes.get("S", 1))
     names = labels[:count]
-    repeats = (1, sizes.get("Z", 1))
-    named = all(names) and len(set(names)) == count and labels in [names * n for n in repeats]
-    return names if named else []
+    named = all(names) and len(set(names)) == count
+    return names if named and labels in (names, names * sizes.get("Z", 1)) else []
 
 
 def _reader(
@@ -300,26 +266,24 @@ def _reader(
     page_axes = series.keyframe.axes
     leading = series.axes.removesuffix(page_axes)
     sizes = dict(zip(series.axes, series.shape, strict=True))
-    axes = f"the axes {series.axes} {series.shape}"
     if "T" in sizes:
-        remedy = "save the point wanted as a file of its own"
-        raise _refusal(path, "one point in time", f"a series of {sizes['T']}, {axes}", remedy)
+        found = f"a series of {sizes['T']}, axes {series.axes}"
+        raise _refusal(path, "one point in time", found, "save the one wanted as a file of its own")
     samples = "S" in page_axes
     known = page_axes in ("YX", "YXS", "SYX") and series.axes.endswith(page_axes)
     if not known or not set(leading) <= set("Z" if samples else "CZ"):
-        raise _refusal(path, "the axes C, Z, Y, X", axes, "save it as OME-TIFF with these axes")
+        found = f"the axes {series.axes} {series.shape}"
+        raise _refusal(path, "the axes C, Z, Y, X", found, "save it as OME-TIFF with these axes")
     if samples and (tiff.imagej_metadata or {}).get("channels") != sizes["S"]:
         remedy = "split the colours into channels (Fiji: Make Composite) and save again"
         raise _refusal(path, "one plane per channel", "colour samples (RGB)", remedy)
     dtype = np.dtype(series.dtype).newbyteorder("=")
-    if dtype.kind not in "uif":
+    if dtype.name not in STORABLE:
         raise _refusal(path, "integer or float pixels", dtype, "convert and save again")
     shape = (sizes.get("S", sizes.get("C", 1)), sizes.get("Z", 1), sizes["Y"], sizes["X"])
     lead_shape = tuple(sizes[axis] for axis in leading)
-    load, page_shape = (
-        _page_loader(path, tiff, series, math.prod(lead_shape)),
-        series.keyframe.shape,
-    )
+    page_shape = series.keyframe.shape
+    load = _page_loader(path, tiff, series, math.prod(lead_shape))
 
     def page(channel: int, z: int) -> np.ndarray:
         place = tuple(channel if axis == "C" else z for axis in leading)
@@ -343,18 +307,15 @@ def _page_loader(
     length = path.stat().st_size
     # ImageJ describes a large stack by one page, and the others follow it without headers.
     if len(series.pages) < count and series.dataoffset is not None:
-        dtype, items = (
-            np.dtype(tiff.byteorder + series.dtype.char),
-            math.prod(series.keyframe.shape),
-        )
+        dtype = np.dtype(series.dtype).newbyteorder(tiff.byteorder)
+        items = math.prod(series.keyframe.shape)
         start, step = series.dataoffset, items * dtype.itemsize
         if start + count * step > length:
             raise _damaged(path, f"{length} bytes of {start + count * step}")
         return lambda index: np.fromfile(path, dtype, items, offset=start + index * step)
     pages = [series.pages[index] for index in range(len(series.pages))]
     # The library would give zeros for pages that are missing; a missing page is no black page.
-    present = sum(page is not None for page in pages)
-    if present != count:
+    if (present := sum(page is not None for page in pages)) != count:
         raise _damaged(path, f"{present} planes of {count}")
     for index, page in enumerate(pages):
         segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
@@ -382,8 +343,8 @@ def _sizes(
             raise _refusal(path, f"{name} to be a positive length", value, "mend it")
     if pixel_size_um is None:
         if not (scale.x > 0 and scale.y > 0):
-            remedy = "give the manifest column pixel_size_um"
-            raise _refusal(path, "a pixel size in µm", scale.found, remedy)
+            expected, remedy = "a pixel size in µm", "give the manifest column pixel_size_um"
+            raise _refusal(path, expected, scale.found, remedy)
         if not math.isclose(scale.x, scale.y, rel_tol=1e-3):
             found = f"{scale.x:g} × {scale.y:g} µm"
             raise _refusal(path, "square pixels", found, "resample the stack to square pixels")
@@ -409,23 +370,11 @@ def _renamed(path: Path, names: list[str], channel_map: dict[str, str]) -> tuple
     return tuple(renamed)
 
 
-def _number(value: object) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _unit_um(unit: str) -> float:
-    """µm in one `unit`; NaN for one that is no length (pixel, reference frame, nothing)."""
+def _unit_um(unit: object) -> float:
+    """µm in one `unit`; NaN for one that is no length (pixel, reference frame, none)."""
     # ImageJ writes the micro sign as the six characters \u00B5.
-    unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), unit)
-    return UM_PER_UNIT.get(unit.strip().replace("µ", "μ").casefold(), math.nan)
-
-
-def _local(node: ElementTree.Element) -> str:
-    """Name of an XML element without its namespace, which differs between OME versions."""
-    return str(node.tag).rpartition("}")[2]
+    unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), str(unit))
+    return UM_PER_UNIT.get(unicodedata.normalize("NFKC", unit).strip(), math.nan)
 
 
 def _refusal(path: Path, expected: str, found: object, remedy: str) -> VolumeError:
@@ -438,19 +387,13 @@ def _damaged(path: Path, found: object) -> VolumeError:
 
 
 @contextmanager
-def _held_logs() -> Iterator[list[logging.LogRecord]]:
-    """Hold back what tifffile logs; it is said again unless the block raises a line of its own."""
+def _overheard() -> Iterator[list[logging.LogRecord]]:
+    """Collect what tifffile logs; it warns of damage there where it does not raise."""
     records: list[logging.LogRecord] = []
-    logger = logging.getLogger("tifffile")
-
-    def hold(record: logging.LogRecord) -> bool:
-        records.append(record)
-        return False
-
-    logger.addFilter(hold)
+    logger, handler = logging.getLogger("tifffile"), logging.Handler()
+    handler.emit = records.append
+    logger.addHandler(handler)
     try:
         yield records
     finally:
-        logger.removeFilter(hold)
-    for record in records:
-        logger.handle(record)
+        logger.removeHandler(handler)
