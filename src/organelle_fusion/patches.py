@@ -358,11 +358,14 @@ def build_patch_set(
     kept = [table[(table["image"] == row.image) & table["kept"]] for row in rows]
     for row, of_image in zip(rows, kept, strict=True):
         if of_image.empty:
+            found = (table["image"] == row.image).sum()
             raise PatchError(
                 f"{row.path}: image {row.image}: expected patches of {size_px} px with foreground "
-                f"of {settings.min_foreground:g} or more, found none among "
-                f"{(table['image'] == row.image).sum()}; lower patches.min_foreground, choose "
-                "smaller patches or leave the image out"
+                f"of {settings.min_foreground:g} or more, found none among {found}; lower "
+                "patches.min_foreground, choose smaller patches or leave the image out"
+                if found
+                else f"image {row.image}: expected its patches of {size_px} px in `tabulated`, "
+                "found none; tabulate this manifest at this size"
             )
     ends = np.cumsum([len(of_image) for of_image in kept])
     patches = np.empty((ends[-1], output_px, output_px, len(channels)), np.uint8)

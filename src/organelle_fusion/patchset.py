@@ -12,6 +12,8 @@ import pyarrow
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.provenance import atomic_path, code_version, hash_of, provenance, write_json
 
+FILES = ("patches.npy", "patches.parquet", "patches.json")
+
 
 @dataclass(frozen=True, eq=False)
 class PatchSet:
@@ -100,15 +102,16 @@ class PatchSet:
         """
         folder = Path(folder)
         remedy = "save the patch set again"
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise PatchError(
+                    f"{folder / name}: expected a file of a patch set, found none; {remedy}"
+                )
         try:
             facts = json.loads((folder / "patches.json").read_text("utf-8"))
             patches = np.load(folder / "patches.npy", allow_pickle=False)
             table = pd.read_parquet(folder / "patches.parquet")
             loaded = cls(patches, table, tuple(facts["channels"]), facts["pixel_size_um"])
-        except FileNotFoundError as error:
-            raise PatchError(
-                f"{error.filename}: expected a file of a patch set, found none; {remedy}"
-            ) from None
         except (ValueError, KeyError, EOFError, OSError, pyarrow.ArrowException) as error:
             raise PatchError(
                 f"{folder}: expected a patch set, found files that cannot be read "

@@ -1,0 +1,90 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skimage.filters import threshold_otsu
+
+from organelle_fusion.intensity import PatchError, otsu_thresholds, stack_statistics
+from organelle_fusion.volumes import open_volume, write_ome_tiff
+
+
+def stack(tmp_path, array):
+    names = [f"channel-{index}" for index in range(len(array))]
+    path = tmp_path / "stack.ome.tif"
+    write_ome_tiff(path, array, names, pixel_size_um=0.1, z_step_um=0.5)
+    return open_volume(path)
+
+
+def blobs(dtype, scale, offset=0):
+    """Two channels of unlike brightness, (2, 5, 31, 40), whose planes differ in mean."""
+    rng = np.random.default_rng(3)
+    background = rng.normal(20, 4, (2, 5, 31, 40)) + np.arange(5)[:, None, None]
+    bright = rng.random((2, 5, 31, 40)) < 0.2
+    values = (background + bright * rng.gamma(4, 10, bright.shape)) * scale + offset
+    values[1] *= 0.7
+    return values.round().astype(dtype) if np.dtype(dtype).kind in "iu" else values.astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "offset"), [("uint8", 1, 0), ("uint16", 90, 0), ("int16", 40, -5000)]
+)
+def test_threshold_of_planes_is_that_of_the_whole_stack(tmp_path, dtype, scale, offset):
+    array = blobs(dtype, scale, offset)
+    found = otsu_thresholds(stack(tmp_path, array))
+    for channel, threshold in zip(array, found, strict=True):
+        whole = threshold_otsu(channel)
+        assert threshold == whole
+        np.testing.assert_array_equal(channel > threshold, channel > whole)
+
+
+def test_threshold_of_floats_is_that_of_65536_bins(tmp_path):
+    array = blobs("float32", 0.01)
+    found = otsu_thresholds(stack(tmp_path, array))
+    expected = [threshold_otsu(channel.astype(float), nbins=65_536) for channel in array]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_percentiles_are_values_of_the_stack(tmp_path):
+    array = blobs("uint16", 90)
+    statistics = stack_statistics(stack(tmp_path, array))
+    for channel, row in zip(array, statistics.itertuples(), strict=True):
+        expected = np.percentile(channel, [1, 99.9], method="inverted_cdf")
+        assert [row.low, row.high] == expected.tolist()
+
+
+def test_statistics_counted_by_hand(tmp_path):
+    # 200 voxels: 2 of 0 (the first percentile is the second smallest), 190 of 10, 8 of 255
+    array = np.full((1, 2, 10, 10), 10, np.uint8)
+    array[0, 0, 0, :2] = 0
+    array[0, 1, 5, :8] = 255
+    (row,) = stack_statistics(stack(tmp_path, array)).itertuples(index=False)
+    assert row == ("channel-0", 10, 0, 255, 8 / 200)
+
+
+def test_range_falls_back_to_the_extremes_where_the_percentiles_coincide(tmp_path):
+    array = np.zeros((1, 2, 50, 50), np.uint16)
+    array[0, 0, 0, 0] = 40  # one voxel in 5,000 lies above the 99.9 percentile
+    (row,) = stack_statistics(stack(tmp_path, array)).itertuples(index=False)
+    assert (row.low, row.high) == (0, 40)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_constant_channel_is_refused_in_one_line(tmp_path, dtype):
+    array = blobs(dtype, 1)
+    array[1] = 7
+    with pytest.raises(PatchError, match=r"stack.ome.tif: channel channel-1: .* found 7.* every"):
+        stack_statistics(stack(tmp_path, array))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_voxel_that_is_no_number_is_refused(tmp_path, bad):
+    array = blobs("float32", 1)
+    array[1, 3, 0, 0] = bad
+    with pytest.raises(PatchError, match=r"channel channel-1: expected finite .* in plane 3;"):
+        stack_statistics(stack(tmp_path, array))
+
+
+def test_other_types_are_refused(tmp_path):
+    volume = replace(stack(tmp_path, blobs("uint16", 1)), dtype=np.dtype("uint32"))
+    with pytest.raises(PatchError, match="found uint32; convert"):
+        stack_statistics(volume)

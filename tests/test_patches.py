@@ -1,0 +1,253 @@
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.filters import threshold_otsu
+from skimage.transform import resize_local_mean
+
+from organelle_fusion.config import PAPER_PIXEL_UM, PatchSettings
+from organelle_fusion.manifest import read_manifest
+from organelle_fusion.patches import (
+    PatchError,
+    build_patch_set,
+    extract_patches,
+    foreground_ratio,
+    patch_grid,
+    patch_table,
+    patch_tables,
+    stack_statistics,
+    tabulate_patches,
+)
+from organelle_fusion.volumes import VolumeError, open_volume, write_ome_tiff
+
+
+def stack(folder, array, channels=("a", "b"), pixel_size_um=0.5, name="stack"):
+    path = folder / f"{name}.ome.tif"
+    write_ome_tiff(path, array, channels, pixel_size_um=pixel_size_um, z_step_um=0.5)
+    return open_volume(path)
+
+
+@pytest.fixture
+def by_hand():
+    """(2, 2, 5, 9) of 0 and 10, so that Otsu's threshold is 0; patches of 4 px: two a plane."""
+    array = np.zeros((2, 2, 5, 9), np.uint16)
+    a, b = array
+    a[0, 0, :4] = 10  # plane 0, first patch: a row in a and a column in b, which cross
+    b[0, :4, 0] = 10
+    a[0, 3, 7] = 10  # plane 0, second patch: one pixel
+    a[1, :4, 4:8] = 10  # plane 1, second patch: all of it in a, half of it in b
+    b[1, :2, 4:8] = 10
+    array[:, :, 4, :] = 10  # border remainder below and at the right: never counted
+    array[:, :, :, 8] = 10
+    return array
+
+
+def test_grid_counted_by_hand():
+    # 5 × 9 px hold two patches of 4 px; a row and a column remain
+    assert patch_grid(5, 9, 4).tolist() == [[0, 0], [0, 4]]
+    assert patch_grid(8, 4, 4).tolist() == [[0, 0], [4, 0]]
+    assert patch_grid(7, 7, 3).tolist() == [[0, 0], [0, 3], [3, 0], [3, 3]]
+    assert patch_grid(1364, 1364, 350).shape == (9, 2)
+    assert patch_grid(3, 9, 4).shape == (0, 2)
+
+
+def test_foreground_ratio_is_the_mean_of_each_patch():
+    mask = np.random.default_rng(0).random((3, 23, 31)) < 0.3
+    expected = [mask[:, y : y + 7, x : x + 7].mean(axis=(1, 2)) for y, x in patch_grid(23, 31, 7)]
+    np.testing.assert_allclose(foreground_ratio(mask, 7), np.transpose(expected), rtol=1e-14)
+    np.testing.assert_allclose(foreground_ratio(mask[0], 7), np.transpose(expected)[0], rtol=1e-14)
+
+
+def test_table_counted_by_hand(tmp_path, by_hand):
+    table = patch_table(stack(tmp_path, by_hand), 2.0, min_foreground=0.1)
+    expected = pd.DataFrame(
+        {
+            "z": [0, 0, 1, 1],
+            "y": [0, 0, 0, 0],
+            "x": [0, 4, 0, 4],
+            "size_px": [4, 4, 4, 4],
+            "foreground_a": [4 / 16, 1 / 16, 0, 1],
+            "foreground_b": [4 / 16, 0, 0, 8 / 16],
+            "foreground": [7 / 16, 1 / 16, 0, 1],
+            "kept": [True, False, False, True],
+            "reason": ["", "sparse", "sparse", ""],
+        }
+    )
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+
+
+def test_the_cut_off_itself_is_enough_and_zero_keeps_all(tmp_path, by_hand):
+    volume = stack(tmp_path, by_hand)
+    assert patch_table(volume, 2.0, min_foreground=1 / 16)["kept"].tolist() == [1, 1, 0, 1]
+    assert patch_table(volume, 2.0, min_foreground=0)["kept"].all()
+
+
+def test_a_channel_left_out_counts_for_nothing(tmp_path, by_hand):
+    table = patch_table(stack(tmp_path, by_hand).select(["b"]), 2.0, min_foreground=0.1)
+    assert table["foreground"].tolist() == [4 / 16, 0, 0, 8 / 16]
+    assert "foreground_a" not in table
+
+
+def test_size_is_a_length(tmp_path, by_hand):
+    volume = stack(tmp_path, by_hand, pixel_size_um=0.25)
+    assert patch_table(volume, 1.1, min_foreground=0)["size_px"].unique().tolist() == [4]
+    assert patch_table(volume, 0.5, min_foreground=0)["size_px"].unique().tolist() == [2]
+
+
+def test_masks_are_those_of_the_whole_stack(tmp_path):
+    rng = np.random.default_rng(1)
+    array = rng.gamma(2, 200, (1, 4, 24, 24)).astype(np.uint16)
+    array[0, 0] //= 8  # a dim plane: its own threshold would be lower
+    table = patch_table(stack(tmp_path, array, "a"), 4.0, min_foreground=0.1)
+    mask = array[0] > threshold_otsu(array[0])
+    expected = mask.reshape(4, 3, 8, 3, 8).mean(axis=(2, 4)).ravel()
+    np.testing.assert_allclose(table["foreground"], expected, rtol=1e-14)
+
+
+def test_several_sizes_are_the_tables_of_each(tmp_path, by_hand):
+    volume = stack(tmp_path, by_hand)
+    options = {"min_foreground": 0.1, "max_patches": 2}
+    for size, table in zip([1, 2], patch_tables(volume, [1, 2], **options), strict=True):
+        pd.testing.assert_frame_equal(table, patch_table(volume, size, **options))
+
+
+def test_over_the_limit_one_patch_of_each_stretch_stays(tmp_path):
+    # patches of one pixel, ten of twelve not sparse; the limit of four cuts the ten at
+    # 0 2 5 7 10, and the golden ratio's multiples 0, .618, .236, .854 pick 0, 3, 5, 9 of them
+    array = np.full((1, 1, 2, 6), 10, np.uint16)
+    array[0, 0, 0, 3] = array[0, 0, 1, 1] = 0
+    table = patch_table(stack(tmp_path, array, "a"), 0.5, min_foreground=0.5, max_patches=4)
+    dense = [0, 1, 2, 4, 5, 6, 8, 9, 10, 11]
+    assert np.flatnonzero(table["kept"]).tolist() == [dense[k] for k in (0, 3, 5, 9)]
+    assert np.flatnonzero(table["reason"] == "sparse").tolist() == [3, 7]
+    assert (table["reason"] == "over the limit").sum() == 6
+
+
+@pytest.mark.parametrize("limit", [6, 12, 72, 143, 144, 500])
+def test_the_limit_is_met_in_all_planes_and_columns(tmp_path, limit):
+    array = np.arange(12 * 36, dtype=np.uint16).reshape(1, 12, 6, 6)
+    table = patch_table(stack(tmp_path, array, "a"), 0.5, min_foreground=0, max_patches=limit)
+    kept = table[table["kept"]]
+    assert len(kept) == min(limit, 432)
+    if limit >= 72:  # a constant step of six would keep to one column
+        assert kept["z"].nunique() == 12
+        assert kept["x"].nunique() == 6
+
+
+@pytest.mark.parametrize("size_um", [2.8, 0.1])
+def test_a_size_that_does_not_fit_is_refused(tmp_path, by_hand, size_um):
+    with pytest.raises(PatchError, match=r"stack.ome.tif: a patch of .* µm is [06] px, .*5×9 px"):
+        patch_table(stack(tmp_path, by_hand), size_um, min_foreground=0)
+
+
+def statistics_by_hand(low, high, channels=("a",)):
+    return pd.DataFrame({"channel": list(channels), "otsu": 0, "low": low, "high": high})
+
+
+def test_scaling_and_averaging_by_hand(tmp_path):
+    array = np.zeros((1, 2, 2, 4), np.uint16)
+    array[0, 1] = [[100, 200, 50, 400], [300, 400, 100, 140]]
+    volume = stack(tmp_path, array, "a")
+    statistics = statistics_by_hand(100, 300)
+    table = pd.DataFrame(
+        {"z": [0, 1, 1], "y": 0, "x": [0, 2, 0], "size_px": 2, "kept": [False, True, True]}
+    )
+    # 100…300 become 0…255: 50 is clipped to 0, 400 to 255, 140 becomes 51, 200 becomes 127.5
+    same = extract_patches(volume, table, output_px=2, statistics=statistics)
+    assert same[..., 0].tolist() == [[[0, 255], [0, 51]], [[0, 128], [255, 255]]]
+    # means (0 + 255 + 0 + 51)/4 = 76.5, which goes to the even 76, and 637.5/4 = 159.375
+    mean = extract_patches(volume, table, output_px=1, statistics=statistics)
+    assert (mean.dtype, mean.ravel().tolist()) == (np.uint8, [76, 159])
+
+
+@pytest.mark.parametrize(("size", "output"), [(117, 56), (67, 56), (112, 56), (40, 56)])
+def test_resizing_is_that_of_scikit_image(tmp_path, size, output):
+    array = np.random.default_rng(2).gamma(2, 100, (2, 1, size, size)).astype(np.uint16)
+    volume = stack(tmp_path, array)
+    statistics = statistics_by_hand([20, 60], [500, 900], "ab")
+    table = pd.DataFrame({"z": [0], "y": 0, "x": 0, "size_px": size, "kept": True})
+    (found,) = extract_patches(volume, table, output_px=output, statistics=statistics)
+    for channel, low, high in ((0, 20, 500), (1, 60, 900)):
+        scaled = np.clip((array[channel, 0] - float(low)) / (high - low), 0, 1) * 255
+        expected = resize_local_mean(scaled, (output, output), preserve_range=True)
+        np.testing.assert_array_equal(found[..., channel], np.rint(expected.round(6)))
+
+
+def test_statistics_of_other_channels_are_refused(tmp_path, by_hand):
+    volume = stack(tmp_path, by_hand)
+    with pytest.raises(PatchError, match="expected statistics of b, a, found them of a, b"):
+        patch_table(
+            volume.select(["b", "a"]), 2, min_foreground=0, statistics=stack_statistics(volume)
+        )
+
+
+SETTINGS = PatchSettings(size_px=4, sizes_px=(2, 4), min_foreground=0.1)
+
+
+@pytest.fixture
+def manifest(tmp_path, by_hand):
+    """Two images at the paper's pixel size; the second has its channels the other way round."""
+    nucleus = np.arange(by_hand[0].size, dtype=np.uint16).reshape(by_hand[0].shape)
+    stack(tmp_path, np.stack([*by_hand, nucleus]), ("a", "b", "n"), PAPER_PIXEL_UM, "one")
+    swapped = np.stack([nucleus, by_hand[1], by_hand[0]])
+    stack(tmp_path, swapped, ("n", "b", "a"), PAPER_PIXEL_UM, "two")
+    path = tmp_path / "manifest.csv"
+    path.write_text(
+        "image,path,label,group\none,one.ome.tif,x,day1\ntwo,two.ome.tif,y,day2\n", "utf-8"
+    )
+    return read_manifest(path)
+
+
+def test_a_patch_set_by_hand(manifest):
+    built, table, statistics = build_patch_set(
+        manifest, channels=("a", "b"), settings=SETTINGS, output_px=2, progress=False
+    )
+    # of each image the patches (z 0, x 0) and (z 1, x 4), see `by_hand`; 10 becomes 255
+    assert built.table["image"].tolist() == ["one", "one", "two", "two"]
+    assert built.table["label"].tolist() == ["x", "x", "y", "y"]
+    assert built.table["group"].tolist() == ["day1", "day1", "day2", "day2"]
+    assert built.table[["z", "y", "x"]].to_numpy().tolist() == [[0, 0, 0], [1, 0, 4]] * 2
+    half = 128  # 127.5, to even
+    np.testing.assert_array_equal(built.patches[0, ..., 0], [[half, half], [0, 0]])
+    np.testing.assert_array_equal(built.patches[0, ..., 1], [[half, 0], [half, 0]])
+    np.testing.assert_array_equal(built.patches[1, ..., 0], [[255, 255], [255, 255]])
+    np.testing.assert_array_equal(built.patches[1, ..., 1], [[255, 255], [0, 0]])
+    np.testing.assert_array_equal(built.patches[2:], built.patches[:2])  # by name, not position
+    assert built.channels == ("a", "b")
+    assert built.pixel_size_um == pytest.approx(2 * PAPER_PIXEL_UM)
+    assert table.groupby("image")["reason"].agg(list).tolist() == [["", "sparse", "sparse", ""]] * 2
+    assert statistics[["image", "channel"]].to_numpy().tolist() == [
+        ["one", "a"],
+        ["one", "b"],
+        ["two", "a"],
+        ["two", "b"],
+    ]
+
+
+def test_tables_made_before_give_the_same_set(manifest):
+    options = {"channels": ("a", "b"), "settings": SETTINGS, "progress": False}
+    tabulated = tabulate_patches(manifest, sizes_px=[2, 4], **options)
+    assert tabulated.table.groupby(["image", "paper_px"]).size().tolist() == [16, 4, 16, 4]
+    for size in (2, 4):
+        direct = build_patch_set(manifest, output_px=2, size_px=size, **options)
+        shared = build_patch_set(
+            manifest, output_px=2, size_px=size, tabulated=tabulated, **options
+        )
+        assert shared[0].data_hash == direct[0].data_hash
+        pd.testing.assert_frame_equal(shared[1], direct[1])
+    with pytest.raises(PatchError, match="image one: expected its patches of 3 px in `tabulated`"):
+        build_patch_set(manifest, output_px=2, size_px=3, tabulated=tabulated, **options)
+
+
+def test_an_image_without_patches_is_named_with_the_remedy(manifest, tmp_path, by_hand):
+    by_hand[:, :, :4, :8] = 0  # only the border remainder is left bright
+    stack(tmp_path, by_hand, ("a", "b"), PAPER_PIXEL_UM, "two")
+    with pytest.raises(PatchError, match=r"two.ome.tif: image two: .*none among 4; lower") as error:
+        build_patch_set(
+            manifest, channels=("a", "b"), settings=SETTINGS, output_px=2, progress=False
+        )
+    assert "\n" not in str(error.value)
+
+
+def test_a_channel_that_no_file_has_is_refused(manifest):
+    with pytest.raises(VolumeError, match="golgi"):
+        tabulate_patches(manifest, channels=("a", "golgi"), settings=SETTINGS, progress=False)

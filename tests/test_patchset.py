@@ -1,0 +1,104 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from organelle_fusion.patchset import PatchError, PatchSet
+
+
+@pytest.fixture
+def patch_set():
+    table = pd.DataFrame(
+        {
+            "image": ["i0", "i0", "i1", "i2"],
+            "label": ["b", "b", "a", "NA"],
+            "group": ["g0", "g0", "g1", "g2"],
+            "z": [0, 1, 0, 0],
+            "y": [0, 0, 8, 8],
+            "x": [0, 8, 0, 8],
+            "foreground": [0.1, 1 / 3, 0.7, 1.0],
+        }
+    )
+    patches = np.arange(4 * 3 * 3 * 2, dtype=np.uint8).reshape(4, 3, 3, 2)
+    return PatchSet(patches, table, ("mitochondria", "nucleus"), 0.2)
+
+
+def test_classes_are_sorted_labels(patch_set):
+    assert patch_set.classes == ("NA", "a", "b")
+
+
+@pytest.mark.parametrize("index", [[2, 0], np.array([False, True, False, True])])
+def test_a_part_keeps_pixels_and_rows_together(patch_set, index):
+    part = patch_set.take(index)
+    rows = [2, 0] if isinstance(index, list) else [1, 3]
+    assert part.patches[:, 0, 0, 0].tolist() == [18 * row for row in rows]
+    assert part.table["foreground"].tolist() == patch_set.table["foreground"].iloc[rows].tolist()
+    assert part.table.index.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("pixel_size_um", [0.2, None])
+def test_a_set_survives_the_disk(patch_set, tmp_path, pixel_size_um):
+    original = PatchSet(patch_set.patches, patch_set.table, patch_set.channels, pixel_size_um)
+    original.save(tmp_path / "set")
+    loaded = PatchSet.load(tmp_path / "set")
+    np.testing.assert_array_equal(loaded.patches, original.patches)
+    pd.testing.assert_frame_equal(loaded.table, original.table)
+    assert (loaded.channels, loaded.pixel_size_um) == (original.channels, pixel_size_um)
+    assert loaded.data_hash == original.data_hash
+    names = sorted(path.name for path in (tmp_path / "set").iterdir())
+    assert names == ["patches.json", "patches.npy", "patches.parquet"]
+
+
+def test_the_hash_sees_pixels_labels_channels_and_scale(patch_set):
+    pixels = patch_set.patches.copy()
+    pixels[3, 2, 2, 1] += 1
+    table = patch_set.table.assign(label=["b", "b", "a", "a"])
+    channels = ("nucleus", "mitochondria")
+    others = [
+        PatchSet(pixels, patch_set.table, patch_set.channels, 0.2),
+        PatchSet(patch_set.patches, table, patch_set.channels, 0.2),
+        PatchSet(patch_set.patches, patch_set.table, channels, 0.2),
+        PatchSet(patch_set.patches, patch_set.table, patch_set.channels, None),
+    ]
+    assert len({patch_set.data_hash, *(other.data_hash for other in others)}) == 5
+
+
+def test_pixels_cannot_change_after_the_hash(patch_set):
+    with pytest.raises(ValueError, match="read-only"):
+        patch_set.patches[0] = 0
+
+
+def test_a_file_of_another_run_is_noticed(patch_set, tmp_path):
+    patch_set.save(tmp_path)
+    np.save(tmp_path / "patches.npy", patch_set.patches[::-1])
+    with pytest.raises(PatchError, match=r"expected data of hash \w{12}, .* found \w{12}; save"):
+        PatchSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["patches.npy", "patches.parquet", "patches.json"])
+def test_a_torn_file_is_noticed(patch_set, tmp_path, name):
+    patch_set.save(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(PatchError, match="cannot be read") as error:
+        PatchSet.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["patches.npy", "patches.parquet", "patches.json"])
+def test_a_missing_file_is_named(patch_set, tmp_path, name):
+    patch_set.save(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(PatchError, match=f"{name}: expected a file of a patch set, found none"):
+        PatchSet.load(tmp_path)
+
+
+def test_parts_that_do_not_belong_together_are_refused(patch_set):
+    patches, table, channels = patch_set.patches, patch_set.table, patch_set.channels
+    for arguments, message in (
+        ((patches[:3], table, channels), r"N, C = \(4, 2\)"),
+        ((patches, table, channels[:1]), r"N, C = \(4, 1\)"),
+        ((patches.astype(float), table, channels), "expected uint8"),
+        ((patches, table.drop(columns="group"), channels), "expected column group"),
+    ):
+        with pytest.raises(PatchError, match=message):
+            PatchSet(*arguments, 0.2)
