@@ -1,0 +1,291 @@
+"""Training one network on one fold, and the weights of late fusion.
+
+A network is compiled once per architecture and reset between folds: tracing costs seconds, and
+more than a quick training itself. Batches are always full for the same reason, since a batch of
+another size is traced, and on an accelerator compiled, again.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import keras
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+
+from organelle_fusion.config import EncoderSettings, TrainingSettings
+from organelle_fusion.models import Strategy, build_model
+
+PREDICTION_BATCH = 128
+
+
+class TrainingError(ValueError):
+    """A fold that cannot be trained; the message is one line."""
+
+
+def compile_model(model: keras.Model, settings: TrainingSettings) -> keras.Model:
+    """Compile `model` as the paper trains: Adam, exponential decay, categorical cross-entropy.
+
+    Labels are class numbers, and logits enter the loss. Returns the same model.
+    """
+    # Not staircase: the paper says "0.95 every 175 steps" and no more; Keras' default is smooth.
+    schedule = keras.optimizers.schedules.ExponentialDecay(
+        settings.learning_rate, decay_steps=settings.decay_steps, decay_rate=settings.decay_rate
+    )
+    optimizer = keras.optimizers.Adam(schedule)
+    model.compile(
+        optimizer,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        # Weighted, so that the patches which only fill up the last validation batch do not count.
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        steps_per_execution=settings.steps_per_execution,
+        # XLA on a GPU and under JAX; off for TensorFlow on a CPU, see benchmarks below.
+        jit_compile="auto",
+    )
+    optimizer.build(model.trainable_variables)
+    return model
+
+
+@lru_cache(maxsize=4)
+def compiled_model(
+    strategy: Strategy,
+    channels: tuple[str, ...],
+    n_classes: int,
+    encoder: EncoderSettings,
+    training: TrainingSettings,
+) -> tuple[keras.Model, Callable[[], keras.Model]]:
+    """The compiled model of an architecture, and the function that builds it anew.
+
+    One process compiles an architecture once, however many folds, patch sizes and data sets it
+    is trained on; `reset_model` stands between two trainings.
+    """
+
+    def build() -> keras.Model:
+        return build_model(
+            strategy, channels=channels, n_classes=n_classes, encoder=encoder, training=training
+        )
+
+    return compile_model(build(), training), build
+
+
+def reset_model(model: keras.Model, build: Callable[[], keras.Model], seed: int) -> None:
+    """Make a compiled model what a newly built and compiled one with this seed would be.
+
+    All variables are assigned, the states of the random layers among them: these are variables,
+    not weights, so ``set_weights`` alone is no reset. The optimiser's variables go back too.
+
+    Parameters
+    ----------
+    model
+        Compiled, of the architecture that `build` builds.
+    build
+        Builds the same architecture, not compiled.
+    seed
+        Seed of the fresh initial values.
+    """
+    keras.utils.set_random_seed(seed)
+    fresh = build()
+    for variable, initial in zip(model.variables, fresh.variables, strict=True):
+        variable.assign(initial)
+    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    optimizer.build(fresh.trainable_variables)
+    for variable, initial in zip(model.optimizer.variables, optimizer.variables, strict=True):
+        variable.assign(initial)
+
+
+def class_weights(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Weights inverse to the class frequency, one per class.
+
+    They are scaled so that their mean over the patches is 1: the loss keeps its size, and with
+    it the meaning of learning rate and L2. A class without patches gets weight 0.
+
+    Parameters
+    ----------
+    labels
+        Class numbers, int (N,), of the training patches.
+    n_classes
+        Number of classes K.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (K,).
+    """
+    counts = np.bincount(labels, minlength=n_classes)
+    present = counts > 0
+    weights = np.zeros(n_classes, dtype=np.float32)
+    weights[present] = counts.sum() / (present.sum() * counts[present])
+    return weights
+
+
+def train_fold(
+    model: keras.Model,
+    patches: np.ndarray,
+    labels: np.ndarray,
+    parts: np.ndarray,
+    *,
+    settings: TrainingSettings,
+    seed: int,
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Train on the training part of a fold, stop by the validation part, predict the rest.
+
+    Parameters
+    ----------
+    model
+        Compiled and fresh (`compile_model` or `reset_model`).
+    patches
+        uint8 (N, H, W, C).
+    labels
+        Class numbers, int (N,).
+    parts
+        ``train``, ``validation`` or ``test``, (N,).
+    settings
+        Epochs, patience and batch size.
+    seed
+        Seed of the order of the patches, the flips and the dropout.
+
+    Returns
+    -------
+    probabilities : numpy.ndarray
+        Softmax, float32 (rows not in ``train``, K), in the order of the rows.
+    history : pandas.DataFrame
+        One row per epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy. The first two
+        are weighted by class, as the loss that is minimised; the last two are plain.
+
+    Raises
+    ------
+    TrainingError
+        The training or the validation part is empty.
+    """
+    parts = np.asarray(parts)
+    n_classes = model.output_shape[-1]
+    for part in ("train", "validation"):
+        if not np.any(parts == part):
+            raise TrainingError(
+                f"part {part}: expected at least one patch, found none among {len(parts)}; "
+                "use fewer folds or another validation share"
+            )
+    keras.utils.set_random_seed(seed)
+    train = np.flatnonzero(parts == "train")
+    weights = class_weights(labels[train], n_classes)[labels]
+    # The last batch is filled up with training patches drawn once more: up to one batch of them
+    # is seen twice per epoch, and no batch has a size of its own.
+    train = np.concatenate([train, _filling(train, settings.batch_size, seed)])
+    validation = np.flatnonzero(parts == "validation")
+    validation_data = _full_batches(patches, labels, validation, settings.batch_size)
+    stop = keras.callbacks.EarlyStopping(
+        "val_accuracy", patience=settings.patience, mode="max", restore_best_weights=True
+    )
+    history = model.fit(
+        patches[train],
+        labels[train],
+        sample_weight=weights[train],
+        validation_data=validation_data,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        callbacks=[stop],
+        verbose=0,
+    )
+    frame = pd.DataFrame(history.history)
+    frame.insert(0, "epoch", np.arange(1, len(frame) + 1))
+    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+    return predict_proba(model, patches[parts != "train"]), frame[columns]
+
+
+def predict_proba(model: keras.Model, patches: np.ndarray) -> np.ndarray:
+    """Class probabilities, float32 (N, K), of patches (N, H, W, C)."""
+    batches = []
+    for start in range(0, len(patches), PREDICTION_BATCH):
+        batch = patches[start : start + PREDICTION_BATCH]
+        missing = PREDICTION_BATCH - len(batch)
+        padded = np.pad(batch, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        # Not `predict`: its set-up costs as much as the prediction of a fold, and with several
+        # steps per execution it is traced again for every other number of batches.
+        batches.append(model.predict_on_batch(padded)[: len(batch)])
+    logits = np.concatenate(batches) if batches else np.empty((0, model.output_shape[-1]))
+    logits = logits.astype(np.float64)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def fit_late_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Weights of late fusion: the mean of classifiers with the least log-loss.
+
+    The log-loss of a weighted mean is convex in the weights, so there is one minimum; where
+    several weights reach it (equal classifiers), the search stays at the equal weights it starts
+    from.
+
+    Parameters
+    ----------
+    probabilities
+        Of M classifiers for the same N validation patches, (M, N, K).
+    labels
+        Class numbers, int (N,).
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (M,), not negative, summing to 1.
+
+    Raises
+    ------
+    TrainingError
+        There are no patches, or the optimiser did not converge.
+    """
+    n_models, n_patches, _ = probabilities.shape
+    if n_patches == 0:
+        raise TrainingError("late fusion: expected validation patches, found none; use fewer folds")
+    # (M, N): what each classifier gives to the true class. Far above the rounding of float32
+    # and far below 1, the floor keeps the logarithm finite and moves no optimum.
+    of_truth = probabilities[:, np.arange(n_patches), labels].astype(np.float64)
+    of_truth = np.maximum(of_truth, 1e-12)
+
+    def log_loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        mixed = np.maximum(weights @ of_truth, 1e-12)
+        return -np.log(mixed).mean(), -(of_truth / mixed).mean(axis=1)
+
+    result = minimize(
+        log_loss,
+        np.full(n_models, 1 / n_models),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * n_models,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
+        options={"maxiter": 500, "ftol": 1e-10},
+    )
+    if not result.success:
+        raise TrainingError(f"late fusion: the weights did not converge ({result.message})")
+    weights = np.clip(result.x, 0, None)
+    return weights / weights.sum()
+
+
+def combine(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean of the probabilities (M, N, K) of M classifiers, float32 (N, K)."""
+    return np.tensordot(weights, probabilities, axes=1).astype(np.float32)
+
+
+def device() -> str:
+    """Kind of device that Keras computes on: ``cpu``, ``gpu`` or ``tpu``."""
+    return keras.distribution.list_devices()[0].split(":")[0]
+
+
+def _filling(rows: np.ndarray, batch_size: int, seed: int) -> np.ndarray:
+    """As many of `rows`, drawn by `seed`, as are missing to a whole number of batches."""
+    missing = -len(rows) % batch_size
+    random = np.random.default_rng(seed)
+    # Without repetition where there are enough of them.
+    return random.choice(rows, missing, replace=missing > len(rows))
+
+
+def _full_batches(
+    patches: np.ndarray, labels: np.ndarray, rows: np.ndarray, batch_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patches, labels and weights of `rows`, filled up to full batches by rows of weight 0.
+
+    The weights of the true rows are such that Keras' mean over all rows is the mean over them.
+    """
+    missing = -len(rows) % batch_size
+    filled = np.concatenate([rows, np.full(missing, rows[0])])
+    weights = np.zeros(len(filled), dtype=np.float32)
+    weights[: len(rows)] = len(filled) / len(rows)
+    return patches[filled], labels[filled], weights
