@@ -86,6 +86,14 @@ def test_every_notebook_is_a_chapter_and_every_chapter_a_notebook():
     ]
 
 
+@each
+def test_chapter_is_listed_under_its_number_and_title(source):
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+    titles = {Path(entry["file"]).name: entry.get("title") for entry in toc["chapters"]}
+    heading = jupytext.read(source).cells[0].source.splitlines()[0].removeprefix("# ")
+    assert titles[source.stem] == f"{int(source.stem[:2])} · {heading}"
+
+
 def test_prose_pages_of_the_table_of_contents_exist():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
     files = [toc["root"], *(entry["file"] for entry in toc["chapters"])]

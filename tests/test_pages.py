@@ -20,13 +20,35 @@ CHAPTERS = [Path(name).name for name in PAGES if name.startswith("book/executed/
 # What every chapter promises: the name of a figure or table, and words of its caption.
 PROMISED = {
     "01_data": {
-        "tab-images": "per class",
+        "tab-images": "Images per class",
         "fig-classes": "plane per class",
     },
-    "02_preprocessing": {},
-    "06_fusion_cv5": {},
-    "09_real_cells": {},
+    "02_preprocessing": {
+        "fig-otsu": "Otsu threshold",
+        "fig-pipeline": "Fig. 1 of the paper",
+        "tab-patches": "per class",
+        "fig-attrition": "Fig. 7 of the paper",
+        "tab-attrition": "numbers behind",
+    },
+    "06_fusion_cv5": {
+        "tab-folds5": "Groups in each fold",
+        "fig-early": "Fig. 2 of the paper",
+        "fig-fusion": "Fig. 3 of the paper",
+        "tab-fusion5": "Table 1 of the paper",
+        "fig-scores5": "95 % group-bootstrap intervals",
+        "tab-fusion5-image": "by image",
+        "tab-folds5-scores": "single folds",
+        "fig-confusion5": "Fig. 4 of the paper",
+        "fig-pr5": "Fig. 5 of the paper",
+    },
+    "09_real_cells": {
+        "tab-real": "real cells",
+        "fig-real-scores": "real cells",
+        "fig-real-confusion": "real cells",
+        "fig-real-pr": "real cells",
+    },
 }
+OUT_OF_REACH = "Not computed: the data were out of reach"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +98,10 @@ def test_chapter_is_on_the_list_of_promises(chapter):
     [(chapter, *entry) for chapter in PROMISED for entry in PROMISED[chapter].items()],
 )
 def test_promised_figure_or_table_is_on_the_page(chapter, name, words, soup):
-    block = soup(f"book/executed/{chapter}").find(id=name)
+    page = soup(f"book/executed/{chapter}")
+    if OUT_OF_REACH in page.get_text():
+        pytest.skip("its public data were out of reach, and the page says so")
+    block = page.find(id=name)
     assert block is not None, f"{chapter}: nothing is named {name}"
     caption = block.find(["figcaption", "caption"])
     assert caption is not None, f"{name} has no caption"
@@ -88,15 +113,31 @@ def test_promised_figure_or_table_is_on_the_page(chapter, name, words, soup):
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_chapter_says_which_data_it_shows(chapter, soup):
     page = soup(f"book/executed/{chapter}")
-    assert page.select_one("div.data-banner") or page.select_one("div.admonition.warning")
+    assert page.select_one("div.data-banner")
     numbered = [
         caption.get_text(" ", strip=True)
         for caption in page.select("article figcaption, article caption")
     ]
     silent = [
-        text for text in numbered if not re.search("phantom|real|own stacks|model", text, re.I)
+        text for text in numbered if not re.search("phantom|real|own stacks|network", text, re.I)
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_asks_and_answers(chapter, soup):
+    page = soup(f"book/executed/{chapter}")
+    bold = [tag.get_text() for tag in page.select("article strong")]
+    assert "Question." in bold
+    assert "Answer." in bold or OUT_OF_REACH in page.get_text()
+
+
+def test_table_1_keeps_a_place_for_handcrafted_features(soup):
+    table = soup("book/executed/06_fusion_cv5").find(id="tab-fusion5")
+    rows = [row.get_text(" ", strip=True) for row in table.select("tbody tr")]
+    waiting = [row for row in rows if row.startswith("OTCCP")]
+    assert waiting
+    assert all("not yet computed" in row for row in waiting)
 
 
 @pytest.mark.parametrize("page", PAGES)

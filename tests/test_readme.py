@@ -27,7 +27,8 @@ def test_set_up_is_two_commands():
 
 
 def test_every_make_target_named_exists():
-    named = {word for text in CODE for word in re.findall(r"\bmake ([a-z]+)", text)}
+    commands = [text for text in CODE if not text.startswith("apt ")]
+    named = {word for text in commands for word in re.findall(r"\bmake ([a-z]+)", text)}
     assert named
     assert named <= TARGETS
 
