@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from organelle_fusion.manifest import MIN_GROUPS
 from organelle_fusion.provenance import atomic_path
 
 PARTS = ("train", "validation", "test")
 COLUMNS = ["fold", "group", "label", "part"]
-MIN_GROUPS = 3
-"""Fewest groups of a class: one each to train on, to stop by and to test."""
 
 
 class FoldError(ValueError):

@@ -40,17 +40,8 @@ def stack_statistics(volume: Volume) -> pd.DataFrame:
     PatchError
         A channel is constant, holds NaN or infinity, or the data type is none of the above.
     """
-    if volume.dtype.kind in "iu" and volume.dtype.itemsize <= 2:
-        histograms = _integer_histograms(volume)
-    elif volume.dtype.kind == "f":
-        histograms = _float_histograms(volume)
-    else:
-        raise PatchError(
-            f"{volume.path}: expected 8- or 16-bit integers or floats, found {volume.dtype}; "
-            "convert the stack to uint16 or float32"
-        )
     rows = []
-    for channel, (counts, values) in zip(volume.channels, histograms, strict=True):
+    for channel, (counts, values) in zip(volume.channels, channel_histograms(volume), strict=True):
         below = np.cumsum(counts)
         ranks = np.ceil(np.array(PERCENTILES) / 100 * below[-1])
         low, high = values[np.searchsorted(below, ranks)]
@@ -66,6 +57,27 @@ def stack_statistics(volume: Volume) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def channel_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Counts and intensities of each channel over the whole stack, as `stack_statistics` counts."""
+    if volume.dtype.kind in "iu" and volume.dtype.itemsize <= 2:
+        return _integer_histograms(volume)
+    if volume.dtype.kind == "f":
+        return _float_histograms(volume)
+    raise PatchError(
+        f"{volume.path}: expected 8- or 16-bit integers or floats, found {volume.dtype}; "
+        "convert the stack to uint16 or float32"
+    )
+
+
+def display_plane(volume: Volume, z: int, statistics: pd.DataFrame) -> np.ndarray:
+    """One plane scaled as the patches are, float64 (C, Y, X) of 0…1: `low` is 0, `high` is 1."""
+    low, high = (
+        statistics.set_index("channel").loc[list(volume.channels), name].to_numpy()[:, None, None]
+        for name in ("low", "high")
+    )
+    return np.clip((volume.plane(z) - low) / (high - low), 0, 1)
 
 
 def _integer_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
