@@ -1,7 +1,9 @@
 """A manifest is read as written, or refused in one line that says what to mend."""
 
 import math
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -89,6 +91,18 @@ def test_absolute_path_and_working_directory(folder, monkeypatch):
 def test_channel_name_may_hold_an_equals_sign(folder):
     path = write(folder, "image,path,label,channel_map", "s1,stacks/a.tif,A,mito=ex=488;")
     assert read_manifest(path).loc[0, "channel_map"] == {"mito": "ex=488"}
+
+
+def test_example_in_the_data_readme(tmp_path):
+    text = (Path(__file__).parents[1] / "data" / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"```csv\n(.*?)```", text, re.DOTALL)[1]
+    (tmp_path / "stacks").mkdir()
+    for name in re.findall(r"stacks/\S+?\.tif", example):
+        (tmp_path / name).touch()
+    frame = read_manifest(write(tmp_path, *example.splitlines()))
+    assert frame["image"].tolist() == ["a1", "a2", "a3", "b1", "b2", "b3"]
+    assert frame.loc[3, "channel_map"]["mitochondria"] == "Tom20"
+    assert frame["group"].nunique() == 6
 
 
 # Refusals.
