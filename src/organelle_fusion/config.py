@@ -16,6 +16,14 @@ ORGANELLES = ("early_endosomes", "mitochondria", "recycling_endosomes")
 FUSIONS = ("early", "intermediate", "late", "spatial")
 """Names of the models that join channels; every other model is named by its one channel."""
 
+METRIC_TITLES = {
+    "balanced_accuracy": "Balanced accuracy",
+    "auroc": "AUROC",
+    "mcc": "MCC",
+    "macro_f1": "Macro F1",
+}
+"""The four scores of the paper's Tables 1 and 2, in order, as tables and figures name them."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 

@@ -16,9 +16,8 @@ import pandas as pd
 from sklearn import metrics as sk
 
 from organelle_fusion.bootstrap import count_groups, draw_groups, interval, weighted_scores
-from organelle_fusion.config import title
+from organelle_fusion.config import METRIC_TITLES, title
 from organelle_fusion.metrics import (
-    METRIC_TITLES,
     METRICS,
     EvaluationError,
     class_codes,
@@ -29,7 +28,6 @@ from organelle_fusion.metrics import (
 
 __all__ = [
     "METRICS",
-    "METRIC_TITLES",
     "EvaluationError",
     "best_single_difference",
     "chance_levels",

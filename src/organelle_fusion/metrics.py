@@ -11,15 +11,9 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
-METRICS = ("balanced_accuracy", "auroc", "mcc", "macro_f1")
-"""The four scores of the paper's Tables 1 and 2, in their order."""
+from organelle_fusion.config import METRIC_TITLES
 
-METRIC_TITLES = {
-    "balanced_accuracy": "Balanced accuracy",
-    "auroc": "AUROC",
-    "mcc": "MCC",
-    "macro_f1": "Macro F1",
-}
+METRICS = tuple(METRIC_TITLES)
 
 LEVELS = ("patch", "image")
 _COLUMNS = ("model", "fold", "seed", "patch", "image", "group", "label", "part")

@@ -1,0 +1,270 @@
+"""Every figure: arrays and frames in, a matplotlib ``Figure`` out.
+
+Figures of results are drawn here; those of images and networks come from `plots_images` and
+`plots_networks` and are offered under this name too.
+"""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from organelle_fusion.config import METRIC_TITLES, title
+from organelle_fusion.plots_images import (
+    attrition_figure,
+    composite,
+    otsu_figure,
+    pipeline_figure,
+    stack_overview,
+)
+from organelle_fusion.plots_networks import architecture_figure
+from organelle_fusion.style import (
+    OKABE_ITO,
+    SINGLE_COLOR,
+    STRATEGY_COLORS,
+    STYLE,
+    WIDTH,
+    in_lines,
+    styled,
+)
+
+__all__ = [
+    "STYLE",
+    "architecture_figure",
+    "attrition_figure",
+    "composite",
+    "confusion_figure",
+    "history_figure",
+    "otsu_figure",
+    "pipeline_figure",
+    "pr_figure",
+    "score_figure",
+    "stack_overview",
+]
+
+
+def _model_title(name: str) -> str:
+    text = title(name)
+    return text[0].upper() + text[1:]
+
+
+def _panels(number: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
+    """Grid of equal panels, the unused ones hidden; axes as an object array (rows, columns)."""
+    rows = -(-number // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(WIDTH, height * rows + 0.7), squeeze=False, layout="constrained"
+    )
+    for axes in list(grid.flat)[number:]:
+        axes.set_visible(False)
+    return figure, grid
+
+
+def _is_lowest(index: int, number: int, columns: int) -> bool:
+    return index + columns >= number
+
+
+@styled
+def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
+    """Confusion matrices, one panel per model, as in Figs 4 and 9.
+
+    Parameters
+    ----------
+    matrices
+        Model → counts, true classes in rows, predicted ones in columns (`evaluation.confusion`).
+
+    Returns
+    -------
+    Figure
+        Colour: share of the row, one scale for all. In each cell the share in percent and the
+        count below it. A panel's title ends with the mean of the shares on the diagonal over the
+        classes present: the balanced accuracy.
+    """
+    names = [title(name) for name in next(iter(matrices.values())).columns]
+    classes, number = len(names), len(matrices)
+    columns = min(number, 3 if classes <= 6 else 2)
+    rows = -(-number // columns)
+    # Laid out by hand, in inches: with a long title or name an automatic layout shrinks the
+    # cells, and the numbers no longer fit.
+    margin = 0.3 + 0.075 * max(map(len, names))
+    edge = min((WIDTH - margin - 0.1 * columns) / columns, 0.5 * classes)
+    width = margin + columns * (edge + 0.1)
+    floor = margin + 0.65
+    height = floor + rows * (edge + 0.3)
+    figure = plt.figure(figsize=(width, height))
+    for index, (model, counts) in enumerate(matrices.items()):
+        row, column = divmod(index, columns)
+        left, bottom = margin + column * (edge + 0.1), floor + (rows - 1 - row) * (edge + 0.3)
+        axes = figure.add_axes((left / width, bottom / height, edge / width, edge / height))
+        total = counts.sum(axis=1).to_numpy()[:, None]
+        share = np.divide(counts.to_numpy(), total, out=np.zeros(counts.shape), where=total > 0)
+        image = axes.imshow(share, cmap="cividis", vmin=0, vmax=1)
+        _write_cells(axes, counts.to_numpy(), share)
+        recall = share.diagonal()[total[:, 0] > 0].mean()
+        axes.set_title(f"{_model_title(model)} ({recall:.2f})", fontsize=8.5)
+        axes.set_xticks(range(classes), names if _is_lowest(index, number, columns) else [])
+        axes.set_yticks(range(classes), names if column == 0 else [])
+        axes.tick_params(axis="x", labelrotation=90)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    figure.text(0.0, (floor + rows * (edge + 0.3) / 2) / height, "true class", rotation=90,
+                va="center")  # fmt: skip
+    middle = (margin + columns * (edge + 0.1) / 2) / width
+    figure.text(middle, 0.62 / height, "predicted class", ha="center", va="bottom")
+    bar = figure.colorbar(
+        image, cax=figure.add_axes((margin / width, 0.42 / height, 1 - margin / width, 0.1 / height)),
+        orientation="horizontal", format=PercentFormatter(1, decimals=0),
+    )  # fmt: skip
+    bar.set_label("share of the true class. Cells: percent, count. Brackets: balanced accuracy")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _write_cells(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
+    for (row, column), count in np.ndenumerate(counts):
+        value = share[row, column]
+        axes.text(
+            column, row, f"{100 * value:.0f}\n{count}" if count else "0",
+            ha="center", va="center", fontsize=8, linespacing=1.05,
+            color="black" if value > 0.5 else "white", alpha=1 if count else 0.6,
+        )  # fmt: skip
+
+
+@styled
+def pr_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Precision-recall curves of every class, one panel per model, as in Figs 5 and 10.
+
+    Parameters
+    ----------
+    curves
+        Model → class, recall, precision, average_precision, prevalence (`evaluation.pr_curves`).
+
+    Returns
+    -------
+    Figure
+        Curves as steps, since precision between two thresholds is not interpolated; the dashed
+        line is the precision of guessing (mean prevalence). Titles give the mean over the classes
+        of the average precision.
+    """
+    columns = min(len(curves), 3)
+    figure, grid = _panels(len(curves), columns, 2.2)
+    for index, (axes, (model, frame)) in enumerate(zip(grid.flat, curves.items(), strict=False)):
+        per_class = frame.groupby("class", sort=False)[["average_precision", "prevalence"]].first()
+        chance = per_class["prevalence"].mean()
+        for color, (name, curve) in zip(
+            OKABE_ITO, frame.groupby("class", sort=False), strict=False
+        ):
+            axes.plot(
+                curve["recall"], curve["precision"], color=color, drawstyle="steps-post",
+                label=title(name), linewidth=1.3,
+            )  # fmt: skip
+        axes.axhline(chance, color="#555555", linestyle="--", linewidth=1)
+        if index == 0:
+            axes.text(
+                0.02, chance - 0.02, f"chance {chance:.2f}", fontsize=8, va="top", color="#555555"
+            )
+        average = per_class["average_precision"].mean()
+        axes.set_title(f"{_model_title(model)}\nmean AP {average:.2f}", fontsize=9)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        if _is_lowest(index, len(curves), columns):
+            axes.set_xlabel("recall")
+        else:
+            axes.set_xticklabels([])
+        if index % columns == 0:
+            axes.set_ylabel("precision")
+        else:
+            axes.set_yticklabels([])
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def score_figure(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
+    """Scores with their intervals, a row per model and a panel per metric.
+
+    Parameters
+    ----------
+    table
+        model, metric, value, low, high (`evaluation.score_table`).
+    chance
+        Metric → score of guessing (`evaluation.chance_levels`), the dashed lines.
+    """
+    models = list(table["model"].unique())
+    metrics = [name for name in METRIC_TITLES if (table["metric"] == name).any()]
+    figure, grid = plt.subplots(
+        1, len(metrics), figsize=(WIDTH, 0.36 * len(models) + 0.95), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    lowest = min(0.0, float(table["low"].min()))
+    for index, (axes, metric) in enumerate(zip(grid[0], metrics, strict=True)):
+        rows = table[table["metric"] == metric].set_index("model")
+        axes.axvline(chance[metric], color="#555555", linestyle="--", linewidth=1)
+        if index == 0:
+            axes.annotate(
+                "chance", (chance[metric], len(models) - 0.5), xytext=(3, 2), fontsize=8,
+                textcoords="offset points", color="#555555",
+            )  # fmt: skip
+        for place, model in enumerate(models):
+            row, color = rows.loc[model], STRATEGY_COLORS.get(model, SINGLE_COLOR)
+            axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2.2)
+            axes.plot(row["value"], place, "o", color=color, markersize=5.5)
+            axes.annotate(
+                f"{row['value']:.2f}", (row["value"], place), xytext=(0, 5), ha="center",
+                textcoords="offset points", fontsize=8,
+                path_effects=[patheffects.withStroke(linewidth=2, foreground="white")],
+            )  # fmt: skip
+        axes.set_title(METRIC_TITLES[metric])
+        axes.set_xlim(lowest - 0.03, 1.03)
+        axes.set_xticks([0, 0.5, 1])
+        axes.set_ylim(len(models) - 0.45, -0.7)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="y", color="#EEEEEE")
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0)
+    grid[0, 0].set_yticks(range(len(models)), [_model_title(name) for name in models])
+    figure.supxlabel("score, with 95 % interval over resampled groups", fontsize=9)
+    return figure
+
+
+@styled
+def history_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Loss and accuracy per epoch, a column per model and a thin line per fold.
+
+    Parameters
+    ----------
+    histories
+        Model → epoch, loss, accuracy, val_loss, val_accuracy and, of several trainings, fold; the
+        thick line is their median.
+    """
+    columns = len(histories)
+    figure, grid = plt.subplots(
+        2, columns, figsize=(WIDTH, 3.8), sharex="col", sharey="row", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for column, (model, history) in enumerate(histories.items()):
+        if "fold" not in history.columns:
+            history = history.assign(fold=0)
+        for row, quantity in enumerate(("loss", "accuracy")):
+            axes = grid[row, column]
+            for name, color in ((quantity, OKABE_ITO[0]), (f"val_{quantity}", OKABE_ITO[1])):
+                wide = history.pivot_table(index="epoch", columns="fold", values=name)
+                if wide.shape[1] > 1:
+                    axes.plot(wide.index, wide, color=color, linewidth=0.7, alpha=0.4)
+                axes.plot(
+                    wide.index, wide.median(axis=1), color=color, linewidth=2,
+                    label="validation" if name.startswith("val_") else "training",
+                )  # fmt: skip
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        name = _model_title(model)
+        grid[0, column].set_title(in_lines(name) if columns > 3 else name, fontsize=9)
+    grid[0, 0].set_ylabel("loss")
+    grid[1, 0].set_ylabel("accuracy")
+    grid[1, 0].set_ylim(0, 1.02)
+    figure.supxlabel("epoch", fontsize=9)
+    grid[0, 0].legend(loc="best")
+    return figure

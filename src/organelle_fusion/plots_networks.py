@@ -1,0 +1,247 @@
+"""Figures 2 and 3: the networks, drawn from the layers of the models that were built."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from organelle_fusion.config import ORGANELLES, title
+from organelle_fusion.style import INK, WIDTH, in_lines, styled
+
+_GREY = "#555555"
+_LANE = 1.0  # height of a branch, inches; all lengths here are inches
+
+
+class _Stage(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+
+
+def encoder_stages(table: pd.DataFrame, part: str) -> list[_Stage]:
+    """Sum up the layers of an encoder by the size of their feature maps.
+
+    Parameters
+    ----------
+    table
+        part, layer, kind, ``output shape``, parameters; see `models.layer_summary`.
+    part
+        Name of the encoder.
+
+    Returns
+    -------
+    list
+        name (what the stage's last layer is called before its first "_"), shape of its output,
+        number of parameters; the pooled embedding, a vector, comes last.
+    """
+    stages: list[_Stage] = []
+    rows = table[(table["part"] == part) & (table["kind"] != "InputLayer")]
+    # A padding layer only prepares the next convolution: its odd size is no stage.
+    for row in rows[rows["kind"] != "ZeroPadding2D"].to_dict("records"):
+        name, shape = str(row["layer"]).split("_")[0], tuple(row["output shape"])
+        if stages and stages[-1].shape[:-1] == shape[:-1]:
+            stages[-1] = _Stage(name, shape, stages[-1].parameters + row["parameters"])
+        else:
+            stages.append(_Stage(name, shape, row["parameters"]))
+    return stages
+
+
+def _count(number: float) -> str:
+    for factor, unit in ((1e6, " M"), (1e3, " k")):
+        if number >= factor:
+            value = number / factor
+            return f"{value:.1f}{unit}" if value < 100 else f"{value:.0f}{unit}"
+    return f"{number:.0f}"
+
+
+def _tint(color: str) -> tuple[float, ...]:
+    return tuple(0.82 + 0.18 * value for value in to_rgb(color))
+
+
+def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, color: str):
+    """Draw a box centred on y whose left edge is at x; return its right edge."""
+    axes.add_patch(
+        FancyBboxPatch(
+            (x, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.05",
+            facecolor=_tint(color), edgecolor=color, linewidth=1.2,
+        )
+    )  # fmt: skip
+    axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=8, linespacing=1.15)
+    return x + width
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], color=_GREY) -> None:
+    style = {"arrowstyle": "-|>", "color": color, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops=style)
+
+
+def _encoder(axes: Axes, stages: list[_Stage], y: float, color: str, columns: np.ndarray) -> float:
+    """Draw one encoder along the columns; boxes shrink with their feature maps."""
+    largest = np.log2(stages[0].shape[0])
+    step = columns[1] - columns[0]
+    end = columns[0] - 0.12
+    for stage, x in zip(stages, columns, strict=True):
+        if len(stage.shape) == 3:
+            height = 0.38 + 0.37 * np.log2(stage.shape[0]) / largest
+            text, width = f"{stage.shape[0]}×{stage.shape[1]}\n×{stage.shape[2]}", step - 0.1
+        else:
+            height, text, width = 0.38, f"{stage.shape[0]}", step - 0.1
+        _arrow(axes, (end, y), (x, y), color)
+        end = _box(axes, x, y, width, height, text, color)
+        if stage.parameters:
+            axes.text(
+                x + width / 2, y - height / 2 - 0.04, _count(stage.parameters), ha="center",
+                va="top", fontsize=8, color=_GREY,
+            )  # fmt: skip
+    return end
+
+
+def _plane(axes: Axes, x: float, y: float, colors: Sequence[str], size: int) -> None:
+    """Draw the input: one sheet per channel, behind each other."""
+    for k, color in reversed(list(enumerate(colors))):
+        shift = 0.07 * (k - (len(colors) - 1) / 2)
+        axes.add_patch(
+            Rectangle(
+                (x + shift, y - 0.27 + shift), 0.54, 0.54, facecolor=_tint(color),
+                edgecolor=color, linewidth=1.2,
+            )
+        )  # fmt: skip
+    shift = -0.07 * (len(colors) - 1) / 2
+    axes.text(
+        x + 0.27 + shift, y + shift, f"{size}×{size}\n×{len(colors)}", ha="center", va="center",
+        fontsize=8,
+    )  # fmt: skip
+
+
+def _head_text(table: pd.DataFrame) -> tuple[str, str, int]:
+    head = table[table["part"] == "fusion_head"]
+    dense = [shape[0] for shape in head.loc[head["kind"] == "Dense", "output shape"]]
+    hidden = "dense\n" + "\n".join(str(units) for units in dense[:-1])
+    return hidden, f"{dense[-1]}\nclasses", int(head["parameters"].sum())
+
+
+def _head(axes: Axes, table: pd.DataFrame, x: float, y: float, color: str) -> float:
+    """Draw the dense head from x on; return the right edge of its scores."""
+    hidden, classes, parameters = _head_text(table)
+    end = _box(axes, x, y, 0.5, 0.46, hidden, color)
+    axes.text(
+        x + 0.25, y - 0.27, _count(parameters), ha="center", va="top", fontsize=8, color=_GREY
+    )
+    _arrow(axes, (end, y), (end + 0.12, y), color)
+    return _box(axes, end + 0.12, y, 0.52, 0.46, classes, color)
+
+
+def _draw(axes: Axes, strategy: str, table: pd.DataFrame, channels: Sequence[str]) -> None:
+    """Draw one strategy: lanes from left to right, joined where the strategy joins them."""
+    lanes = 1 if strategy == "early" else len(channels)
+    height = lanes * _LANE + 0.2
+    axes.set_xlim(0, WIDTH)
+    axes.set_ylim(0, height)
+    axes.set_axis_off()
+    inputs = table.loc[table["kind"] == "InputLayer", "output shape"].iloc[0]
+    parts = [part for part in table["part"].unique() if part.startswith("encoder")]
+    first = 2.05 if strategy == "early" else 1.46
+    tail = {"early": 1.18, "intermediate": 1.65, "late": 1.98}[strategy]
+    ends, stages = [], encoder_stages(table, parts[0])
+    columns = first + (WIDTH - tail - first) / len(stages) * np.arange(len(stages))
+    step = columns[1] - columns[0]
+    for stage, x in zip(stages, columns, strict=True):
+        name = stage.name if len(stage.shape) == 3 else "average"
+        axes.text(x + step / 2 - 0.05, height - 0.13, name, ha="center", fontsize=8, color=_GREY)
+    for lane in range(lanes):
+        y = height - 0.2 - _LANE * (lane + 0.43)
+        color = _GREY if strategy == "early" else INK[lane]
+        shown = channels if strategy == "early" else [channels[lane]]
+        inks = INK[: len(shown)] if strategy == "early" else [color]
+        for k, (name, ink) in enumerate(zip(shown, inks, strict=True)):
+            offset = 0.17 * ((len(shown) - 1) / 2 - k)
+            text = title(name) if strategy == "early" else in_lines(title(name))
+            axes.text(0.0, y + offset, text, va="center", fontsize=8, color=ink)
+        _plane(axes, first - (0.78 if strategy == "early" else 0.7), y, inks, inputs[0])
+        part = parts[lane] if strategy == "intermediate" else parts[0]
+        ends.append((_encoder(axes, encoder_stages(table, part), y, color, columns), y))
+    middle = float(np.mean([y for _, y in ends]))
+    if strategy == "early":
+        x, y = ends[0]
+        _arrow(axes, (x, y), (x + 0.14, y))
+        _head(axes, table, x + 0.14, y, _GREY)
+    elif strategy == "intermediate":
+        _join(axes, table, ends, middle)
+    else:
+        _vote(axes, table, ends, middle)
+
+
+def _join(axes: Axes, table: pd.DataFrame, ends: list[tuple[float, float]], middle: float) -> None:
+    """Embeddings, laid end to end, go into one head."""
+    x = ends[0][0] + 0.3
+    length = table.loc[table["kind"] == "Concatenate", "output shape"].iloc[0][0]
+    part = 1.2 / len(ends)
+    for k, (end, y) in enumerate(ends):
+        low = middle + 0.6 - part * (k + 1)
+        axes.add_patch(
+            Rectangle(
+                (x, low), 0.22, part, facecolor=_tint(INK[k]), edgecolor=INK[k], linewidth=1.2
+            )
+        )
+        _arrow(axes, (end, y), (x, low + part / 2), INK[k])
+    axes.text(x + 0.11, middle - 0.64, f"joined\n{length}", ha="center", va="top", fontsize=8)
+    _arrow(axes, (x + 0.22, middle), (x + 0.36, middle))
+    _head(axes, table, x + 0.36, middle, _GREY)
+
+
+def _vote(axes: Axes, table: pd.DataFrame, ends: list[tuple[float, float]], middle: float) -> None:
+    """Every organelle is classified by itself; a weighted mean joins the probabilities."""
+    for k, (end, y) in enumerate(ends):
+        _arrow(axes, (end, y), (end + 0.12, y), INK[k])
+        scored = _head(axes, table, end + 0.12, y, INK[k])
+        _arrow(axes, (scored, y), (scored + 0.22, middle + 0.14 * np.sign(y - middle)), INK[k])
+    _box(axes, scored + 0.22, middle, 0.62, 0.56, "weighted\nmean", _GREY)
+
+
+@styled
+def architecture_figure(
+    tables: Mapping[str, pd.DataFrame], *, channels: Sequence[str] = ORGANELLES
+) -> Figure:
+    """Draw networks as boxes: Fig 2 from the early one, Fig 3 from intermediate and late.
+
+    Parameters
+    ----------
+    tables
+        "early", "intermediate" or "late" → layers of the built model (`models.layer_summary`);
+        one panel each. Late fusion has no network of its own: give the single-channel model,
+        which is drawn, and counted, once per channel.
+    channels
+        Names of the channels, one colour each.
+
+    Raises
+    ------
+    ValueError
+        A strategy is not known, or there are more channels than colours.
+    """
+    unknown = set(tables) - {"early", "intermediate", "late"}
+    if unknown or len(channels) > len(INK):
+        raise ValueError(
+            f"architecture_figure: expected early, intermediate or late and up to {len(INK)} "
+            f"channels, found {', '.join(tables)} and {len(channels)} channels; leave others out"
+        )
+    heights = [(1 if name == "early" else len(channels)) * _LANE + 0.2 for name in tables]
+    figure, grid = plt.subplots(
+        len(tables), 1, figsize=(WIDTH, sum(heights) + 0.35 * len(tables) + 0.2), squeeze=False,
+        height_ratios=heights, layout="constrained",
+    )  # fmt: skip
+    for axes, letter, (strategy, table) in zip(grid[:, 0], "abc", tables.items(), strict=False):
+        _draw(axes, strategy, table, channels)
+        total = table["parameters"].sum() * (len(channels) if strategy == "late" else 1)
+        mark = f"({letter}) " if len(tables) > 1 else ""
+        axes.set_title(f"{mark}{title(strategy)}: {_count(total)} parameters")
+    figure.supxlabel(
+        "in the boxes: size of the output (height × width × features); below: parameters",
+        fontsize=8, color=_GREY,
+    )  # fmt: skip
+    return figure
