@@ -28,7 +28,7 @@ PROMISED = {
         "fig-pipeline": "Fig. 1 of the paper",
         "tab-patches": "per class",
         "fig-attrition": "Fig. 7 of the paper",
-        "tab-attrition": "numbers behind",
+        "tab-attrition": "share removed",
     },
     "06_fusion_cv5": {
         "tab-folds5": "Groups in each fold",
