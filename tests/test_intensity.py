@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from skimage.filters import threshold_otsu
 
-from organelle_fusion.intensity import PatchError, otsu_thresholds, stack_statistics
+from organelle_fusion.intensity import (
+    PatchError,
+    binned_histograms,
+    display_plane,
+    otsu_thresholds,
+    stack_statistics,
+)
 from organelle_fusion.volumes import open_volume, write_ome_tiff
 
 
@@ -88,3 +94,23 @@ def test_other_types_are_refused(tmp_path):
     volume = replace(stack(tmp_path, blobs("uint16", 1)), dtype=np.dtype("uint32"))
     with pytest.raises(PatchError, match="found uint32; convert"):
         stack_statistics(volume)
+
+
+def test_display_plane_is_scaled_between_low_and_high(tmp_path):
+    """Each channel is scaled by its own range, and what lies beyond is clipped."""
+    array = np.zeros((2, 1, 1, 4), np.uint16)
+    array[0, 0, 0] = [0, 10, 20, 30]
+    array[1, 0, 0] = [100, 200, 300, 400]
+    volume = stack(tmp_path, array)
+    statistics = stack_statistics(volume).assign(low=[10, 0], high=[20, 400])
+    np.testing.assert_array_equal(
+        display_plane(volume, 0, statistics), [[[0, 0, 1, 1]], [[0.25, 0.5, 0.75, 1]]]
+    )
+
+
+def test_binned_histograms_count_every_voxel_once(tmp_path):
+    """Four values in two bins: 0 and 1 below the middle, 2 and 4 above it."""
+    array = np.array([0, 0, 1, 2, 4, 4], np.uint8).reshape(1, 1, 2, 3)
+    edges, counts = binned_histograms(stack(tmp_path, array), bins=2)["channel-0"]
+    np.testing.assert_array_equal(edges, [0, 2, 4])
+    np.testing.assert_array_equal(counts, [3, 3])

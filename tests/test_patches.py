@@ -14,6 +14,7 @@ from organelle_fusion.patches import (
     patch_grid,
     patch_table,
     patch_tables,
+    patch_yield,
     stack_statistics,
     tabulate_patches,
 )
@@ -251,3 +252,19 @@ def test_an_image_without_patches_is_named_with_the_remedy(manifest, tmp_path, b
 def test_a_channel_that_no_file_has_is_refused(manifest):
     with pytest.raises(VolumeError, match="golgi"):
         tabulate_patches(manifest, channels=("a", "golgi"), settings=SETTINGS, progress=False)
+
+
+def test_yield_counts_what_the_filter_removes():
+    """Patches over the limit are not the filter's doing: 4 extracted, 1 sparse, 3 left."""
+    table = pd.DataFrame(
+        {
+            "paper_px": [200, 200, 200, 200, 350],
+            "reason": ["", "sparse", "over the limit", "", "sparse"],
+        }
+    )
+    found = patch_yield(table)
+    assert found["size_px"].tolist() == [200, 350]
+    assert found["extracted"].tolist() == [4, 1]
+    assert found["kept"].tolist() == [3, 0]
+    assert found["attrition"].tolist() == [0.25, 1]
+    np.testing.assert_allclose(found["size_um"], [200 * PAPER_PIXEL_UM, 350 * PAPER_PIXEL_UM])

@@ -102,3 +102,15 @@ def test_parts_that_do_not_belong_together_are_refused(patch_set):
     ):
         with pytest.raises(PatchError, match=message):
             PatchSet(*arguments, 0.2)
+
+
+def test_crops_become_patches_without_a_scale():
+    """Channels go last, pixels stay as they are, and nothing is in µm."""
+    crops = np.arange(2 * 3 * 2 * 2, dtype=np.uint8).reshape(2, 3, 2, 2)
+    table = pd.DataFrame(
+        {"image": ["i", "j"], "label": ["a", "b"], "group": ["g", "h"], "keep": True}, index=[7, 9]
+    )
+    found = PatchSet.from_crops(crops, table, ("x", "y", "z"))
+    assert found.patches[1, 0, 1].tolist() == [13, 17, 21]
+    assert found.table["group"].tolist() == ["g", "h"]
+    assert (found.channels, found.pixel_size_um) == (("x", "y", "z"), None)

@@ -71,6 +71,15 @@ def channel_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
     )
 
 
+def binned_histograms(volume: Volume, bins: int = 200) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Edges (bins + 1,) and voxel counts (bins,) of each channel, for display."""
+    result = {}
+    for channel, (counts, values) in zip(volume.channels, channel_histograms(volume), strict=True):
+        binned, edges = np.histogram(values, bins=bins, weights=counts)
+        result[channel] = (edges, binned)
+    return result
+
+
 def display_plane(volume: Volume, z: int, statistics: pd.DataFrame) -> np.ndarray:
     """One plane scaled as the patches are, float64 (C, Y, X) of 0…1: `low` is 0, `high` is 1."""
     low, high = (

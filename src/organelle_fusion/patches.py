@@ -29,6 +29,7 @@ __all__ = [
     "patch_grid",
     "patch_table",
     "patch_tables",
+    "patch_yield",
     "stack_statistics",
     "tabulate_patches",
 ]
@@ -302,6 +303,34 @@ def tabulate_patches(
     table = table[first + [name for name in table if name not in first]]
     summary = pd.concat(statistics, ignore_index=True)
     return Tabulated(table, summary[["image", *(n for n in summary if n != "image")]])
+
+
+def patch_yield(table: pd.DataFrame) -> pd.DataFrame:
+    """Patches extracted and left by the sparsity filter at each size: the numbers of Fig 7.
+
+    Patches "over the limit" of an image count as left: it is not the filter that removed them.
+
+    Parameters
+    ----------
+    table
+        Of `tabulate_patches`.
+
+    Returns
+    -------
+    DataFrame
+        size_px (the paper's pixels), size_um, extracted, kept, attrition (share removed).
+    """
+    found = table.assign(sparse=table["reason"] == "sparse").groupby("paper_px")["sparse"]
+    extracted, sparse = found.size(), found.sum()
+    return pd.DataFrame(
+        {
+            "size_px": extracted.index,
+            "size_um": paper_px_to_um(extracted.index.to_numpy()),
+            "extracted": extracted.to_numpy(),
+            "kept": (extracted - sparse).to_numpy(),
+            "attrition": (sparse / extracted).to_numpy(),
+        }
+    )
 
 
 def build_patch_set(

@@ -66,6 +66,18 @@ class PatchSet:
         """SHA-256 (hex) of pixels, table, channels and pixel size."""
         return hash_of([self.patches, self.table, self.channels, self.pixel_size_um])
 
+    @classmethod
+    def from_crops(
+        cls, crops: np.ndarray, table: pd.DataFrame, channels: tuple[str, ...]
+    ) -> "PatchSet":
+        """Take ready-cut crops, uint8 (N, C, H, W), as they are: no scale, no place in a stack.
+
+        `table` has ``image``, ``label`` and ``group``, one row per crop; ``z``, ``y`` and ``x``
+        become 0, the whole crop.
+        """
+        placed = table[["image", "label", "group"]].reset_index(drop=True).assign(z=0, y=0, x=0)
+        return cls(np.ascontiguousarray(crops.transpose(0, 2, 3, 1)), placed, channels, None)
+
     def take(self, index: np.ndarray) -> "PatchSet":
         """Part of the set: those of a boolean mask (N,), or of row numbers in the order given."""
         index = np.asarray(index)

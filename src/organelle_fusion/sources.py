@@ -168,7 +168,7 @@ def _fetch(name: str, folder: Path | None) -> tuple[Path, np.ndarray]:
 
 def _list(name: str) -> pd.DataFrame:
     """Return the committed list: file, label, group, keep (bool), sha256, in the crops' order."""
-    text = (resources.files("organelle_fusion") / "sources" / f"{name}.csv").read_text("utf-8")
+    text = (resources.files("organelle_fusion") / "registry" / f"{name}.csv").read_text("utf-8")
     frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     return frame.assign(keep=frame["keep"] == "1")
 

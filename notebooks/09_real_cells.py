@@ -1,0 +1,114 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Real cells
+#
+# **Question.** Do the fusion strategies rank alike on real multichannel cells?
+#
+# The paper's images are closed. These are public crops of nine human cell lines with three stains:
+# nucleus, microtubules and endoplasmic reticulum. They are not the paper's organelles and not its
+# cell lines, so that nothing here confirms or refutes a statement on breast cancer; the question is
+# whether the *method* carries over. The crops carry no clear licence: this page shows numbers made
+# from them, never the pictures.
+
+# %% tags=["parameters"]
+profile: str = "quick"  # name of a profile, or the path of a YAML file
+
+# %%
+from IPython.display import Markdown
+
+from organelle_fusion import evaluation, folds, plots, sources, sweep
+from organelle_fusion.book import data_banner, difference_sentence, results_folder, show_table
+from organelle_fusion.config import load_profile
+from organelle_fusion.patches import PatchSet
+
+settings = load_profile(profile)
+data_banner(None, "<b>Real cells.</b> Public single-cell crops (cell-lines-9), as numbers only.")
+
+# %% [markdown]
+# ## The crops
+#
+# Each crop holds one nucleus. Shifted copies of a cell form a group, one of each is kept, and no
+# group straddles folds. The subset is balanced over the classes and sized for a laptop. The set
+# names neither plate nor field, so that a batch effect within a cell line cannot be excluded: read
+# the scores as an upper bound for new slides.
+
+# %%
+crops, table, channels = sources.read_crops("cell-lines-9")
+rows = sources.balanced_subset(
+    table, settings.real_cells.crops_per_class, seed=settings.real_cells.seed
+)
+patch_set = PatchSet.from_crops(crops[rows], table.iloc[rows], channels)
+
+# %%
+classes = patch_set.classes
+Markdown(
+    f"{len(rows)} of {len(table):,} crops are used, {settings.real_cells.crops_per_class} for each "
+    f"of {len(classes)} cell lines ({', '.join(classes)}), from "
+    f"{table['group'].iloc[rows].nunique()} groups. Chance is {1 / len(classes):.2f}."
+)
+
+# %% [markdown]
+# ## Folds and training
+#
+# As in the 5-fold chapter, with groups in place of images.
+
+# %%
+split = folds.make_folds(
+    patch_set.table,
+    n_splits=settings.folds.n_splits,
+    validation_share=settings.folds.validation_share,
+    seed=settings.folds.seed,
+)
+folds.check_no_leakage(split, patch_set.table)
+folds.write_folds(split, results_folder(settings, "cell-lines-9") / "folds.csv")
+
+# %% tags=["hide-output"]
+models = [*channels, "early", "intermediate", "late"]
+predictions = sweep.train_cells(
+    patch_set,
+    split,
+    models=models,
+    profile=settings.for_crops(channels, patch_set.patches.shape[1]),
+    dataset="cell-lines-9",
+    size_px=patch_set.patches.shape[1],
+    folder=results_folder(settings, "cell-lines-9") / "predictions",
+    seed=settings.folds.seed,
+)
+
+# %% [markdown]
+# ## Scores
+
+# %%
+bootstrap = {"repeats": settings.bootstrap_repeats, "seed": settings.folds.seed}
+scores = evaluation.score_table(predictions, level="patch", **bootstrap)
+show_table(
+    evaluation.paper_table(scores, channels, handcrafted=False),
+    "Five grouped folds on real cells (cell-lines-9): value and 95 % group-bootstrap interval.",
+    "tab-real",
+)
+
+# %% mystnb={"figure": {"name": "fig-real-scores", "caption": "Scores with 95 % group-bootstrap intervals on real cells (cell-lines-9), 5 grouped folds. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for six classifiers with interval bars and a chance line"}}
+plots.score_figure(scores, chance=1 / len(classes))
+
+# %% mystnb={"figure": {"name": "fig-real-confusion", "caption": "Confusion matrices on real cells (cell-lines-9), pooled out-of-fold. Rows are the true cell line; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
+plots.confusion_figure({model: evaluation.confusion(predictions, model) for model in models})
+
+# %% mystnb={"figure": {"name": "fig-real-pr", "caption": "Precision–recall curves on real cells (cell-lines-9), pooled out-of-fold."}, "image": {"alt": "Six panels of precision against recall, one curve per cell line"}}
+plots.pr_figure({model: evaluation.pr_curves(predictions, model) for model in models})
+
+# %%
+gain = evaluation.best_single_difference(predictions, channels, **bootstrap)
+rival = evaluation.paired_difference(predictions, "intermediate", "early", **bootstrap)
+Markdown(
+    "**Answer.** "
+    + difference_sentence("Intermediate fusion minus the best single channel", gain)
+    + " "
+    + difference_sentence("Intermediate minus early fusion", rival)
+)
