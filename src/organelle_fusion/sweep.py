@@ -1,0 +1,336 @@
+"""Sweeps: many trainings, one file each, resumed where they were interrupted.
+
+A cell is one training: data set × patch size × model × fold × seed. Its predictions lie in one
+parquet file that says in its metadata what it came from, and a cell is left alone if that still
+holds. Everything that is scored or drawn later is read from these files.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from organelle_fusion.config import Profile
+from organelle_fusion.folds import check_no_leakage, fold_parts
+from organelle_fusion.patchset import PatchSet
+from organelle_fusion.predictions import (
+    Cell,
+    SweepError,
+    read_predictions,
+    read_provenance,
+    write_predictions,
+)
+from organelle_fusion.provenance import (
+    atomic_path,
+    code_version,
+    file_hash,
+    hash_of,
+    provenance,
+)
+
+FUSIONS = ("early", "intermediate", "late")
+# A training takes seconds in the quick profile and minutes in the others: a line for each would
+# flood the page of the first.
+_SECONDS_BETWEEN_LINES = 10.0
+
+Inputs = Mapping[str, str]
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    compute: Callable[[Cell], pd.DataFrame],
+    folder: Path,
+    *,
+    inputs: Inputs | Callable[[Cell], Inputs],
+    beside: Callable[[Cell], Iterable[Path]] = lambda cell: (),
+    device: Callable[[], str] | None = None,
+) -> list[Path]:
+    """Compute the cells that are not there yet, or came from something else.
+
+    A cell is skipped if its file can be read, its stored inputs equal `inputs` and the files
+    `beside` it exist. Where `device` is given, one run does not mix devices either: as long as
+    everything is stored, and from one kind of device, it is taken as it is; as soon as anything
+    must be computed, `device` is asked, and cells of another device are computed again too. So
+    a run that finds everything done need not load Keras to learn where it would have computed.
+
+    Files appear whole or not at all: an exception or Ctrl-C loses the running cell only.
+
+    Parameters
+    ----------
+    cells
+        What to compute, in this order.
+    compute
+        Cell → frame of predictions. What it puts into ``frame.attrs`` (JSON) is stored under
+        ``details`` of the provenance.
+    folder
+        Root of the files, see `Cell.path`.
+    inputs
+        Hashes of everything the result depends on; or a function that gives them per cell.
+    beside
+        Cell → further files that `compute` writes and that belong to a whole cell.
+    device
+        Gives the kind of device computed on; asked only if something is computed.
+
+    Returns
+    -------
+    list of pathlib.Path
+        One file per cell, in the order of `cells`.
+
+    Raises
+    ------
+    SweepError
+        A cell failed; the message names it, and the cause is attached.
+    """
+    inputs_of = inputs if callable(inputs) else lambda cell: inputs
+    here = None
+    devices = {}
+    stale = []
+    for cell in cells:
+        stored = _stored(cell, folder)
+        whole = stored is not None and all(path.is_file() for path in beside(cell))
+        if whole and stored["inputs"] == dict(inputs_of(cell)):
+            devices[cell] = stored["device"]
+        else:
+            stale.append(cell)
+    if device is not None and (stale or len(set(devices.values())) > 1):
+        here = device()
+        stale = [cell for cell in cells if cell not in devices or devices[cell] != here]
+    if cells:
+        print(f"{len(cells)} cells: {len(cells) - len(stale)} stored, {len(stale)} to compute")
+    started = time.perf_counter()
+    last_line = -np.inf
+    for number, cell in enumerate(stale, start=1):
+        begun = time.perf_counter()
+        if begun - last_line >= _SECONDS_BETWEEN_LINES:
+            last_line = begun
+            print(f"{cell}: {number} of {len(stale)}{_time_left(started, number, len(stale))}")
+            sys.stdout.flush()
+        try:
+            frame = compute(cell)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise SweepError(
+                f"{cell}: {type(error).__name__}: {reason}; "
+                f"{number - 1} cells computed before are kept, run again to go on"
+            ) from error
+        facts = provenance(
+            cell=asdict(cell),
+            inputs=dict(inputs_of(cell)),
+            device=here,
+            seconds=round(time.perf_counter() - begun, 3),
+        )
+        write_predictions(frame, cell.path(folder), facts)
+    if stale:
+        seconds = time.perf_counter() - started
+        print(f"{len(stale)} cells computed in {seconds:.1f} s")
+    return [cell.path(folder) for cell in cells]
+
+
+def train_cells(
+    patch_set: PatchSet,
+    folds: pd.DataFrame,
+    *,
+    models: Sequence[str],
+    profile: Profile,
+    dataset: str,
+    size_px: int,
+    folder: Path,
+    seed: int,
+) -> pd.DataFrame:
+    """Train and predict every model on every fold, as far as that is not stored.
+
+    The networks of one architecture share one compiled model: the organelles' classifiers are
+    one network reset between them. Late fusion trains nothing: it combines the stored
+    predictions of the single channels in the same fold, with weights fitted on its validation
+    part. The trained weights lie beside the predictions, ``<cell>.weights.h5``.
+
+    Parameters
+    ----------
+    patch_set
+        Patches, with a row of its table for each.
+    folds
+        Frame of `folds.make_folds`; checked for leakage first.
+    models
+        Names of channels (one classifier each), ``early``, ``intermediate``, ``late``.
+    profile
+        Its encoder and training settings count; a change elsewhere trains nothing again.
+    dataset, size_px
+        Name and patch size (paper pixels) that the files are sorted under.
+    folder
+        Root of the files.
+    seed
+        Together with the number of the fold it seeds initial values, order and augmentation, so
+        each fold starts from its own network.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Predictions of all models and folds, see `read_predictions`: patch (row in `patch_set`),
+        image, group, label, part (validation or test), and ``p:<class>`` float32 per class.
+
+    Raises
+    ------
+    SweepError
+        A model is not known, or a cell failed.
+    FoldError
+        The folds leak, or do not fit the patches.
+    """
+    channels = patch_set.channels
+    known = (*channels, *FUSIONS)
+    for name in models:
+        if name not in known:
+            raise SweepError(
+                f"model {name}: expected one of {', '.join(known)}; choose among these"
+            )
+    size = profile.encoder.input_px
+    if patch_set.patches.shape[1:3] != (size, size):
+        raise SweepError(
+            f"patches of {dataset}: expected {size} × {size} px after encoder.input_px, found "
+            f"{patch_set.patches.shape[1]} × {patch_set.patches.shape[2]}; extract them again"
+        )
+    check_no_leakage(folds, patch_set.table)
+    numbers = sorted(folds["fold"].unique().tolist())
+    trained = [name for name in models if name != "late"]
+    if "late" in models:
+        trained += [channel for channel in channels if channel not in trained]
+
+    def cells(names: Iterable[str]) -> list[Cell]:
+        return [Cell(dataset, size_px, name, fold, seed) for name in names for fold in numbers]
+
+    inputs = {
+        "settings": hash_of([profile.encoder, profile.training, channels]),
+        "data": patch_set.data_hash,
+        "folds": hash_of(folds),
+        "code": code_version("models", "predictions", "sweep", "training"),
+        "backend": backend_name(),
+    }
+    run_cells(
+        cells(trained),
+        lambda cell: _train(cell, patch_set, folds, profile, folder),
+        folder,
+        inputs=inputs,
+        beside=lambda cell: (cell.weights_path(folder),),
+        device=_device,
+    )
+    if "late" in models:
+
+        def singles(cell: Cell) -> list[Path]:
+            own = [Cell(dataset, size_px, name, cell.fold, seed) for name in channels]
+            return [single.path(folder) for single in own]
+
+        run_cells(
+            cells(["late"]),
+            lambda cell: _combine(singles(cell), channels),
+            folder,
+            inputs=lambda cell: {**inputs, "singles": hash_of(list(map(file_hash, singles(cell))))},
+        )
+    return read_predictions([cell.path(folder) for cell in cells(models)])
+
+
+def backend_name() -> str:
+    """Keras' backend in this process, by Keras' own rule and without importing it.
+
+    The environment variable ``KERAS_BACKEND`` decides, then ``keras.json`` in ``KERAS_HOME``
+    (default ``~/.keras``), then TensorFlow.
+    """
+    named = os.environ.get("KERAS_BACKEND")
+    if named:
+        return named
+    settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
+    if not settings.is_file():
+        return "tensorflow"
+    return json.loads(settings.read_text("utf-8")).get("backend", "tensorflow")
+
+
+def network_seed(seed: int, fold: int) -> int:
+    """Seed of one fold's network: of its own for each fold, the same for all models of the fold."""
+    return int(np.random.SeedSequence(entropy=seed, spawn_key=(fold,)).generate_state(1)[0])
+
+
+def _device() -> str:
+    from organelle_fusion.training import device
+
+    return device()
+
+
+def _train(
+    cell: Cell, patch_set: PatchSet, folds: pd.DataFrame, profile: Profile, folder: Path
+) -> pd.DataFrame:
+    from organelle_fusion import training
+
+    classes = patch_set.classes
+    if cell.model in FUSIONS:
+        strategy, channels, patches = cell.model, patch_set.channels, patch_set.patches
+    else:
+        # One name for whichever channel it is: the same architecture, compiled once for all.
+        position = patch_set.channels.index(cell.model)
+        strategy, channels = "single", ("channel",)
+        patches = patch_set.patches[..., position : position + 1]
+    labels = np.searchsorted(classes, patch_set.table["label"].to_numpy(dtype=str))
+    parts = fold_parts(folds, patch_set.table["group"], cell.fold)
+    own_seed = network_seed(cell.seed, cell.fold)
+    model, build = training.compiled_model(
+        strategy, channels, len(classes), profile.encoder, profile.training
+    )
+    training.reset_model(model, build, own_seed)
+    probabilities, history = training.train_fold(
+        model, patches, labels, parts, settings=profile.training, seed=own_seed
+    )
+    with atomic_path(cell.weights_path(folder)) as temporary:
+        model.save_weights(temporary)
+    rows = np.flatnonzero(parts != "train")
+    frame = patch_set.table.loc[:, ["image", "group", "label"]].iloc[rows].reset_index(drop=True)
+    frame.insert(0, "patch", rows)
+    frame["part"] = parts[rows]
+    for column, name in enumerate(classes):
+        frame[f"p:{name}"] = probabilities[:, column]
+    frame.attrs = {"network_seed": own_seed, "history": history.to_dict("records")}
+    return frame
+
+
+def _combine(paths: Sequence[Path], channels: Sequence[str]) -> pd.DataFrame:
+    """Late fusion of one fold from the files of its single-channel classifiers."""
+    from organelle_fusion.training import combine, fit_late_weights
+
+    frames = [pq.read_table(path).to_pandas() for path in paths]
+    frame = frames[0]
+    for path, other in zip(paths, frames, strict=True):
+        if not np.array_equal(other["patch"], frame["patch"]):
+            raise SweepError(
+                f"{path}: expected the patches of {paths[0]}, found others; delete both"
+            )
+    columns = [name for name in frame.columns if name.startswith("p:")]
+    classes = [name.removeprefix("p:") for name in columns]
+    probabilities = np.stack([other[columns].to_numpy() for other in frames])
+    validation = (frame["part"] == "validation").to_numpy()
+    labels = np.searchsorted(classes, frame["label"].to_numpy(dtype=str))
+    weights = fit_late_weights(probabilities[:, validation], labels[validation])
+    frame[columns] = combine(probabilities, weights)
+    frame.attrs = {"late_weights": dict(zip(channels, weights.tolist(), strict=True))}
+    return frame
+
+
+def _stored(cell: Cell, folder: Path) -> dict | None:
+    """Provenance of a cell that was computed before; None, and a line, if it is no use."""
+    path = cell.path(folder)
+    if not path.exists():
+        return None
+    try:
+        return read_provenance(path)
+    except SweepError as error:
+        print(f"{cell}: computed again, {error}")
+        return None
+
+
+def _time_left(started: float, number: int, total: int) -> str:
+    if number == 1:
+        return ""
+    seconds = (time.perf_counter() - started) / (number - 1) * (total - number + 1)
+    return f", about {seconds:.0f} s left"

@@ -1,0 +1,246 @@
+"""Training: a reset is a fresh start, shapes never change, late weights solved by hand."""
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from scipy.special import softmax  # noqa: E402
+from sklearn.metrics import accuracy_score, log_loss  # noqa: E402
+
+from organelle_fusion.config import EncoderSettings, TrainingSettings  # noqa: E402
+from organelle_fusion.models import build_model  # noqa: E402
+from organelle_fusion.training import (  # noqa: E402
+    TrainingError,
+    class_weights,
+    combine,
+    compile_model,
+    compiled_model,
+    device,
+    fit_late_weights,
+    predict_proba,
+    reset_model,
+    train_fold,
+)
+
+pytestmark = pytest.mark.keras
+
+ENCODER = EncoderSettings(kind="compact", input_px=16, filters=(4, 8))
+SETTINGS = TrainingSettings(
+    epochs=4,
+    patience=3,
+    batch_size=8,
+    learning_rate=1e-2,
+    decay_rate=0.95,
+    decay_steps=175,
+    dropout=0.4,
+    l2=0,
+    dense_units=8,
+    steps_per_execution=2,
+)
+
+
+def build():
+    return build_model(
+        "early", channels=("a", "b"), n_classes=2, encoder=ENCODER, training=SETTINGS
+    )
+
+
+def patches_and_parts(n_train, n_validation, n_test, seed=0):
+    """Noise with stripes: across in class 0, down in class 1, so that flips change nothing."""
+    random = np.random.default_rng(seed)
+    n = n_train + n_validation + n_test
+    labels = random.integers(0, 2, n)
+    patches = random.integers(0, 120, (n, 16, 16, 2), dtype=np.uint8)
+    patches[labels == 0, ::4] += 120
+    patches[labels == 1, :, ::4] += 120
+    parts = np.repeat(["train", "validation", "test"], [n_train, n_validation, n_test])
+    order = random.permutation(n)
+    return patches, labels, parts[order]
+
+
+def test_reset_model_trains_exactly_as_a_fresh_one():
+    """Whatever a model has seen: after a reset it gives the predictions of a new one."""
+    patches, labels, parts = patches_and_parts(37, 13, 20)
+    keras.utils.set_random_seed(5)
+    fresh = compile_model(build(), SETTINGS)
+    expected, expected_history = train_fold(
+        fresh, patches, labels, parts, settings=SETTINGS, seed=5
+    )
+
+    used = compile_model(build(), SETTINGS)
+    other = patches_and_parts(50, 11, 8, seed=1)
+    train_fold(used, *other, settings=SETTINGS, seed=99)
+    reset_model(used, build, 5)
+    found, history = train_fold(used, patches, labels, parts, settings=SETTINGS, seed=5)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(history, expected_history, atol=1e-6)
+
+    reset_model(used, build, 6)
+    otherwise, _ = train_fold(used, patches, labels, parts, settings=SETTINGS, seed=6)
+    assert np.abs(otherwise - expected).max() > 1e-3  # another seed is another network
+
+
+def test_reset_model_assigns_every_variable():
+    """Weights, running statistics, seed states and the optimiser's: as in a new model."""
+    model = compile_model(build(), SETTINGS)
+    train_fold(model, *patches_and_parts(20, 8, 0), settings=SETTINGS, seed=1)
+    assert int(model.optimizer.iterations) > 0
+    reset_model(model, build, 3)
+    keras.utils.set_random_seed(3)
+    fresh = compile_model(build(), SETTINGS)
+    # Two flips and one dropout have a seed state each, which `weights` does not hold.
+    assert len(model.variables) == len(model.weights) + 3
+    for variables in ("variables", "optimizer"):
+        own, new = (
+            getattr(m, variables) if variables == "variables" else m.optimizer.variables
+            for m in (model, fresh)
+        )
+        for found, expected in zip(own, new, strict=True):
+            np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (found, expected)))
+
+
+def test_folds_of_other_sizes_are_not_traced_again():
+    """After the first fold no layer is called from Python any more, whatever the sizes."""
+    model = compile_model(build(), SETTINGS)
+    train_fold(model, *patches_and_parts(40, 16, 24), settings=SETTINGS, seed=1)
+    layer = model.get_layer("fusion_head").get_layer("dropout")
+    traced = []
+    call = layer.call
+    layer.call = lambda *args, **kwargs: (traced.append(1), call(*args, **kwargs))[1]
+    for sizes in [(41, 17, 23), (39, 5, 150), (5, 3, 1), (64, 30, 300)]:
+        train_fold(model, *patches_and_parts(*sizes), settings=SETTINGS, seed=1)
+    assert not traced
+    model(np.zeros((1, 16, 16, 2), np.float32))
+    assert traced  # the counter works
+
+
+def test_stripes_are_learnt_and_the_best_epoch_is_kept():
+    """A simple task is solved, and the scores in the history are those of the predictions."""
+    patches, labels, parts = patches_and_parts(90, 29, 40)
+    settings = SETTINGS.model_copy(update={"epochs": 8, "patience": 8})
+    keras.utils.set_random_seed(2)
+    model = compile_model(build(), settings)
+    probabilities, history = train_fold(model, patches, labels, parts, settings=settings, seed=2)
+    rest = parts != "train"
+    assert probabilities.shape == (69, 2)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    test = parts[rest] == "test"
+    assert accuracy_score(labels[rest][test], probabilities[test].argmax(1)) > 0.9
+    # scikit-learn on the kept weights, against what Keras reported for the best epoch: the rows
+    # that fill up the last validation batch count for nothing.
+    best = history.loc[history["val_accuracy"].idxmax()]
+    validation = parts[rest] == "validation"
+    truth, given = labels[rest][validation], probabilities[validation]
+    assert accuracy_score(truth, given.argmax(1)) == pytest.approx(best["val_accuracy"])
+    assert log_loss(truth, given.astype(float), labels=[0, 1]) == pytest.approx(
+        best["val_loss"], rel=1e-4
+    )
+    assert list(history.columns) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+    assert history["epoch"].tolist() == list(range(1, len(history) + 1))
+
+
+def test_training_stops_when_validation_no_longer_gains():
+    """With patience 1 and labels of chance it ends before the last epoch."""
+    patches, _, parts = patches_and_parts(16, 16, 4)
+    labels = np.random.default_rng(3).integers(0, 2, len(parts))
+    settings = SETTINGS.model_copy(update={"epochs": 60, "patience": 1})
+    keras.utils.set_random_seed(4)
+    _, history = train_fold(
+        compile_model(build(), settings), patches, labels, parts, settings=settings, seed=4
+    )
+    accuracy = history["val_accuracy"].to_numpy()
+    assert len(history) < 60
+    assert accuracy[-1] <= accuracy[-2]
+    assert (np.diff(accuracy[:-1]) > 0).all()
+
+
+def test_learning_rate_falls_by_a_twentieth_every_175_steps():
+    """Exponential decay as the paper states it."""
+    optimizer = compile_model(build(), SETTINGS).optimizer
+    for steps, expected in [(0, 1e-2), (175, 0.95e-2), (350, 0.9025e-2)]:
+        optimizer.iterations.assign(steps)
+        assert float(optimizer.learning_rate) == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_weights_by_hand():
+    """Three, one and no patches: 4 / (2 · 3), 4 / (2 · 1) and 0; their mean over patches is 1."""
+    labels = np.array([0, 0, 0, 1])
+    weights = class_weights(labels, 3)
+    np.testing.assert_allclose(weights, [2 / 3, 2, 0], rtol=1e-6)
+    assert weights[labels].mean() == pytest.approx(1)
+
+
+def test_predict_proba_is_the_softmax_of_the_logits():
+    """SciPy's softmax of Keras' own prediction, for more and for fewer rows than a batch."""
+    model = compile_model(build(), SETTINGS)
+    patches = patches_and_parts(150, 0, 0)[0]
+    expected = softmax(model.predict(patches, verbose=0), axis=1)
+    np.testing.assert_allclose(predict_proba(model, patches), expected, atol=1e-6)
+    np.testing.assert_allclose(predict_proba(model, patches[:3]), expected[:3], atol=1e-6)
+    assert predict_proba(model, patches[:0]).shape == (0, 2)
+
+
+@pytest.mark.parametrize(("sizes", "part"), [((0, 8, 4), "train"), ((8, 0, 4), "validation")])
+def test_empty_parts_are_refused(sizes, part):
+    """Without training or validation patches there is nothing to train or to stop by."""
+    model, _ = compiled_model("early", ("a", "b"), 2, ENCODER, SETTINGS)
+    with pytest.raises(TrainingError, match=f"part {part}: expected at least one patch"):
+        train_fold(model, *patches_and_parts(*sizes), settings=SETTINGS, seed=0)
+
+
+def test_one_architecture_is_compiled_once():
+    """Equal settings give the same model; another number of classes gives another."""
+    first = compiled_model("early", ("a", "b"), 2, ENCODER, SETTINGS)
+    equal = ENCODER.model_copy()
+    assert compiled_model("early", ("a", "b"), 2, equal, SETTINGS)[0] is first[0]
+    assert compiled_model("early", ("a", "b"), 3, ENCODER, SETTINGS)[0] is not first[0]
+
+
+def test_late_weights_go_to_the_perfect_classifier():
+    """One is always right, two guess: any weight on these only costs."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 60)
+    guesses = softmax(random.normal(size=(2, 60, 3)), axis=-1)
+    probabilities = np.stack([guesses[0], np.eye(3)[labels], guesses[1]])
+    weights = fit_late_weights(probabilities, labels)
+    np.testing.assert_allclose(weights, [0, 1, 0], atol=1e-4)
+    np.testing.assert_array_equal(fit_late_weights(probabilities, labels), weights)
+
+
+def test_late_weights_by_hand():
+    """Two experts, one for three of four patches: ln w gives the weights 3/4 and 1/4."""
+    labels = np.zeros(4, dtype=int)
+    first = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    weights = fit_late_weights(np.stack([first, 1 - first]), labels)
+    np.testing.assert_allclose(weights, [0.75, 0.25], atol=1e-4)
+
+
+def test_late_weights_of_equal_classifiers():
+    """Whatever the weights, equal classifiers combine to themselves."""
+    probabilities = softmax(np.random.default_rng(1).normal(size=(1, 20, 4)), axis=-1)
+    labels = np.arange(20) % 4
+    weights = fit_late_weights(np.repeat(probabilities, 3, axis=0), labels)
+    assert weights.sum() == pytest.approx(1)
+    combined = combine(np.repeat(probabilities, 3, axis=0), weights)
+    np.testing.assert_allclose(combined, probabilities[0], rtol=1e-6)
+
+
+def test_late_weights_need_patches():
+    """An empty validation part is an error, not equal weights."""
+    with pytest.raises(TrainingError, match="expected validation patches"):
+        fit_late_weights(np.empty((3, 0, 2)), np.empty(0, dtype=int))
+
+
+def test_combine_by_hand():
+    """0.75 · (0.2, 0.8) + 0.25 · (0.6, 0.4) = (0.3, 0.7)."""
+    probabilities = np.array([[[0.2, 0.8]], [[0.6, 0.4]]])
+    np.testing.assert_allclose(
+        combine(probabilities, np.array([0.75, 0.25])), [[0.3, 0.7]], rtol=1e-6
+    )
+
+
+def test_device_is_a_kind():
+    """Without a number: the second GPU computes what the first does."""
+    assert device() in {"cpu", "gpu", "tpu"}
