@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from organelle_fusion.config import METRIC_TITLES, title
@@ -57,7 +58,11 @@ def _panels(number: int, columns: int, height: float) -> tuple[Figure, np.ndarra
     """Grid of equal panels, the unused ones hidden; axes as an object array (rows, columns)."""
     rows = -(-number // columns)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(WIDTH, height * rows + 0.7), squeeze=False, layout="constrained"
+        rows,
+        columns,
+        figsize=(WIDTH / 3 * max(2, columns), height * rows + 0.7),
+        squeeze=False,
+        layout="constrained",
     )
     for axes in list(grid.flat)[number:]:
         axes.set_visible(False)
@@ -90,10 +95,10 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     rows = -(-number // columns)
     # Laid out by hand, in inches: with a long title or name an automatic layout shrinks the
     # cells, and the numbers no longer fit.
-    margin = 0.3 + 0.075 * max(map(len, names))
+    margin = 0.35 + max(TextPath((0, 0), name, size=8).get_extents().width for name in names) / 72
     edge = min((WIDTH - margin - 0.1 * columns) / columns, 0.5 * classes)
     width = margin + columns * (edge + 0.1)
-    floor = margin + 0.65
+    floor = margin + 0.55
     height = floor + rows * (edge + 0.3)
     figure = plt.figure(figsize=(width, height))
     for index, (model, counts) in enumerate(matrices.items()):
@@ -102,7 +107,7 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
         axes = figure.add_axes((left / width, bottom / height, edge / width, edge / height))
         total = counts.sum(axis=1).to_numpy()[:, None]
         share = np.divide(counts.to_numpy(), total, out=np.zeros(counts.shape), where=total > 0)
-        image = axes.imshow(share, cmap="cividis", vmin=0, vmax=1)
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         _write_cells(axes, counts.to_numpy(), share)
         recall = share.diagonal()[total[:, 0] > 0].mean()
         axes.set_title(f"{_model_title(model)} ({recall:.2f})", fontsize=8.5)
@@ -115,10 +120,9 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
                 va="center")  # fmt: skip
     middle = (margin + columns * (edge + 0.1) / 2) / width
     figure.text(middle, 0.62 / height, "predicted class", ha="center", va="bottom")
-    bar = figure.colorbar(
-        image, cax=figure.add_axes((margin / width, 0.42 / height, 1 - margin / width, 0.1 / height)),
-        orientation="horizontal", format=PercentFormatter(1, decimals=0),
-    )  # fmt: skip
+    strip = figure.add_axes((margin / width, 0.42 / height, 1 - margin / width, 0.1 / height))
+    percent = PercentFormatter(1, decimals=0)
+    bar = figure.colorbar(image, cax=strip, orientation="horizontal", format=percent)
     bar.set_label("share of the true class. Cells: percent, count. Brackets: balanced accuracy")
     bar.outline.set_visible(False)
     return figure
@@ -130,7 +134,7 @@ def _write_cells(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
         axes.text(
             column, row, f"{100 * value:.0f}\n{count}" if count else "0",
             ha="center", va="center", fontsize=8, linespacing=1.05,
-            color="black" if value > 0.5 else "white", alpha=1 if count else 0.6,
+            color="white" if value > 0.55 else "#222222", alpha=1 if count else 0.5,
         )  # fmt: skip
 
 
@@ -150,16 +154,15 @@ def pr_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
         line is the precision of guessing (mean prevalence). Titles give the mean over the classes
         of the average precision.
     """
-    columns = min(len(curves), 3)
+    columns = 2 if len(curves) == 4 else min(len(curves), 3)
     figure, grid = _panels(len(curves), columns, 2.2)
     for index, (axes, (model, frame)) in enumerate(zip(grid.flat, curves.items(), strict=False)):
         per_class = frame.groupby("class", sort=False)[["average_precision", "prevalence"]].first()
         chance = per_class["prevalence"].mean()
-        for color, (name, curve) in zip(
-            OKABE_ITO, frame.groupby("class", sort=False), strict=False
-        ):
+        for k, (name, curve) in enumerate(frame.groupby("class", sort=False)):
             axes.plot(
-                curve["recall"], curve["precision"], color=color, drawstyle="steps-post",
+                curve["recall"], curve["precision"], color=OKABE_ITO[k % len(OKABE_ITO)],
+                linestyle="-" if k < len(OKABE_ITO) else ":", drawstyle="steps-post",
                 label=title(name), linewidth=1.3,
             )  # fmt: skip
         axes.axhline(chance, color="#555555", linestyle="--", linewidth=1)
@@ -179,7 +182,7 @@ def pr_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
         else:
             axes.set_yticklabels([])
     handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(2, columns))
     return figure
 
 

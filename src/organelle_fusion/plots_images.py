@@ -70,7 +70,7 @@ def stack_overview(
         Names of the C channels.
     """
     rows, columns = 1 + len(channels), len(images)
-    edge = (WIDTH - 0.3) / columns
+    edge = (WIDTH - 0.5) / columns
     figure, grid = plt.subplots(
         rows, columns, figsize=(WIDTH, edge * rows + 0.45), squeeze=False, layout="constrained"
     )
@@ -189,7 +189,8 @@ def otsu_figure(
     figure, grid = plt.subplots(
         1, len(histograms), figsize=(WIDTH, 2.4), sharey=True, squeeze=False, layout="constrained"
     )
-    for axes, color, (name, (edges, counts)) in zip(grid[0], INK, histograms.items(), strict=False):
+    for k, (name, (edges, counts)) in enumerate(histograms.items()):
+        axes, color = grid[0, k], INK[k % len(INK)]
         threshold = thresholds[name]
         centre = (edges[:-1] + edges[1:]) / 2
         bright = centre > threshold

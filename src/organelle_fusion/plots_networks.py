@@ -15,7 +15,9 @@ from organelle_fusion.config import ORGANELLES, title
 from organelle_fusion.style import INK, WIDTH, in_lines, styled
 
 _GREY = "#555555"
-_LANE = 1.0  # height of a branch, inches; all lengths here are inches
+# Inches, as all lengths here: height of a branch, and room for the arrow between two boxes.
+_LANE = 1.0
+_GAP = 0.08
 
 
 class _Stage(NamedTuple):
@@ -85,13 +87,13 @@ def _encoder(axes: Axes, stages: list[_Stage], y: float, color: str, columns: np
     """Draw one encoder along the columns; boxes shrink with their feature maps."""
     largest = np.log2(stages[0].shape[0])
     step = columns[1] - columns[0]
-    end = columns[0] - 0.12
+    end = columns[0] - 0.14
     for stage, x in zip(stages, columns, strict=True):
         if len(stage.shape) == 3:
             height = 0.38 + 0.37 * np.log2(stage.shape[0]) / largest
-            text, width = f"{stage.shape[0]}×{stage.shape[1]}\n×{stage.shape[2]}", step - 0.1
+            text, width = f"{stage.shape[0]}×{stage.shape[1]}\n×{stage.shape[2]}", step - _GAP
         else:
-            height, text, width = 0.38, f"{stage.shape[0]}", step - 0.1
+            height, text, width = 0.38, f"{stage.shape[0]}", step - _GAP
         _arrow(axes, (end, y), (x, y), color)
         end = _box(axes, x, y, width, height, text, color)
         if stage.parameters:
@@ -108,13 +110,13 @@ def _plane(axes: Axes, x: float, y: float, colors: Sequence[str], size: int) -> 
         shift = 0.07 * (k - (len(colors) - 1) / 2)
         axes.add_patch(
             Rectangle(
-                (x + shift, y - 0.27 + shift), 0.54, 0.54, facecolor=_tint(color),
+                (x + shift, y - 0.3 + shift), 0.6, 0.6, facecolor=_tint(color),
                 edgecolor=color, linewidth=1.2,
             )
         )  # fmt: skip
     shift = -0.07 * (len(colors) - 1) / 2
     axes.text(
-        x + 0.27 + shift, y + shift, f"{size}×{size}\n×{len(colors)}", ha="center", va="center",
+        x + 0.3 + shift, y + shift, f"{size}×{size}\n×{len(colors)}", ha="center", va="center",
         fontsize=8,
     )  # fmt: skip
 
@@ -146,24 +148,26 @@ def _draw(axes: Axes, strategy: str, table: pd.DataFrame, channels: Sequence[str
     axes.set_axis_off()
     inputs = table.loc[table["kind"] == "InputLayer", "output shape"].iloc[0]
     parts = [part for part in table["part"].unique() if part.startswith("encoder")]
-    first = 2.05 if strategy == "early" else 1.46
-    tail = {"early": 1.18, "intermediate": 1.65, "late": 1.98}[strategy]
+    first = 1.8 if strategy == "early" else 0.86
+    tail = {"early": 1.24, "intermediate": 1.74, "late": 2.04}[strategy]
     ends, stages = [], encoder_stages(table, parts[0])
     columns = first + (WIDTH - tail - first) / len(stages) * np.arange(len(stages))
     step = columns[1] - columns[0]
     for stage, x in zip(stages, columns, strict=True):
         name = stage.name if len(stage.shape) == 3 else "average"
-        axes.text(x + step / 2 - 0.05, height - 0.13, name, ha="center", fontsize=8, color=_GREY)
+        axes.text(x + (step - _GAP) / 2, height - 0.13, name, ha="center", fontsize=8, color=_GREY)
     for lane in range(lanes):
         y = height - 0.2 - _LANE * (lane + 0.43)
         color = _GREY if strategy == "early" else INK[lane]
         shown = channels if strategy == "early" else [channels[lane]]
         inks = INK[: len(shown)] if strategy == "early" else [color]
-        for k, (name, ink) in enumerate(zip(shown, inks, strict=True)):
-            offset = 0.17 * ((len(shown) - 1) / 2 - k)
-            text = title(name) if strategy == "early" else in_lines(title(name))
-            axes.text(0.0, y + offset, text, va="center", fontsize=8, color=ink)
-        _plane(axes, first - (0.78 if strategy == "early" else 0.7), y, inks, inputs[0])
+        if strategy == "early":
+            for k, (name, ink) in enumerate(zip(shown, inks, strict=True)):
+                offset = 0.33 * ((len(shown) - 1) / 2 - k)
+                axes.text(0, y + offset, in_lines(title(name)), va="center", fontsize=8, color=ink)
+        else:
+            axes.text(0.02, y + 0.33, in_lines(title(channels[lane])), fontsize=8, color=color)
+        _plane(axes, first - (0.84 if strategy == "early" else 0.8), y, inks, inputs[0])
         part = parts[lane] if strategy == "intermediate" else parts[0]
         ends.append((_encoder(axes, encoder_stages(table, part), y, color, columns), y))
     middle = float(np.mean([y for _, y in ends]))
@@ -200,7 +204,12 @@ def _vote(axes: Axes, table: pd.DataFrame, ends: list[tuple[float, float]], midd
     for k, (end, y) in enumerate(ends):
         _arrow(axes, (end, y), (end + 0.12, y), INK[k])
         scored = _head(axes, table, end + 0.12, y, INK[k])
-        _arrow(axes, (scored, y), (scored + 0.22, middle + 0.14 * np.sign(y - middle)), INK[k])
+        _arrow(
+            axes,
+            (scored, y),
+            (scored + 0.22, middle + 0.14 * np.sign(round(y - middle, 6))),
+            INK[k],
+        )
     _box(axes, scored + 0.22, middle, 0.62, 0.56, "weighted\nmean", _GREY)
 
 
@@ -215,7 +224,7 @@ def architecture_figure(
     tables
         "early", "intermediate" or "late" → layers of the built model (`models.layer_summary`);
         one panel each. Late fusion has no network of its own: give the single-channel model,
-        which is drawn, and counted, once per channel.
+        which is drawn, and counted, once per channel (without the few weights of the mean).
     channels
         Names of the channels, one colour each.
 
@@ -235,6 +244,7 @@ def architecture_figure(
         len(tables), 1, figsize=(WIDTH, sum(heights) + 0.35 * len(tables) + 0.2), squeeze=False,
         height_ratios=heights, layout="constrained",
     )  # fmt: skip
+    figure.get_layout_engine().set(w_pad=0.03)
     for axes, letter, (strategy, table) in zip(grid[:, 0], "abc", tables.items(), strict=False):
         _draw(axes, strategy, table, channels)
         total = table["parameters"].sum() * (len(channels) if strategy == "late" else 1)
