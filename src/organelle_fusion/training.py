@@ -177,6 +177,11 @@ def train_fold(
     stop = keras.callbacks.EarlyStopping(
         "val_accuracy", patience=settings.patience, mode="max", restore_best_weights=True
     )
+    # Seeded twice: TensorFlow fixes the order of the patches before training begins; on JAX the
+    # first `fit` of a model draws one order more, to build its metrics, than later ones do.
+    seed_again = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: keras.utils.set_random_seed(seed)
+    )
     history = model.fit(
         patches[train],
         labels[train],
@@ -184,7 +189,7 @@ def train_fold(
         validation_data=validation_data,
         batch_size=settings.batch_size,
         epochs=settings.epochs,
-        callbacks=[stop],
+        callbacks=[seed_again, stop],
         verbose=0,
     )
     frame = pd.DataFrame(history.history)

@@ -1,0 +1,423 @@
+"""Sweeps: what is resumed, what is computed again, and what an interruption leaves."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from organelle_fusion import sweep
+from organelle_fusion.config import EncoderSettings, load_profile
+from organelle_fusion.folds import FoldError
+from organelle_fusion.patchset import PatchSet
+from organelle_fusion.predictions import Cell, SweepError, read_predictions, read_provenance
+from organelle_fusion.sweep import backend_name, network_seed, run_cells, train_cells
+
+CELLS = [Cell("toy", 350, model, fold, 7) for model in ("early", "late") for fold in (0, 1)]
+INPUTS = {"data": "d", "settings": "s"}
+
+
+class Compute:
+    """Stands in for a training: predicts the number of the fold, and counts its calls."""
+
+    def __init__(self, fail_at=None, error=RuntimeError):
+        self.cells, self.fail_at, self.error = [], fail_at, error
+
+    def __call__(self, cell):
+        if len(self.cells) == self.fail_at:
+            raise self.error("no luck\nat all")
+        self.cells.append(cell)
+        frame = pd.DataFrame({"patch": [0, 1], "p:x": np.float32([cell.fold, 0.5])})
+        frame.attrs = {"note": cell.model}
+        return frame
+
+
+def files(folder):
+    return sorted(path for path in Path(folder).rglob("*") if path.is_file())
+
+
+def test_cell_path_spells_out_the_cell(tmp_path):
+    """Where the results of other people's sweeps are found."""
+    cell = Cell("phantom", 350, "intermediate", 3, 11)
+    expected = tmp_path / "phantom/350px/intermediate/fold-03-seed-11.parquet"
+    assert cell.path(tmp_path) == expected
+    assert cell.weights_path(tmp_path).name == "fold-03-seed-11.weights.h5"
+
+
+def test_second_run_computes_nothing(tmp_path, capsys):
+    """All cells are stored, and read back as they were computed, with their provenance."""
+    first, second = Compute(), Compute()
+    paths = run_cells(CELLS, first, tmp_path, inputs=INPUTS)
+    assert first.cells == CELLS
+    assert paths == [cell.path(tmp_path) for cell in CELLS]
+    assert run_cells(CELLS, second, tmp_path, inputs=INPUTS) == paths
+    assert second.cells == []
+    assert "4 cells: 4 stored, 0 to compute" in capsys.readouterr().out
+
+    predictions = read_predictions(paths)
+    assert predictions["model"].tolist() == ["early"] * 4 + ["late"] * 4
+    assert predictions["fold"].tolist() == [0, 0, 1, 1] * 2
+    assert predictions["p:x"].tolist() == [0, 0.5, 1, 0.5] * 2
+    assert predictions["p:x"].dtype == np.float32
+    assert predictions.columns[:5].tolist() == ["dataset", "size_px", "model", "fold", "seed"]
+    facts = read_provenance(paths[2])
+    assert facts["cell"] == {
+        "dataset": "toy", "size_px": 350, "model": "late", "fold": 0, "seed": 7
+    }  # fmt: skip
+    assert facts["inputs"] == INPUTS
+    assert facts["details"] == {"note": "late"}
+    assert facts["seconds"] >= 0
+
+
+@pytest.mark.parametrize("inputs", [{"data": "d", "settings": "other"}, {**INPUTS, "code": "c"}])
+def test_other_inputs_are_computed_again(tmp_path, inputs):
+    """A changed or a further hash: nothing that was stored is used."""
+    run_cells(CELLS, Compute(), tmp_path, inputs=INPUTS)
+    again = Compute()
+    paths = run_cells(CELLS, again, tmp_path, inputs=inputs)
+    assert again.cells == CELLS
+    assert read_provenance(paths[0])["inputs"] == inputs
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "foreign"])
+def test_damaged_file_is_computed_again_and_said_so(tmp_path, capsys, damage):
+    """A torn, an empty or a foreign file costs its own cell only."""
+    paths = run_cells(CELLS, Compute(), tmp_path, inputs=INPUTS)
+    if damage == "foreign":
+        pd.DataFrame({"p:x": [1.0]}).to_parquet(paths[1])
+    else:
+        content = paths[1].read_bytes()
+        paths[1].write_bytes(content[: len(content) // 2] if damage == "torn" else b"")
+    with pytest.raises(SweepError, match=r"fold-01.* delete it"):
+        read_provenance(paths[1])
+    again = Compute()
+    capsys.readouterr()
+    run_cells(CELLS, again, tmp_path, inputs=INPUTS)
+    assert again.cells == [CELLS[1]]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "computed again" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("toy 350 px early fold 1 seed 7: computed again")
+    assert read_provenance(paths[1])["inputs"] == INPUTS
+
+
+def test_exception_names_the_cell_and_leaves_no_file(tmp_path):
+    """What was finished is kept; the failed cell leaves nothing; a second run goes on."""
+    with pytest.raises(SweepError, match="toy 350 px late fold 0 seed 7: RuntimeError") as caught:
+        run_cells(CELLS, Compute(fail_at=2), tmp_path, inputs=INPUTS)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert files(tmp_path) == [cell.path(tmp_path) for cell in CELLS[:2]]
+    rest = Compute()
+    run_cells(CELLS, rest, tmp_path, inputs=INPUTS)
+    assert rest.cells == CELLS[2:]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch, error):
+    """Ctrl-C or a full disk in the middle of a file: the one before stays, nothing beside it."""
+    path = run_cells(CELLS[:1], Compute(), tmp_path, inputs=INPUTS)[0]
+    before = path.read_bytes()
+
+    def half(table, target):
+        Path(target).write_bytes(b"PAR1 half")
+        raise error
+
+    monkeypatch.setattr(pq, "write_table", half)
+    with pytest.raises(error):
+        run_cells(CELLS[:1], Compute(), tmp_path, inputs={})
+    assert files(tmp_path) == [path]
+    assert path.read_bytes() == before
+
+
+def test_interrupt_passes_through(tmp_path):
+    """Ctrl-C is no failed cell: it ends the sweep."""
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(CELLS, Compute(1, KeyboardInterrupt), tmp_path, inputs=INPUTS)
+    assert files(tmp_path) == [CELLS[0].path(tmp_path)]
+
+
+def test_missing_companion_is_computed_again(tmp_path):
+    """A cell without its weights is not whole."""
+
+    def compute(cell):
+        cell.weights_path(tmp_path).parent.mkdir(parents=True, exist_ok=True)
+        cell.weights_path(tmp_path).write_bytes(b"weights")
+        return counting(cell)
+
+    counting = Compute()
+    arguments = {"inputs": INPUTS, "beside": lambda cell: [cell.weights_path(tmp_path)]}
+    run_cells(CELLS, compute, tmp_path, **arguments)
+    CELLS[3].weights_path(tmp_path).unlink()
+    run_cells(CELLS, compute, tmp_path, **arguments)
+    assert counting.cells == [*CELLS, CELLS[3]]
+
+
+def test_one_run_does_not_mix_devices(tmp_path):
+    """Stored results of one device are taken; once anything is computed, all come from one."""
+    asked = []
+
+    def device(name):
+        return lambda: asked.append(name) or name
+
+    run_cells(CELLS, Compute(), tmp_path, inputs=INPUTS, device=device("gpu"))
+    assert asked == ["gpu"]
+    stored = Compute()
+    run_cells(CELLS, stored, tmp_path, inputs=INPUTS, device=device("cpu"))
+    assert (stored.cells, asked) == ([], ["gpu"])  # nothing to compute: nobody asks
+    CELLS[0].path(tmp_path).unlink()
+    again = Compute()
+    paths = run_cells(CELLS, again, tmp_path, inputs=INPUTS, device=device("cpu"))
+    assert again.cells == CELLS
+    assert {read_provenance(path)["device"] for path in paths} == {"cpu"}
+
+
+def test_progress_names_cell_place_and_time_left(tmp_path, capsys, monkeypatch):
+    """With a clock of 4 s per call, of which a cell makes two: a line when 10 s have passed."""
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(sweep.time, "perf_counter", lambda: next(clock))
+    cells = [Cell("toy", 350, "early", fold, 7) for fold in range(4)]
+    run_cells(cells, Compute(), tmp_path, inputs=INPUTS)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "4 cells: 0 stored, 4 to compute"
+    assert lines[1] == "toy 350 px early fold 0 seed 7: 1 of 4"
+    assert lines[2].startswith("toy 350 px early fold 2 seed 7: 3 of 4, about ")
+    assert lines[2].endswith(" s left")
+    assert lines[-1].startswith("4 cells computed in ")
+
+
+def test_predictions_of_other_classes_do_not_mix(tmp_path):
+    """Columns are compared, not filled with NaN."""
+
+    def compute(cell):
+        return pd.DataFrame({"patch": [0], f"p:{cell.model}": [1.0]})
+
+    paths = run_cells(CELLS, compute, tmp_path, inputs=INPUTS)
+    with pytest.raises(SweepError, match=r"expected columns .*p:early.* found .*p:late"):
+        read_predictions(paths)
+    with pytest.raises(SweepError, match="expected at least one file"):
+        read_predictions([])
+    with pytest.raises(SweepError, match="found none; run the sweep"):
+        read_predictions([tmp_path / "absent.parquet"])
+
+
+def test_network_seeds_differ_between_folds_and_seeds():
+    """30 folds under two seeds start from 60 networks; the same ones on every machine."""
+    seeds = [network_seed(seed, fold) for seed in (7, 8) for fold in range(30)]
+    assert len(set(seeds)) == 60
+    assert network_seed(7, 0) == np.random.SeedSequence(7, spawn_key=(0,)).generate_state(1)[0]
+
+
+def test_backend_name_follows_keras_rule(tmp_path, monkeypatch):
+    """Variable, then file, then TensorFlow."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert backend_name() == "tensorflow"
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": "torch"}))
+    assert backend_name() == "torch"
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert backend_name() == "jax"
+
+
+CHANNELS = ("a", "b", "c")
+SETTINGS = load_profile("smoke")
+PROFILE = SETTINGS.model_copy(
+    update={
+        "encoder": EncoderSettings(kind="compact", input_px=16, filters=(4,)),
+        "training": SETTINGS.training.model_copy(update={"batch_size": 8, "epochs": 2}),
+    }
+)
+
+
+def toy_patches():
+    """Twelve images of two classes, four patches each."""
+    image = np.repeat(np.arange(12), 4)
+    table = pd.DataFrame(
+        {
+            "image": [f"image-{i}" for i in image],
+            "label": [("round", "long")[i % 2] for i in image],
+            "group": [f"group-{i}" for i in image],
+            "z": 0,
+            "y": 0,
+            "x": 0,
+        }
+    )
+    patches = np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3), dtype=np.uint8)
+    return PatchSet(patches, table, CHANNELS, 0.1)
+
+
+def toy_folds():
+    """Two folds: the even or the odd pairs of images are tested, two others validate."""
+    rows = []
+    for fold in range(2):
+        for i in range(12):
+            test = i // 2 % 2 == fold
+            part = "test" if test else "validation" if i < 4 else "train"
+            rows.append((fold, f"group-{i}", ("round", "long")[i % 2], part))
+    return pd.DataFrame(rows, columns=["fold", "group", "label", "part"])
+
+
+def train(folder, models, profile=PROFILE, patch_set=None, folds=None):
+    return train_cells(
+        toy_patches() if patch_set is None else patch_set,
+        toy_folds() if folds is None else folds,
+        models=models,
+        profile=profile,
+        dataset="toy",
+        size_px=350,
+        folder=folder,
+        seed=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """All models on the toy patches, trained once for the tests below."""
+    pytest.importorskip("keras")
+    folder = tmp_path_factory.mktemp("runs")
+    return folder, train(folder, [*CHANNELS, "early", "intermediate", "late"])
+
+
+@pytest.mark.keras
+def test_train_cells_predicts_every_row_outside_training(trained):
+    """Test rows of both folds are all patches once; image, group and label are the table's."""
+    _, predictions = trained
+    table = toy_patches().table
+    assert predictions["model"].unique().tolist() == [*CHANNELS, "early", "intermediate", "late"]
+    for _, of_model in predictions.groupby("model"):
+        tested = of_model[of_model["part"] == "test"]
+        assert sorted(tested["patch"]) == list(range(48))
+        assert (of_model["part"] == "validation").sum() == 2 * 2 * 4
+        for column in ("image", "group", "label"):
+            expected = table[column].to_numpy()[of_model["patch"]]
+            assert (of_model[column].to_numpy() == expected).all()
+    probabilities = predictions[["p:long", "p:round"]]
+    assert (probabilities.dtypes == np.float32).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.keras
+def test_each_organelle_sees_its_own_channel(trained):
+    """The shared single-channel model is reset and given other pixels: three sets of scores."""
+    folder, predictions = trained
+    by_model = predictions.groupby("model")["p:long"].agg(list)
+    for one, other in [("a", "b"), ("b", "c"), ("a", "c")]:
+        assert np.abs(np.subtract(by_model[one], by_model[other])).max() > 1e-4
+    alone = train(folder.parent / "alone", ["b"])
+    np.testing.assert_allclose(alone["p:long"], by_model["b"], atol=1e-6)
+
+
+@pytest.mark.keras
+def test_late_is_the_weighted_mean_of_the_stored_singles(trained):
+    """Recomputed from the weights in the provenance."""
+    folder, predictions = trained
+    rows = {name: of_model["p:long"] for name, of_model in predictions.groupby("model")}
+    for fold in (0, 1):
+        facts = read_provenance(Cell("toy", 350, "late", fold, 3).path(folder))
+        weights = facts["details"]["late_weights"]
+        assert list(weights) == list(CHANNELS)
+        assert sum(weights.values()) == pytest.approx(1)
+        of_fold = (predictions.loc[rows["late"].index, "fold"] == fold).to_numpy()
+        mean = sum(weights[name] * rows[name].to_numpy()[of_fold] for name in CHANNELS)
+        np.testing.assert_allclose(rows["late"].to_numpy()[of_fold], mean, rtol=1e-5)
+
+
+@pytest.mark.keras
+def test_stored_weights_give_the_stored_predictions(trained):
+    """Later chapters load them into a new model of the same architecture."""
+    from organelle_fusion.models import build_model
+    from organelle_fusion.training import predict_proba
+
+    folder, predictions = trained
+    model = build_model(
+        "intermediate",
+        channels=CHANNELS,
+        n_classes=2,
+        encoder=PROFILE.encoder,
+        training=PROFILE.training,
+    )
+    for fold in (0, 1):
+        model.load_weights(Cell("toy", 350, "intermediate", fold, 3).weights_path(folder))
+        rows = predictions[(predictions["model"] == "intermediate") & (predictions["fold"] == fold)]
+        found = predict_proba(model, toy_patches().patches[rows["patch"]])
+        np.testing.assert_allclose(found[:, 0], rows["p:long"], atol=1e-5)
+
+
+@pytest.mark.keras
+def test_provenance_holds_history_seed_backend_and_device(trained):
+    """What a reader needs in order to believe, or repeat, a training."""
+    folder, _ = trained
+    facts = read_provenance(Cell("toy", 350, "early", 1, 3).path(folder))
+    assert facts["inputs"].keys() == {"settings", "data", "folds", "code", "backend"}
+    assert facts["inputs"]["backend"] == sys.modules["keras"].config.backend()
+    assert facts["device"] in {"cpu", "gpu", "tpu"}
+    assert facts["details"]["network_seed"] == network_seed(3, 1)
+    history = facts["details"]["history"]
+    assert [row["epoch"] for row in history] == list(range(1, len(history) + 1))
+    assert set(history[0]) == {"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
+
+
+@pytest.mark.keras
+def test_only_what_matters_trains_again(trained, monkeypatch):
+    """Other bootstrap repeats: nothing. Another dropout: every network."""
+    folder, _ = trained
+    cells = []
+
+    def refuse(cell, *arguments):
+        cells.append(cell)
+        raise RuntimeError("trained again")
+
+    monkeypatch.setattr(sweep, "_train", refuse)
+    train(folder, ["early", "late"], PROFILE.model_copy(update={"bootstrap_repeats": 333}))
+    assert cells == []
+    training = PROFILE.training.model_copy(update={"dropout": 0.1})
+    with pytest.raises(SweepError, match="trained again"):
+        train(folder, ["early"], PROFILE.model_copy(update={"training": training}))
+    assert len(cells) == 1
+
+
+@pytest.mark.keras
+def test_stored_run_does_not_import_keras(trained, tmp_path):
+    """A notebook whose cells are all stored starts in a second, not in twenty."""
+    folder, predictions = trained
+    toy_patches().save(tmp_path)
+    toy_folds().to_csv(tmp_path / "folds.csv", index=False)
+    (tmp_path / "profile.json").write_text(PROFILE.model_dump_json())
+    code = f"""
+import sys
+from pathlib import Path
+import pandas as pd
+from organelle_fusion.config import Profile
+from organelle_fusion.patchset import PatchSet
+from organelle_fusion.sweep import train_cells
+here = Path({str(tmp_path)!r})
+predictions = train_cells(
+    PatchSet.load(here), pd.read_csv(here / "folds.csv"),
+    models=["a", "b", "c", "early", "intermediate", "late"],
+    profile=Profile.model_validate_json((here / "profile.json").read_text()),
+    dataset="toy", size_px=350, folder=Path({str(folder)!r}), seed=3,
+)
+assert not {{"keras", "tensorflow", "jax"}} & set(sys.modules), "Keras was imported"
+print(len(predictions), float(predictions["p:long"].sum()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last == f"{len(predictions)} {float(predictions['p:long'].sum())}"
+
+
+def test_wrong_requests_are_refused(tmp_path):
+    """Unknown models, patches of another size, leaking folds: before anything is trained."""
+    with pytest.raises(SweepError, match=r"model middle: expected one of a, b, c, early"):
+        train(tmp_path, ["middle"])
+    bigger = PROFILE.model_copy(update={"encoder": EncoderSettings(kind="compact", input_px=20)})
+    with pytest.raises(SweepError, match=r"expected 20 × 20 px .* found 16 × 16; extract"):
+        train(tmp_path, ["early"], bigger)
+    leaking = toy_folds()
+    leaking.loc[len(leaking)] = [0, "group-0", "round", "train"]
+    with pytest.raises(FoldError, match="group-0"):
+        train(tmp_path, ["early"], folds=leaking)
+    assert files(tmp_path) == []
