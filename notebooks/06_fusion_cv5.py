@@ -22,12 +22,14 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %%
+import pandas as pd
 from IPython.display import Markdown
 
-from organelle_fusion import evaluation, folds, plots, sweep
+from organelle_fusion import evaluation, folds, models, plots, sweep
 from organelle_fusion.book import data_banner, difference_sentence, open_run, show_table
 from organelle_fusion.config import load_profile
 from organelle_fusion.patches import PatchSet
+from organelle_fusion.predictions import Cell, read_provenance
 
 settings = load_profile(profile)
 run = open_run(settings, manifest)
@@ -63,15 +65,29 @@ show_table(folds.fold_summary(split), f"Groups in each fold ({run.data}).", "tab
 # The encoder is the profile's (the paper: ResNet50). Early fusion has one encoder for all channels.
 
 # %% mystnb={"figure": {"name": "fig-early", "caption": "Early fusion (Fig. 2 of the paper), drawn from the network that is trained below."}, "image": {"alt": "Flow chart: channels stacked, one encoder, pooling, dense head"}}
-summary = sweep.network_summary(patch_set, settings)
-plots.architecture_figure({"early": summary["early"]})
+classes = patch_set.classes
+layers = {
+    strategy: models.layer_summary(
+        models.build_model(
+            strategy,
+            channels=settings.channels[:1] if strategy == "single" else settings.channels,
+            n_classes=len(classes),
+            encoder=settings.encoder,
+            training=settings.training,
+        )
+    )
+    for strategy in ("single", "early", "intermediate")
+}
+plots.architecture_figure({"early": layers["early"]}, channels=settings.channels)
 
 # %% [markdown]
 # Intermediate and late fusion have one encoder per organelle. They differ in what is joined:
 # features, or scores.
 
 # %% mystnb={"figure": {"name": "fig-fusion", "caption": "Intermediate and late fusion (Fig. 3 of the paper), drawn from the networks that are trained below."}, "image": {"alt": "Two flow charts: three encoders joined at their pooled features, and three classifiers joined at their scores"}}
-plots.architecture_figure({"intermediate": summary["intermediate"], "late": summary["late"]})
+plots.architecture_figure(
+    {"intermediate": layers["intermediate"], "late": layers["single"]}, channels=settings.channels
+)
 
 # %% [markdown]
 # ## Training
@@ -81,16 +97,26 @@ plots.architecture_figure({"intermediate": summary["intermediate"], "late": summ
 # validation predictions of the single-channel classifiers.
 
 # %% tags=["hide-output"]
-models = [*settings.channels, "early", "intermediate", "late"]
+strategies = [*settings.channels, "early", "intermediate", "late"]
+seed = settings.folds.seed
 predictions = sweep.train_cells(
     patch_set,
     split,
-    models=models,
+    models=strategies,
     profile=settings,
     dataset="cv5",
     size_px=size_px,
     folder=run.folder / "predictions",
-    seed=settings.folds.seed,
+    seed=seed,
+)
+
+# %%
+late = [Cell("cv5", size_px, "late", fold, seed) for fold in sorted(split["fold"].unique())]
+facts = [read_provenance(cell.path(run.folder / "predictions")) for cell in late]
+weights = pd.DataFrame([fact["details"]["late_weights"] for fact in facts]).round(2)
+weights.insert(0, "fold", [cell.fold for cell in late])
+show_table(
+    weights, f"Weights of late fusion, fitted on validation groups ({run.data}).", "tab-late"
 )
 
 # %% [markdown]
@@ -101,30 +127,30 @@ predictions = sweep.train_cells(
 # groups within each class; with four or five groups per class such an interval is too narrow.
 
 # %%
-bootstrap = {"repeats": settings.bootstrap_repeats, "seed": settings.folds.seed}
+bootstrap = {"repeats": settings.bootstrap_repeats, "seed": seed}
+rows = evaluation.paper_rows(settings.channels)
 table = evaluation.score_table(predictions, level="patch", **bootstrap)
 table.to_csv(run.folder / "table1.csv", index=False)
 show_table(
-    evaluation.paper_table(table, evaluation.paper_rows(settings.channels)),
+    evaluation.paper_table(table, rows).reset_index(),
     f"Table 1 of the paper, 5 folds, scored by patch ({run.data}). No published numbers stand "
     "beside ours: the text we work from has lost them.",
     "tab-fusion5",
 )
 
 # %% mystnb={"figure": {"name": "fig-scores5", "caption": "Scores with 95 % group-bootstrap intervals, 5 folds by image; data: {data}. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for six classifiers with interval bars and a chance line"}}
-chance = 1 / len(patch_set.classes)
-plots.score_figure(table, chance=chance)
+chance = evaluation.chance_levels(patch_set.table["label"], classes)
+plots.score_figure(table, chance)
 
 # %% [markdown]
 # A scientist asks for the class of an image, not of a patch. Averaging the probabilities of an
 # image's patches gives the image's.
 
 # %%
+by_image = evaluation.score_table(predictions, level="image", **bootstrap)
 show_table(
-    evaluation.paper_table(
-        evaluation.score_table(predictions, level="image", **bootstrap), settings.channels
-    ),
-    f"The same, scored by image ({run.data}).",
+    evaluation.paper_table(by_image, rows).reset_index(),
+    f"The same predictions, scored by image ({run.data}).",
     "tab-fusion5-image",
 )
 
@@ -132,7 +158,7 @@ show_table(
 per_fold = evaluation.fold_scores(predictions)
 show_table(
     per_fold.query("metric == 'balanced_accuracy'")
-    .pivot_table(index=["fold", "classes_present"], columns="model", values="value")[models]
+    .pivot_table(index=["fold", "classes_present"], columns="model", values="value")[strategies]
     .round(2)
     .reset_index()
     .rename_axis(columns=None),
@@ -144,10 +170,10 @@ show_table(
 # ## Where they err
 
 # %% mystnb={"figure": {"name": "fig-confusion5", "caption": "Confusion matrices, pooled out-of-fold, 5 folds by image (Fig. 4 of the paper); data: {data}. Rows are the true class; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
-plots.confusion_figure({model: evaluation.confusion(predictions, model) for model in models})
+plots.confusion_figure({model: evaluation.confusion(predictions, model) for model in strategies})
 
 # %% mystnb={"figure": {"name": "fig-pr5", "caption": "Precision–recall curves, pooled out-of-fold, 5 folds by image (Fig. 5 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
-plots.pr_figure({model: evaluation.pr_curves(predictions, model) for model in models})
+plots.pr_figure({model: evaluation.pr_curves(predictions, model) for model in strategies})
 
 # %% [markdown]
 # ## Which is best

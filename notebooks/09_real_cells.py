@@ -41,17 +41,17 @@ data_banner(None, "<b>Real cells.</b> Public single-cell crops (cell-lines-9), a
 
 # %%
 crops, table, channels = sources.read_crops("cell-lines-9")
-rows = sources.balanced_subset(
+chosen = sources.balanced_subset(
     table, settings.real_cells.crops_per_class, seed=settings.real_cells.seed
 )
-patch_set = PatchSet.from_crops(crops[rows], table.iloc[rows], channels)
+patch_set = PatchSet.from_crops(crops[chosen], table.iloc[chosen], channels)
 
 # %%
 classes = patch_set.classes
 Markdown(
-    f"{len(rows)} of {len(table):,} crops are used, {settings.real_cells.crops_per_class} for each "
+    f"{len(chosen)} of {len(table):,} crops are used, {settings.real_cells.crops_per_class} for each "
     f"of {len(classes)} cell lines ({', '.join(classes)}), from "
-    f"{table['group'].iloc[rows].nunique()} groups. Chance is {1 / len(classes):.2f}."
+    f"{table['group'].iloc[chosen].nunique()} groups. Chance is {1 / len(classes):.2f}."
 )
 
 # %% [markdown]
@@ -67,18 +67,19 @@ split = folds.make_folds(
     seed=settings.folds.seed,
 )
 folds.check_no_leakage(split, patch_set.table)
-folds.write_folds(split, results_folder(settings, "cell-lines-9") / "folds.csv")
+folder = results_folder(settings, "cell-lines-9")
+folds.write_folds(folder / "folds.csv", split)
 
 # %% tags=["hide-output"]
-models = [*channels, "early", "intermediate", "late"]
+strategies = [*channels, "early", "intermediate", "late"]
 predictions = sweep.train_cells(
     patch_set,
     split,
-    models=models,
+    models=strategies,
     profile=settings.for_crops(channels, patch_set.patches.shape[1]),
     dataset="cell-lines-9",
     size_px=patch_set.patches.shape[1],
-    folder=results_folder(settings, "cell-lines-9") / "predictions",
+    folder=folder / "predictions",
     seed=settings.folds.seed,
 )
 
@@ -88,20 +89,23 @@ predictions = sweep.train_cells(
 # %%
 bootstrap = {"repeats": settings.bootstrap_repeats, "seed": settings.folds.seed}
 scores = evaluation.score_table(predictions, level="patch", **bootstrap)
+rows = {
+    model: name for model, name in evaluation.paper_rows(channels).items() if model in strategies
+}
 show_table(
-    evaluation.paper_table(scores, channels, handcrafted=False),
+    evaluation.paper_table(scores, rows).reset_index().drop(columns="Published"),
     "Five grouped folds on real cells (cell-lines-9): value and 95 % group-bootstrap interval.",
     "tab-real",
 )
 
 # %% mystnb={"figure": {"name": "fig-real-scores", "caption": "Scores with 95 % group-bootstrap intervals on real cells (cell-lines-9), 5 grouped folds. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for six classifiers with interval bars and a chance line"}}
-plots.score_figure(scores, chance=1 / len(classes))
+plots.score_figure(scores, evaluation.chance_levels(patch_set.table["label"], classes))
 
 # %% mystnb={"figure": {"name": "fig-real-confusion", "caption": "Confusion matrices on real cells (cell-lines-9), pooled out-of-fold. Rows are the true cell line; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
-plots.confusion_figure({model: evaluation.confusion(predictions, model) for model in models})
+plots.confusion_figure({model: evaluation.confusion(predictions, model) for model in strategies})
 
 # %% mystnb={"figure": {"name": "fig-real-pr", "caption": "Precision–recall curves on real cells (cell-lines-9), pooled out-of-fold."}, "image": {"alt": "Six panels of precision against recall, one curve per cell line"}}
-plots.pr_figure({model: evaluation.pr_curves(predictions, model) for model in models})
+plots.pr_figure({model: evaluation.pr_curves(predictions, model) for model in strategies})
 
 # %%
 gain = evaluation.best_single_difference(predictions, channels, **bootstrap)

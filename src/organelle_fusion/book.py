@@ -292,6 +292,8 @@ def reproduce(profile: Profile, profile_name: str, manifest: str = "", chapter: 
     """
     root = project_root()
     os.chdir(root)
+    # Start-up chatter of TensorFlow's C++ side would hide the progress; warnings in Python stay.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sources = chapter_sources(root)
     if chapter:
         sources = [path for path in sources if path.stem.split("_")[0] == chapter.zfill(2)]
@@ -301,7 +303,7 @@ def reproduce(profile: Profile, profile_name: str, manifest: str = "", chapter: 
                 f"{', '.join(path.stem for path in chapter_sources(root))}; give its number"
             )
     parameters = {"profile": profile_name, "manifest": manifest}
-    data = open_run(profile, manifest).data.capitalize()
+    data = open_run(profile, manifest).data
     known = {path.stem: _last_seconds(root, path.stem) for path in sources}
     for number, source in enumerate(sources, start=1):
         left = sum(known[path.stem] or 0 for path in sources[number - 1 :])
