@@ -155,13 +155,10 @@ show_table(
 )
 
 # %%
-per_fold = evaluation.fold_scores(predictions)
+per_fold = evaluation.fold_scores(predictions).query("metric == 'balanced_accuracy'")
+per_fold = per_fold.pivot_table(index=["fold", "classes_present"], columns="model", values="value")
 show_table(
-    per_fold.query("metric == 'balanced_accuracy'")
-    .pivot_table(index=["fold", "classes_present"], columns="model", values="value")[strategies]
-    .round(2)
-    .reset_index()
-    .rename_axis(columns=None),
+    per_fold[strategies].round(2).reset_index(),
     f"Balanced accuracy of single folds over the classes present ({run.data}).",
     "tab-folds5-scores",
 )

@@ -128,16 +128,17 @@ def test_outside_a_clone_the_error_says_so(tmp_path, monkeypatch):
 
 
 def test_table_escapes_what_labels_hold():
-    """A label with a pipe, HTML and Markdown marks shows as it is written."""
-    frame = pd.DataFrame({"label": ["a|b <b>*x*"], "n": [3]})
+    """A label with a pipe, HTML and Markdown marks shows as it is written; none is a dash."""
+    frame = pd.DataFrame({"the_label": ["a|b <b>*x*", ""], "n": [3, 4]})
     text = book.show_table(frame, "Counts", "tab-x").data
     assert text.splitlines() == [
         "```{table} Counts",
         ":name: tab-x",
         "",
-        "| label | n |",
+        "| the label | n |",
         "| :--- | ---: |",
-        r"| a\|b &lt;b>\*x\* | 3 |".replace("b>", "b&gt;"),
+        r"| a\|b &lt;b&gt;\*x\* | 3 |",
+        "| – | 4 |",
         "```",
     ]
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from organelle_fusion.config import Profile
+from organelle_fusion.config import Profile, UserError
 from organelle_fusion.manifest import read_manifest
 
 UNAVAILABLE = "SourceUnavailable"
 EXECUTED = Path("book/executed")
 
 
-class BookError(RuntimeError):
+class BookError(UserError):
     """A chapter or the book that cannot be made; the message is one line."""
 
 
@@ -138,7 +138,8 @@ def difference_sentence(what: str, difference: dict[str, float]) -> str:
 def show_table(frame: pd.DataFrame, caption: str, name: str):
     """Markdown output that the book renders as a numbered, referable table.
 
-    Cells are shown as `str` gives them and escaped: a label cannot break the page.
+    Cells are shown as `str` gives them and escaped, so that a label cannot break the page; an
+    empty one becomes a dash, and underscores of column names become spaces.
     """
     from IPython.display import Markdown
 
@@ -148,7 +149,7 @@ def show_table(frame: pd.DataFrame, caption: str, name: str):
     aligned = [
         "---:" if pd.api.types.is_numeric_dtype(frame[column]) else ":---" for column in frame
     ]
-    lines = [row(frame.columns), "| " + " | ".join(aligned) + " |"]
+    lines = [row(str(name).replace("_", " ") for name in frame), "| " + " | ".join(aligned) + " |"]
     lines += [row(cells) for cells in frame.itertuples(index=False)]
     return Markdown(
         "\n".join([f"```{{table}} {_cell(caption)}", f":name: {name}", "", *lines, "```"])
@@ -156,7 +157,7 @@ def show_table(frame: pd.DataFrame, caption: str, name: str):
 
 
 def _cell(value: object) -> str:
-    text = html.escape(str(value), quote=False)
+    text = html.escape(str(value), quote=False) or "–"
     for mark in "\\`*_[]{}$|":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from organelle_fusion import __version__
-from organelle_fusion.config import ProfileError, load_profile
+from organelle_fusion.config import UserError, load_profile
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,23 +89,12 @@ def fetch(
 
 def main() -> None:
     """Entry point: an error the user can mend is one line and exit code 1, no traceback."""
-    from organelle_fusion.book import BookError
-    from organelle_fusion.folds import FoldError
-    from organelle_fusion.manifest import ManifestError
-    from organelle_fusion.patches import PatchError
-    from organelle_fusion.sources import SourceUnavailable
-    from organelle_fusion.volumes import VolumeError
-
     try:
         app()
-    except (
-        BookError,
-        FoldError,
-        ManifestError,
-        PatchError,
-        ProfileError,
-        SourceUnavailable,
-        VolumeError,
-    ) as error:
+    except UserError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        reason = f"{error.filename or 'the operating system'}: {error.strerror or error}"
+        typer.echo(f"error: {reason}; check the path, its permissions and the free space", err=True)
         sys.exit(1)

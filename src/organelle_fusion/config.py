@@ -28,7 +28,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 
 
-class ProfileError(ValueError):
+class UserError(Exception):
+    """Base of all errors that the user can mend; the message is one line and says how."""
+
+
+class ProfileError(UserError):
     """A profile that cannot be used; the message is one line."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from organelle_fusion.config import UserError
 from organelle_fusion.manifest import MIN_GROUPS
 from organelle_fusion.provenance import atomic_path
 
@@ -19,7 +20,7 @@ PARTS = ("train", "validation", "test")
 COLUMNS = ["fold", "group", "label", "part"]
 
 
-class FoldError(ValueError):
+class FoldError(UserError):
     """Folds that cannot be made or must not be used; the message is one line."""
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from skimage.filters import threshold_otsu
 
+from organelle_fusion.config import UserError
 from organelle_fusion.volumes import Volume
 
 FLOAT_BINS = 65_536
@@ -12,7 +13,7 @@ PERCENTILES = (1.0, 99.9)
 """Intensities that become 0 and 255 in a patch; what lies beyond is clipped."""
 
 
-class PatchError(ValueError):
+class PatchError(UserError):
     """A stack that gives no patches, or a patch set that cannot be used; one line."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from organelle_fusion.config import UserError
 from organelle_fusion.volumes import Volume, VolumeError, open_volume
 
 COLUMNS = ("image", "path", "label", "group", "channel_map", "pixel_size_um", "z_step_um")
@@ -20,7 +21,7 @@ MIN_GROUPS = 3
 """A class needs one group each for training, validation and test."""
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError):
     """A manifest that cannot be used; the message is one line."""
 
 

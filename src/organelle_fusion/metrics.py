@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
-from organelle_fusion.config import METRIC_TITLES
+from organelle_fusion.config import METRIC_TITLES, UserError
 
 METRICS = tuple(METRIC_TITLES)
 
@@ -19,7 +19,7 @@ LEVELS = ("patch", "image")
 _COLUMNS = ("model", "fold", "seed", "patch", "image", "group", "label", "part")
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """Predictions that cannot be scored; the message is one line."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
-from organelle_fusion.config import EncoderSettings, TrainingSettings
+from organelle_fusion.config import EncoderSettings, TrainingSettings, UserError
 
 Strategy = Literal["single", "early", "intermediate"]
 
@@ -27,7 +27,7 @@ HEAD = "fusion_head"
 _BATCH_NORM_MOMENTUM = 0.9
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A network that cannot be built as asked; the message is one line."""
 
 

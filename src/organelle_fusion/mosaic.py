@@ -4,13 +4,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from organelle_fusion.config import UserError
+
 CELL_SPACING, CELL_JITTER, CELL_RADIUS, CELL_GAP, MARGIN = 18.0, 2.2, 13.0, 0.5, 12.0
 CELL_EDGE_HEIGHT, CELL_TOP_HEIGHT, Z_MIDDLE = 1.8, 4.6, 2.2
 MAP_STEP = 0.2
 WALK_STEP = 0.1
 
 
-class PhantomError(ValueError):
+class PhantomError(UserError):
     """A phantom that cannot be made; the message is one line."""
 
 

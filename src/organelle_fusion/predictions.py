@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from organelle_fusion.config import UserError
 from organelle_fusion.provenance import atomic_path
 
 WEIGHTS_SUFFIX = ".weights.h5"
@@ -16,7 +17,7 @@ WEIGHTS_SUFFIX = ".weights.h5"
 _METADATA_KEY = b"organelle_fusion"
 
 
-class SweepError(RuntimeError):
+class SweepError(UserError):
     """A cell that failed or cannot be read; the message is one line."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pooch
 
+from organelle_fusion.config import UserError
 from organelle_fusion.provenance import atomic_path
 
 DATA_VARIABLE = "ORGANELLE_FUSION_DATA"
@@ -47,7 +48,7 @@ SOURCES = {
 }
 
 
-class SourceUnavailable(RuntimeError):  # noqa: N818 - it says what the reader can mend
+class SourceUnavailable(UserError):  # noqa: N818 - it says what the reader can mend
     """A data set that is not here, or not what it should be; the message is one line."""
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from organelle_fusion.config import EncoderSettings, TrainingSettings
+from organelle_fusion.config import EncoderSettings, TrainingSettings, UserError
 from organelle_fusion.models import Strategy, build_model
 
 PREDICTION_BATCH = 128
 
 
-class TrainingError(ValueError):
+class TrainingError(UserError):
     """A fold that cannot be trained; the message is one line."""
 
 

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from organelle_fusion.config import UserError
 from organelle_fusion.provenance import atomic_path, hash_of
 
 UM_PER_UNIT = dict.fromkeys(("um", "μm", "micron", "microns"), 1.0)  # NFKC folds µ to μ
@@ -29,7 +30,7 @@ READABLE = "OME-TIFF or ImageJ TIFF"
 NOT_YET = (".czi", ".lsm", ".zarr", ".nd2", ".lif", ".ims")
 
 
-class VolumeError(ValueError):
+class VolumeError(UserError):
     """A stack that cannot be read as asked; the message is one line."""
 
 
