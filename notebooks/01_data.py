@@ -22,7 +22,7 @@
 profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
-# %%
+# %% tags=["hide-input"]
 import pandas as pd
 from IPython.display import Markdown
 
@@ -48,7 +48,10 @@ if run.is_phantom:
     phantom.simulate_dataset(run.manifest.parent, settings.phantom)
 images = run.read()
 overview = validate_manifest(
-    images, channels=settings.channels, n_splits=settings.folds.n_splits, source=run.manifest
+    images,
+    channels=settings.channels,
+    n_splits=settings.folds.n_splits,
+    source=run.manifest,
 )
 
 # %% [markdown]
@@ -57,7 +60,9 @@ overview = validate_manifest(
 
 # %%
 per_class = overview.groupby("label", as_index=False).agg(
-    images=("image", "size"), groups=("group", "nunique"), slices=("z", "sum")
+    images=("image", "size"),
+    groups=("group", "nunique"),
+    slices=("z", "sum"),
 )
 show_table(per_class, f"Images per class ({run.data}).", "tab-images")
 
@@ -71,10 +76,14 @@ show_table(per_class, f"Images per class ({run.data}).", "tab-images")
 # two classes, and no two classes share two looks: one organelle alone cannot separate all six.
 
 # %%
-planted = pd.DataFrame({name: vars(law) for name, law in phantom.PHENOTYPES.items()})
+planted = pd.DataFrame(
+    {name: vars(law) for name, law in phantom.PHENOTYPES.items()}
+)
 planted.index = planted.index.str.replace("_", " ").rename("parameter")
 show_table(
-    planted.reset_index() if run.is_phantom else pd.DataFrame({"planted": ["nothing: own stacks"]}),
+    planted.reset_index()
+    if run.is_phantom
+    else pd.DataFrame({"planted": ["nothing: own stacks"]}),
     f"What separates the classes ({run.data}); lengths in µm, a pull per µm towards the nucleus.",
     "tab-planted",
 )
@@ -88,8 +97,12 @@ show_table(
 planes = {}
 for label, row in images.groupby("label").first().iterrows():
     volume = open_image(row).select(settings.channels)
-    planes[label] = display_plane(volume, volume.shape[1] // 2, stack_statistics(volume))
-plots.stack_overview(planes, volume.pixel_size_um, channels=settings.channels)
+    planes[label] = display_plane(
+        volume, volume.shape[1] // 2, stack_statistics(volume)
+    )
+plots.stack_overview(
+    planes, volume.pixel_size_um, channels=settings.channels
+)
 
 # %%
 first = overview.iloc[0]

@@ -19,7 +19,7 @@
 profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
-# %%
+# %% tags=["hide-input"]
 import time
 
 import pandas as pd
@@ -47,7 +47,8 @@ data_banner(run)
 volume = open_image(images.iloc[0]).select(settings.channels)
 statistics = patches.stack_statistics(volume)
 plots.otsu_figure(
-    intensity.binned_histograms(volume), statistics.set_index("channel")["otsu"].to_dict()
+    intensity.binned_histograms(volume),
+    statistics.set_index("channel")["otsu"].to_dict(),
 )
 
 # %% [markdown]
@@ -68,10 +69,14 @@ table = patches.patch_table(
 middle = table[table["z"] == volume.shape[1] // 2]
 plots.pipeline_figure(
     intensity.display_plane(volume, volume.shape[1] // 2, statistics),
-    volume.plane(volume.shape[1] // 2) > statistics["otsu"].to_numpy()[:, None, None],
+    volume.plane(volume.shape[1] // 2)
+    > statistics["otsu"].to_numpy()[:, None, None],
     middle,
     patches.extract_patches(
-        volume, middle, output_px=settings.encoder.input_px, statistics=statistics
+        volume,
+        middle,
+        output_px=settings.encoder.input_px,
+        statistics=statistics,
     ),
     channels=settings.channels,
     pixel_size_um=volume.pixel_size_um,

@@ -21,20 +21,26 @@
 profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
-# %%
-import pandas as pd
+# %% tags=["hide-input"]
 from IPython.display import Markdown
 
 from organelle_fusion import evaluation, folds, models, plots, sweep
-from organelle_fusion.book import data_banner, difference_sentence, open_run, show_table
+from organelle_fusion.book import (
+    data_banner,
+    difference_sentence,
+    open_run,
+    show_table,
+)
 from organelle_fusion.config import load_profile
 from organelle_fusion.patches import PatchSet
-from organelle_fusion.predictions import Cell, read_provenance
+from organelle_fusion.predictions import Cell, late_weights
 
 settings = load_profile(profile)
 run = open_run(settings, manifest)
 size_px = settings.patches.size_px
-patch_set = PatchSet.load(run.require(run.folder / "patches" / f"{size_px}px", "02"))
+patch_set = PatchSet.load(
+    run.require(run.folder / "patches" / f"{size_px}px", "02")
+)
 data_banner(run)
 
 # %% [markdown]
@@ -52,8 +58,14 @@ split = folds.make_folds(
     seed=settings.folds.seed,
 )
 folds.check_no_leakage(split, patch_set.table)
-folds.write_folds(run.folder / "folds" / f"cv{settings.folds.n_splits}.csv", split)
-show_table(folds.fold_summary(split), f"Groups in each fold ({run.data}).", "tab-folds5")
+folds.write_folds(
+    run.folder / "folds" / f"cv{settings.folds.n_splits}.csv", split
+)
+show_table(
+    folds.fold_summary(split),
+    f"Groups in each fold ({run.data}).",
+    "tab-folds5",
+)
 
 # %% [markdown]
 # With 26 images over six classes some class has four images at most, so that one of five test folds
@@ -70,7 +82,9 @@ layers = {
     strategy: models.layer_summary(
         models.build_model(
             strategy,
-            channels=settings.channels[:1] if strategy == "single" else settings.channels,
+            channels=settings.channels[:1]
+            if strategy == "single"
+            else settings.channels,
             n_classes=len(classes),
             encoder=settings.encoder,
             training=settings.training,
@@ -78,7 +92,9 @@ layers = {
     )
     for strategy in ("single", "early", "intermediate")
 }
-plots.architecture_figure({"early": layers["early"]}, channels=settings.channels)
+plots.architecture_figure(
+    {"early": layers["early"]}, channels=settings.channels
+)
 
 # %% [markdown]
 # Intermediate and late fusion have one encoder per organelle. They differ in what is joined:
@@ -86,7 +102,8 @@ plots.architecture_figure({"early": layers["early"]}, channels=settings.channels
 
 # %% mystnb={"figure": {"name": "fig-fusion", "caption": "Intermediate and late fusion (Fig. 3 of the paper), drawn from the networks that are trained below."}, "image": {"alt": "Two flow charts: three encoders joined at their pooled features, and three classifiers joined at their scores"}}
 plots.architecture_figure(
-    {"intermediate": layers["intermediate"], "late": layers["single"]}, channels=settings.channels
+    {"intermediate": layers["intermediate"], "late": layers["single"]},
+    channels=settings.channels,
 )
 
 # %% [markdown]
@@ -111,12 +128,14 @@ predictions = sweep.train_cells(
 )
 
 # %%
-late = [Cell("cv5", size_px, "late", fold, seed) for fold in sorted(split["fold"].unique())]
-facts = [read_provenance(cell.path(run.folder / "predictions")) for cell in late]
-weights = pd.DataFrame([fact["details"]["late_weights"] for fact in facts]).round(2)
-weights.insert(0, "fold", [cell.fold for cell in late])
+cells = [
+    Cell("cv5", size_px, "late", fold, seed)
+    for fold in split["fold"].unique()
+]
 show_table(
-    weights, f"Weights of late fusion, fitted on validation groups ({run.data}).", "tab-late"
+    late_weights(cells, run.folder / "predictions").round(2),
+    f"Weights of late fusion, fitted on validation groups ({run.data}).",
+    "tab-late",
 )
 
 # %% [markdown]
@@ -124,7 +143,8 @@ show_table(
 #
 # Balanced accuracy, area under the ROC curve (one class against the rest, macro average), Matthews'
 # correlation and macro F1. Brackets hold the 95 % interval of a bootstrap that resamples whole
-# groups within each class; with four or five groups per class such an interval is too narrow.
+# groups within each class; with four or five groups per class such an interval is too narrow. The
+# article's own numbers are lost in the copy that this book was written from, so none stand beside ours.
 
 # %%
 bootstrap = {"repeats": settings.bootstrap_repeats, "seed": seed}
@@ -133,8 +153,7 @@ table = evaluation.score_table(predictions, level="patch", **bootstrap)
 table.to_csv(run.folder / "table1.csv", index=False)
 show_table(
     evaluation.paper_table(table, rows).reset_index(),
-    f"Table 1 of the paper, 5 folds, scored by patch ({run.data}). No published numbers stand "
-    "beside ours: the text we work from has lost them.",
+    f"Table 1 of the paper, 5 folds, scored by patch ({run.data}).",
     "tab-fusion5",
 )
 
@@ -155,8 +174,12 @@ show_table(
 )
 
 # %%
-per_fold = evaluation.fold_scores(predictions).query("metric == 'balanced_accuracy'")
-per_fold = per_fold.pivot_table(index=["fold", "classes_present"], columns="model", values="value")
+per_fold = evaluation.fold_scores(predictions).query(
+    "metric == 'balanced_accuracy'"
+)
+per_fold = per_fold.pivot_table(
+    index=["fold", "classes_present"], columns="model", values="value"
+)
 show_table(
     per_fold[strategies].round(2).reset_index(),
     f"Balanced accuracy of single folds over the classes present ({run.data}).",
@@ -167,10 +190,20 @@ show_table(
 # ## Where they err
 
 # %% mystnb={"figure": {"name": "fig-confusion5", "caption": "Confusion matrices, pooled out-of-fold, 5 folds by image (Fig. 4 of the paper); data: {data}. Rows are the true class; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
-plots.confusion_figure({model: evaluation.confusion(predictions, model) for model in strategies})
+plots.confusion_figure(
+    {
+        model: evaluation.confusion(predictions, model)
+        for model in strategies
+    }
+)
 
 # %% mystnb={"figure": {"name": "fig-pr5", "caption": "Precision–recall curves, pooled out-of-fold, 5 folds by image (Fig. 5 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
-plots.pr_figure({model: evaluation.pr_curves(predictions, model) for model in strategies})
+plots.pr_figure(
+    {
+        model: evaluation.pr_curves(predictions, model)
+        for model in strategies
+    }
+)
 
 # %% [markdown]
 # ## Which is best
@@ -180,12 +213,21 @@ plots.pr_figure({model: evaluation.pr_curves(predictions, model) for model in st
 # intermediate against early fusion. Both are paired: the same groups are drawn for both.
 
 # %%
-gain = evaluation.best_single_difference(predictions, settings.channels, **bootstrap)
-rival = evaluation.paired_difference(predictions, "intermediate", "early", **bootstrap)
+gain = evaluation.best_single_difference(
+    predictions, settings.channels, **bootstrap
+)
+rival = evaluation.paired_difference(
+    predictions, "intermediate", "early", **bootstrap
+)
 Markdown(
     "**Answer.** "
-    + difference_sentence("Intermediate fusion minus the best single channel", gain)
+    + difference_sentence(
+        "Intermediate fusion minus the best single channel", gain
+    )
     + " "
     + difference_sentence("Intermediate minus early fusion", rival)
-    + (" This is a property of the method on the phantom, not of cancer cells." * run.is_phantom)
+    + (
+        " This is a property of the method on the phantom, not of cancer cells."
+        * run.is_phantom
+    )
 )

@@ -20,16 +20,24 @@
 # %% tags=["parameters"]
 profile: str = "quick"  # name of a profile, or the path of a YAML file
 
-# %%
+# %% tags=["hide-input"]
 from IPython.display import Markdown
 
 from organelle_fusion import evaluation, folds, plots, sources, sweep
-from organelle_fusion.book import data_banner, difference_sentence, results_folder, show_table
+from organelle_fusion.book import (
+    data_banner,
+    difference_sentence,
+    results_folder,
+    show_table,
+)
 from organelle_fusion.config import load_profile
 from organelle_fusion.patches import PatchSet
 
 settings = load_profile(profile)
-data_banner(None, "<b>Real cells.</b> Public single-cell crops (cell-lines-9), as numbers only.")
+data_banner(
+    None,
+    "<b>Real cells.</b> Public single-cell crops (cell-lines-9), as numbers only.",
+)
 
 # %% [markdown]
 # ## The crops
@@ -42,7 +50,9 @@ data_banner(None, "<b>Real cells.</b> Public single-cell crops (cell-lines-9), a
 # %%
 crops, table, channels = sources.read_crops("cell-lines-9")
 chosen = sources.balanced_subset(
-    table, settings.real_cells.crops_per_class, seed=settings.real_cells.seed
+    table,
+    settings.real_cells.crops_per_class,
+    seed=settings.real_cells.seed,
 )
 patch_set = PatchSet.from_crops(crops[chosen], table.iloc[chosen], channels)
 
@@ -87,32 +97,53 @@ predictions = sweep.train_cells(
 # ## Scores
 
 # %%
-bootstrap = {"repeats": settings.bootstrap_repeats, "seed": settings.folds.seed}
+bootstrap = {
+    "repeats": settings.bootstrap_repeats,
+    "seed": settings.folds.seed,
+}
 scores = evaluation.score_table(predictions, level="patch", **bootstrap)
 rows = {
-    model: name for model, name in evaluation.paper_rows(channels).items() if model in strategies
+    model: name
+    for model, name in evaluation.paper_rows(channels).items()
+    if model in strategies
 }
 show_table(
-    evaluation.paper_table(scores, rows).reset_index().drop(columns="Published"),
+    evaluation.paper_table(scores, rows).reset_index(),
     "Five grouped folds on real cells (cell-lines-9): value and 95 % group-bootstrap interval.",
     "tab-real",
 )
 
 # %% mystnb={"figure": {"name": "fig-real-scores", "caption": "Scores with 95 % group-bootstrap intervals on real cells (cell-lines-9), 5 grouped folds. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for six classifiers with interval bars and a chance line"}}
-plots.score_figure(scores, evaluation.chance_levels(patch_set.table["label"], classes))
+plots.score_figure(
+    scores, evaluation.chance_levels(patch_set.table["label"], classes)
+)
 
 # %% mystnb={"figure": {"name": "fig-real-confusion", "caption": "Confusion matrices on real cells (cell-lines-9), pooled out-of-fold. Rows are the true cell line; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
-plots.confusion_figure({model: evaluation.confusion(predictions, model) for model in strategies})
+plots.confusion_figure(
+    {
+        model: evaluation.confusion(predictions, model)
+        for model in strategies
+    }
+)
 
 # %% mystnb={"figure": {"name": "fig-real-pr", "caption": "Precision–recall curves on real cells (cell-lines-9), pooled out-of-fold."}, "image": {"alt": "Six panels of precision against recall, one curve per cell line"}}
-plots.pr_figure({model: evaluation.pr_curves(predictions, model) for model in strategies})
+plots.pr_figure(
+    {
+        model: evaluation.pr_curves(predictions, model)
+        for model in strategies
+    }
+)
 
 # %%
 gain = evaluation.best_single_difference(predictions, channels, **bootstrap)
-rival = evaluation.paired_difference(predictions, "intermediate", "early", **bootstrap)
+rival = evaluation.paired_difference(
+    predictions, "intermediate", "early", **bootstrap
+)
 Markdown(
     "**Answer.** "
-    + difference_sentence("Intermediate fusion minus the best single channel", gain)
+    + difference_sentence(
+        "Intermediate fusion minus the best single channel", gain
+    )
     + " "
     + difference_sentence("Intermediate minus early fusion", rival)
 )

@@ -14,7 +14,13 @@ from organelle_fusion import sweep
 from organelle_fusion.config import EncoderSettings, load_profile
 from organelle_fusion.folds import FoldError
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import Cell, SweepError, read_predictions, read_provenance
+from organelle_fusion.predictions import (
+    Cell,
+    SweepError,
+    late_weights,
+    read_predictions,
+    read_provenance,
+)
 from organelle_fusion.sweep import backend_name, network_seed, run_cells, train_cells
 
 CELLS = [Cell("toy", 350, model, fold, 7) for model in ("early", "late") for fold in (0, 1)]
@@ -315,9 +321,10 @@ def test_late_is_the_weighted_mean_of_the_stored_singles(trained):
     """Recomputed from the weights in the provenance."""
     folder, predictions = trained
     rows = {name: of_model["p:long"] for name, of_model in predictions.groupby("model")}
+    stored = late_weights([Cell("toy", 350, "late", fold, 3) for fold in (1, 0)], folder)
+    assert stored["fold"].tolist() == [0, 1]
     for fold in (0, 1):
-        facts = read_provenance(Cell("toy", 350, "late", fold, 3).path(folder))
-        weights = facts["details"]["late_weights"]
+        weights = stored.drop(columns="fold").loc[fold].to_dict()
         assert list(weights) == list(CHANNELS)
         assert sum(weights.values()) == pytest.approx(1)
         of_fold = (predictions.loc[rows["late"].index, "fold"] == fold).to_numpy()

@@ -326,8 +326,8 @@ def paper_table(
         Model → title of its row, in order; see `paper_rows`. A model without scores reads
         "not yet computed".
     published
-        model, metric, value of the article, as far as somebody has them; else the column stays
-        empty, since the copy we work from has lost the numbers.
+        model, metric, value of the article, as far as somebody has them: the copy we work from
+        has lost the numbers. Without it there is no such column.
 
     Returns
     -------
@@ -363,6 +363,7 @@ def paper_table(
                 line[METRIC_TITLES[metric]] = f"{value:.2f} [{low:.2f}, {high:.2f}]"
         values = [known.get((model, metric)) for metric in METRICS]
         texts = ["–" if value is None else f"{value:.2f}" for value in values]
-        line["Published"] = " / ".join(texts) if any(v is not None for v in values) else ""
+        if published is not None:
+            line["Published"] = " / ".join(texts) if any(v is not None for v in values) else ""
         lines.append(line)
     return pd.DataFrame(lines).set_index("Model")

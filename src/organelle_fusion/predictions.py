@@ -116,3 +116,12 @@ def read_predictions(paths: Iterable[Path]) -> pd.DataFrame:
     if not frames:
         raise SweepError("predictions: expected at least one file, found none; run the sweep")
     return pd.concat(frames, ignore_index=True)
+
+
+def late_weights(cells: Iterable[Cell], folder: Path) -> pd.DataFrame:
+    """Weights that late fusion gave its channels: one row per cell, ``fold`` and the channels."""
+    rows = [
+        {"fold": cell.fold, **read_provenance(cell.path(folder))["details"]["late_weights"]}
+        for cell in cells
+    ]
+    return pd.DataFrame(rows).sort_values("fold", ignore_index=True)
