@@ -36,6 +36,7 @@ from organelle_fusion.provenance import (
 )
 
 FUSIONS = ("early", "intermediate", "late")
+
 # A training takes seconds in the quick profile and minutes in the others: a line for each would
 # flood the page of the first.
 _SECONDS_BETWEEN_LINES = 10.0

@@ -39,8 +39,8 @@ def compile_model(model: keras.Model, settings: TrainingSettings) -> keras.Model
         # Weighted, so that the patches which only fill up the last validation batch do not count.
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         steps_per_execution=settings.steps_per_execution,
-        # XLA on a GPU and under JAX. Off for TensorFlow on a CPU, where it took 7.8 instead of
-        # 5.7 ms per step of the quick encoder, and longer to compile.
+        # XLA on a GPU and under JAX. Off for TensorFlow on a CPU, where a step of the quick encoder
+        # was measured to take as long with it, after seconds more of compiling.
         jit_compile="auto",
     )
     optimizer.build(model.trainable_variables)
