@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from organelle_fusion.mosaic import PhantomError
+
 FWHM_LATERAL_UM = 0.14
 FWHM_AXIAL_UM = 0.40
 SIGMA_LATERAL, SIGMA_AXIAL = np.array([FWHM_LATERAL_UM, FWHM_AXIAL_UM]) / np.sqrt(8 * np.log(2))
@@ -159,8 +161,13 @@ def label_points(
     -------
     ndarray
         uint16 (Z, Y, X): 0 outside, objects numbered from 1 without gaps.
+
+    Raises
+    ------
+    PhantomError
+        There are more objects than numbers.
     """
-    labels = np.zeros(grid.shape, dtype=np.uint16)
+    labels = np.zeros(grid.shape, dtype=np.int32)
     # Objects that cannot be seen need no voxels searched.
     margin = radius + grid.pixel
     seen = (points[:, 1:] > -margin).all(1) & (points[:, 1] < grid.shape[1] * grid.pixel + margin)
@@ -187,4 +194,9 @@ def label_points(
     # Objects out of view, or hidden by others, leave gaps in the numbers.
     present = np.bincount(labels.ravel(), minlength=1) > 0
     present[0] = False
+    if present.sum() > np.iinfo(np.uint16).max:
+        raise PhantomError(
+            f"phantom labels: expected at most 65535 objects in view, found {present.sum()}; "
+            "make the field smaller"
+        )
     return np.where(present, np.cumsum(present), 0).astype(np.uint16)[labels]
