@@ -69,11 +69,12 @@ show_table(per_class, f"Images per class ({run.data}).", "tab-images")
 # %% [markdown]
 # ## What is planted
 #
-# The phenotypes differ in the length and straightness of their mitochondria, in how early endosomes
-# cluster and how close to the nucleus they lie, and in how many recycling endosomes gather at one
-# pole. The number of objects per cell and the staining follow one law in all classes, so that
-# counting or brightness alone does not tell them apart. Every organelle shows each of three looks in
-# two classes, and no two classes share two looks: one organelle alone cannot separate all six.
+# The phenotypes differ in the length, straightness and thickness of their mitochondria, in the size of
+# early endosomes, how they cluster and how close to the nucleus they lie, and in how many recycling
+# endosomes gather at one pole. The amount of each organelle per cell and the staining follow one law
+# in all classes, so that brightness or amount alone does not tell them apart. Each organelle has three
+# looks, each look is shared by two classes that differ in it only softly, and no two classes share two
+# looks: one organelle finds the pair, two or three find the class.
 
 # %%
 planted = pd.DataFrame(
@@ -106,9 +107,12 @@ plots.stack_overview(
 
 # %%
 first = overview.iloc[0]
+slices = " to ".join(
+    str(z) for z in sorted({overview["z"].min(), overview["z"].max()})
+)
 Markdown(
     f"**Answer.** {len(overview)} stacks ({run.data}) in {overview['label'].nunique()} classes, "
-    f"{overview['z'].min()} to {overview['z'].max()} slices of {first['y']} × {first['x']} pixels of "
+    f"{slices} slices of {first['y']} × {first['x']} pixels of "
     f"{first['pixel_size_um']:.4f} µm. The paper: 26 stacks in six classes, 43 to 207 slices of "
     "1248 × 1248 or 1364 × 1364 pixels of 0.0353 µm."
 )

@@ -57,7 +57,8 @@ plots.otsu_figure(
 # The patch is a physical length: the paper's 350 pixels are 12.37 µm, and a coarser image takes
 # fewer pixels for the same field of view. The grid starts at the upper left corner; what is left
 # over at the right and lower border is not used. The foreground ratio of a patch is the share of
-# its pixels in the mask of any organelle. The paper does not give its cut-off.
+# its pixels in the mask of any organelle. The paper does not give its cut-off. The plane shown is the
+# one of its stack where the share of dropped patches is nearest to one half.
 
 # %% mystnb={"figure": {"name": "fig-pipeline", "caption": "Preprocessing, worked on one plane (Fig. 1 of the paper); data: {data}. Plane, patch grid, organelle masks, patches kept and dropped, and examples of kept patches."}, "image": {"alt": "A composite plane, the same plane with a grid, its organelle masks, the kept and dropped patches, and six example patches"}}
 table = patches.patch_table(
@@ -66,15 +67,17 @@ table = patches.patch_table(
     min_foreground=settings.patches.min_foreground,
     statistics=statistics,
 )
-middle = table[table["z"] == volume.shape[1] // 2]
+sparse = table["reason"].eq("sparse").groupby(table["z"]).mean()
+plane = (sparse - 0.5).abs().idxmin()
+on_plane = table[table["z"] == plane]
+thresholds = statistics["otsu"].to_numpy()[:, None, None]
 plots.pipeline_figure(
-    intensity.display_plane(volume, volume.shape[1] // 2, statistics),
-    volume.plane(volume.shape[1] // 2)
-    > statistics["otsu"].to_numpy()[:, None, None],
-    middle,
+    intensity.display_plane(volume, plane, statistics),
+    volume.plane(plane) > thresholds,
+    on_plane,
     patches.extract_patches(
         volume,
-        middle,
+        on_plane,
         output_px=settings.encoder.input_px,
         statistics=statistics,
     ),
