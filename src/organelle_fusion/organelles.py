@@ -54,12 +54,12 @@ class Phenotype:
 # Each organelle has three looks, each look is shared by two classes, and no two classes share two
 # of them: one organelle finds the pair, two or three the class. Within a pair it differs softly.
 PHENOTYPES: dict[str, Phenotype] = {
-    "tubular-perinuclear": Phenotype(0.21, 0.15, 10.0, 10.0, 0.28, 1.2, 1.0, 0.24, 0.0, 1.5),
-    "tubular-scattered": Phenotype(0.23, 0.08, 7.0, 6.0, 0.18, 1.0, 0.01, 0.17, 0.9, 1.0),
-    "fragmented-scattered": Phenotype(0.34, 0.08, 1.0, 3.0, 0.19, 1.3, 0.05, 0.16, 0.5, 1.6),
-    "fragmented-clustered": Phenotype(0.31, 0.15, 1.5, 3.0, 0.22, 16.0, 0.05, 0.23, 0.03, 1.5),
-    "looped-clustered": Phenotype(0.25, 0.08, 6.0, 0.6, 0.21, 10.0, 0.01, 0.18, 0.75, 1.3),
-    "looped-perinuclear": Phenotype(0.27, 0.15, 4.0, 0.4, 0.27, 1.5, 1.3, 0.16, 0.55, 1.8),
+    "tubular-perinuclear": Phenotype(0.20, 0.15, 14.0, 12.0, 0.28, 1.2, 1.0, 0.24, 0.0, 1.5),
+    "tubular-scattered": Phenotype(0.24, 0.05, 6.0, 6.0, 0.18, 1.0, 0.01, 0.17, 0.9, 1.0),
+    "fragmented-scattered": Phenotype(0.36, 0.05, 0.8, 3.0, 0.19, 1.3, 0.05, 0.16, 0.5, 1.6),
+    "fragmented-clustered": Phenotype(0.30, 0.15, 1.8, 3.0, 0.22, 16.0, 0.05, 0.23, 0.03, 1.5),
+    "looped-clustered": Phenotype(0.23, 0.05, 9.0, 0.9, 0.21, 10.0, 0.01, 0.18, 0.75, 1.3),
+    "looped-perinuclear": Phenotype(0.27, 0.15, 7.0, 0.55, 0.27, 1.5, 1.3, 0.16, 0.55, 1.8),
 }
 """Six classes, named for mitochondria and early endosomes as they look."""
 
