@@ -24,18 +24,19 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from organelle_fusion import evaluation, folds, models, plots, sweep
+from organelle_fusion import evaluation, folds, plots, sweep
 from organelle_fusion.book import (
     data_banner,
     difference_sentence,
     open_run,
     show_table,
 )
-from organelle_fusion.config import load_profile
+from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.patches import PatchSet
 from organelle_fusion.predictions import Cell, late_weights
 
 settings = load_profile(profile)
+use_backend(settings)
 run = open_run(settings, manifest)
 size_px = settings.patches.size_px
 patch_set = PatchSet.load(
@@ -77,6 +78,8 @@ show_table(
 # The encoder is the profile's (the paper: ResNet50). Early fusion has one encoder for all channels.
 
 # %% mystnb={"figure": {"name": "fig-early", "caption": "Early fusion (Fig. 2 of the paper), drawn from the network that is trained below."}, "image": {"alt": "Flow chart: channels stacked, one encoder, pooling, dense head"}}
+from organelle_fusion import models
+
 classes = patch_set.classes
 layers = {
     strategy: models.layer_summary(

@@ -30,10 +30,11 @@ from organelle_fusion.book import (
     results_folder,
     show_table,
 )
-from organelle_fusion.config import load_profile
+from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.patches import PatchSet
 
 settings = load_profile(profile)
+use_backend(settings)
 data_banner(
     None,
     "<b>Real cells.</b> Public single-cell crops (cell-lines-9), as numbers only.",

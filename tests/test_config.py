@@ -1,5 +1,9 @@
 """Profiles: what is read, and what is refused in one line."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -83,3 +87,27 @@ def test_python_objects_in_yaml_are_refused(tmp_path):
     path.write_text("!!python/object/apply:os.system ['echo hostile']", encoding="utf-8")
     with pytest.raises(ProfileError, match="not readable as YAML"):
         load_profile(path)
+
+
+@pytest.mark.parametrize(
+    ("imported", "variable", "outcome"),
+    [("", "", "jax"), ("", "torch", "torch"), ("tensorflow", "", "ProfileError")],
+    ids=["the profile's", "the user's wins", "too late"],
+)
+def test_backend_is_chosen_before_keras_is_imported(imported, variable, outcome):
+    """Keras reads its variable once; a profile cannot change it afterwards."""
+    code = (
+        "import os, sys, types\n"
+        "from organelle_fusion.config import load_profile, use_backend\n"
+        f"if {imported!r}: sys.modules['keras'] = types.SimpleNamespace("
+        f"backend=types.SimpleNamespace(backend=lambda: {imported!r}))\n"
+        "try:\n    use_backend(load_profile('quick')); print(os.environ['KERAS_BACKEND'])\n"
+        "except Exception as error: print(type(error).__name__)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    if variable:
+        environment["KERAS_BACKEND"] = variable
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == outcome

@@ -1,5 +1,7 @@
 """Settings of a run: one `Profile`, read from YAML, unknown keys refused."""
 
+import os
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -104,6 +106,7 @@ class Profile(Settings):
     """All settings of one run."""
 
     name: str
+    backend: Literal["tensorflow", "jax"] = "tensorflow"
     channels: Annotated[tuple[str, ...], Field(min_length=2)] = ORGANELLES
     phantom: PhantomSettings
     patches: PatchSettings
@@ -149,6 +152,25 @@ def title(name: str) -> str:
     if name in FUSIONS:
         return f"{name.capitalize()} fusion"
     return name.replace("_", " ")
+
+
+def use_backend(profile: Profile) -> None:
+    """Let Keras compute on the profile's backend, unless ``KERAS_BACKEND`` says otherwise.
+
+    Keras reads the variable when it is imported, so this comes first.
+
+    Raises
+    ------
+    ProfileError
+        Keras is imported already, on another backend.
+    """
+    wanted = os.environ.setdefault("KERAS_BACKEND", profile.backend)
+    loaded = sys.modules.get("keras")
+    if loaded is not None and loaded.backend.backend() != wanted:
+        raise ProfileError(
+            f"profile {profile.name}: expected Keras on {wanted}, found it imported on "
+            f"{loaded.backend.backend()}; call use_backend before anything that imports Keras"
+        )
 
 
 def profile_names() -> list[str]:
