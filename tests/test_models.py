@@ -57,7 +57,7 @@ def test_compact_parameters_are_those_counted_by_hand(strategy, channels, expect
     model = build(strategy, channels)
     assert count_parameters(model)["total"] == expected
     assert model.count_params() == expected
-    # Moving means and variances: 28 channels per encoder and 16 in the head, not trained.
+    # Moving means and variances: 12 channels per encoder and 16 in the head, not trained.
     encoders = 2 if strategy == "intermediate" else 1
     assert count_parameters(model)["trainable"] == expected - 2 * (12 * encoders + 16)
 

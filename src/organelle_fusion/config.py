@@ -99,7 +99,6 @@ class RealCellsSettings(Settings):
 
     crops_per_class: Positive
     seed: int
-    training: TrainingSettings | None = None
 
 
 class Profile(Settings):
@@ -117,12 +116,11 @@ class Profile(Settings):
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
 
     def for_crops(self, channels: tuple[str, ...], input_px: int) -> "Profile":
-        """Give the same settings for ready-cut crops: their channels, size and training."""
+        """Give the same settings for ready-cut crops, of their channels and size."""
         return self.model_copy(
             update={
                 "channels": tuple(channels),
                 "encoder": self.encoder.model_copy(update={"input_px": input_px}),
-                "training": self.real_cells.training or self.training,
             }
         )
 
