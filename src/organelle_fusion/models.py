@@ -191,7 +191,7 @@ def _compact_encoder(
     x = layers.ReLU(name="stem_relu")(_convolution(image, filters[0], 3, 2, "stem"))
     for number, width in enumerate(filters[1:], start=1):
         block = f"block{number}"
-        # One 3 × 3 convolution a block, and no normalisation of the shortcut: a third less time than
+        # One 3 × 3 convolution a block and no normalisation of the shortcut: a third less time than
         # with the usual two, at no loss of accuracy on the phantoms used for calibration.
         shortcut = layers.Conv2D(width, 1, 2, name=f"{block}_shortcut")(x)
         y = _convolution(x, width, 3, 2, f"{block}_conv")
