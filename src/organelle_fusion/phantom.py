@@ -90,11 +90,6 @@ def simulate_stack(
     PhantomError
         Phenotype or variant are not known.
     """
-    if variant not in VARIANTS:
-        raise PhantomError(
-            f"phantom variant: expected one of {', '.join(VARIANTS)}, found {variant!r}; "
-            "choose one of these"
-        )
     classes = class_names(variant)
     if phenotype not in classes:
         raise PhantomError(
@@ -141,7 +136,18 @@ def simulate_stack(
 
 
 def class_names(variant: str) -> tuple[str, ...]:
-    """The classes of a variant, in the order of `PhantomSettings.images_per_class`."""
+    """The classes of a variant, in the order of `PhantomSettings.images_per_class`.
+
+    Raises
+    ------
+    PhantomError
+        The variant is not known.
+    """
+    if variant not in VARIANTS:
+        raise PhantomError(
+            f"phantom variant: expected one of {', '.join(VARIANTS)}, found {variant!r}; "
+            "choose one of these"
+        )
     return CONTACT_CLASSES if variant == "contact" else tuple(PHENOTYPES)
 
 
