@@ -72,7 +72,8 @@ show_table(per_class, f"Images per class ({run.data}).", "tab-images")
 # The phenotypes differ in the length, straightness and thickness of their mitochondria, in the size of
 # early endosomes, how they cluster and how close to the nucleus they lie, and in how many recycling
 # endosomes gather at one pole. The amount of each organelle per cell and the staining follow one law
-# in all classes, so that brightness or amount alone does not tell them apart. Each organelle has three
+# in all classes; size and crowding still change how bright a patch is on average, so that intensity
+# carries a part of the signal, as it would in real cells. Each organelle has three
 # looks, each look is shared by two classes that differ in it only softly, and no two classes share two
 # looks: one organelle finds the pair, two or three find the class.
 
