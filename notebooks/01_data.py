@@ -13,7 +13,7 @@
 #
 # The paper images six breast cancer cell lines: 26 stacks with early endosomes, mitochondria and
 # recycling endosomes, plus the nucleus, on an Airyscan microscope. Those images are closed. This
-# chapter therefore simulates 26 stacks over six *phenotypes*. A phenotype is named for what it
+# chapter therefore simulates stacks of six *phenotypes*. A phenotype is named for what it
 # looks like and stands for no cell line. What separates the phenotypes is planted, so that later
 # chapters can ask whether a method finds it. Given a manifest of one's own stacks, this and the
 # following chapters run on them instead.

@@ -69,7 +69,7 @@ show_table(
 )
 
 # %% [markdown]
-# With 26 images over six classes some class has four images at most, so that one of five test folds
+# With the paper's 26 images over six classes some class has four images at most, so that one of five test folds
 # must lack it. Scores are therefore computed on the pooled out-of-fold predictions; scores of single
 # folds name the classes they hold.
 #

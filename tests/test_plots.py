@@ -250,23 +250,6 @@ def test_score_figure_draws_value_interval_and_chance():
     assert [t.get_text() for t in auroc.get_yticklabels()] == ["Mitochondria", "Early fusion"]
 
 
-def test_history_figure_shows_folds_and_their_median():
-    """Two folds of loss 1 and 3: two thin lines and a thick one at 2."""
-    frame = pd.DataFrame(
-        {
-            "fold": [0, 0, 1, 1], "epoch": [1, 2, 1, 2], "loss": [1.0, 1, 3, 3],
-            "val_loss": [2.0, 2, 4, 4], "accuracy": 0.5, "val_accuracy": 0.25,
-        }
-    )  # fmt: skip
-    loss, accuracy = plots.history_figure({"early": frame}).axes
-    assert len(loss.lines) == 6
-    np.testing.assert_allclose(loss.lines[2].get_ydata(), [2, 2])
-    np.testing.assert_allclose(loss.lines[5].get_ydata(), [3, 3])
-    np.testing.assert_allclose(accuracy.lines[5].get_ydata(), [0.25, 0.25])
-    one = plots.history_figure({"early": frame[frame["fold"] == 0].drop(columns="fold")})
-    assert [line.get_label() for line in one.axes[0].lines] == ["training", "validation"]
-
-
 def test_encoder_stages_sum_layers_of_one_size():
     """Padding is no stage; parameters of convolution and normalisation add up."""
     stages = plots_networks.encoder_stages(layers(encoder("encoder")), "encoder")

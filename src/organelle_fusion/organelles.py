@@ -66,8 +66,6 @@ PHENOTYPES: dict[str, Phenotype] = {
 NULL = Phenotype()
 """The one law of all classes of the variants `null` and `contact`."""
 
-CONTACT_NETWORKS = {"apart": (2, 3), "half-contact": (0, 2), "in-contact": (0, 1)}
-
 
 class Objects(NamedTuple):
     """One organelle of a field: points (P, 3) µm, the object of each, radius, and weight."""

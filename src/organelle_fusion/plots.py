@@ -13,7 +13,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from organelle_fusion.config import METRIC_TITLES, title
 from organelle_fusion.plots_images import (
@@ -30,7 +30,6 @@ from organelle_fusion.style import (
     STRATEGY_COLORS,
     STYLE,
     WIDTH,
-    in_lines,
     styled,
 )
 
@@ -40,7 +39,6 @@ __all__ = [
     "attrition_figure",
     "composite",
     "confusion_figure",
-    "history_figure",
     "otsu_figure",
     "pipeline_figure",
     "pr_figure",
@@ -231,43 +229,4 @@ def score_figure(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
         axes.tick_params(axis="y", length=0)
     grid[0, 0].set_yticks(range(len(models)), [_model_title(name) for name in models])
     figure.supxlabel("score, with 95 % interval over resampled groups", fontsize=9)
-    return figure
-
-
-@styled
-def history_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss and accuracy per epoch, a column per model and a thin line per fold.
-
-    Parameters
-    ----------
-    histories
-        Model → epoch, loss, accuracy, val_loss, val_accuracy and, of several trainings, fold; the
-        thick line is their median.
-    """
-    columns = len(histories)
-    figure, grid = plt.subplots(
-        2, columns, figsize=(WIDTH, 3.8), sharex="col", sharey="row", squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    for column, (model, history) in enumerate(histories.items()):
-        if "fold" not in history.columns:
-            history = history.assign(fold=0)
-        for row, quantity in enumerate(("loss", "accuracy")):
-            axes = grid[row, column]
-            for name, color in ((quantity, OKABE_ITO[0]), (f"val_{quantity}", OKABE_ITO[1])):
-                wide = history.pivot_table(index="epoch", columns="fold", values=name)
-                if wide.shape[1] > 1:
-                    axes.plot(wide.index, wide, color=color, linewidth=0.7, alpha=0.4)
-                axes.plot(
-                    wide.index, wide.median(axis=1), color=color, linewidth=2,
-                    label="validation" if name.startswith("val_") else "training",
-                )  # fmt: skip
-            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        name = _model_title(model)
-        grid[0, column].set_title(in_lines(name) if columns > 3 else name, fontsize=9)
-    grid[0, 0].set_ylabel("loss")
-    grid[1, 0].set_ylabel("accuracy")
-    grid[1, 0].set_ylim(0, 1.02)
-    figure.supxlabel("epoch", fontsize=9)
-    grid[0, 0].legend(loc="best")
     return figure
