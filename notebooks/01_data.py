@@ -27,10 +27,10 @@ import pandas as pd
 from IPython.display import Markdown
 
 from organelle_fusion import phantom, plots
-from organelle_fusion.book import data_banner, open_run, show_table
 from organelle_fusion.config import load_profile
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image, validate_manifest
+from organelle_fusion.pages import data_banner, open_run, show_table
 
 settings = load_profile(profile)
 run = open_run(settings, manifest)

@@ -26,9 +26,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 from organelle_fusion import intensity, patches, plots
-from organelle_fusion.book import data_banner, open_run, show_table
 from organelle_fusion.config import load_profile, paper_px_to_um
 from organelle_fusion.manifest import open_image
+from organelle_fusion.pages import data_banner, open_run, show_table
 
 settings = load_profile(profile)
 run = open_run(settings, manifest)

@@ -25,13 +25,13 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 from IPython.display import Markdown
 
 from organelle_fusion import evaluation, folds, plots, sweep
-from organelle_fusion.book import (
+from organelle_fusion.config import load_profile, use_backend
+from organelle_fusion.pages import (
     data_banner,
     difference_sentence,
     open_run,
     show_table,
 )
-from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.patches import PatchSet
 from organelle_fusion.predictions import Cell, late_weights
 

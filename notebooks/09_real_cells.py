@@ -24,13 +24,13 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 from IPython.display import Markdown
 
 from organelle_fusion import evaluation, folds, plots, sources, sweep
-from organelle_fusion.book import (
+from organelle_fusion.config import load_profile, use_backend
+from organelle_fusion.pages import (
     data_banner,
     difference_sentence,
     results_folder,
     show_table,
 )
-from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.patches import PatchSet
 
 settings = load_profile(profile)

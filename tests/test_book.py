@@ -1,7 +1,6 @@
-"""Execution of chapters and what pages show."""
+"""Execution of chapters and the built book."""
 
 import nbformat
-import pandas as pd
 import pytest
 
 from organelle_fusion import book
@@ -96,63 +95,3 @@ def test_build_refuses_a_missing_page(project):
     (project / "book/index.md").write_text("# Title\n")
     with pytest.raises(book.BookError, match=r"book/executed/01_first.*run `make book`"):
         book.build_pages(project)
-
-
-def test_runs_do_not_share_folders(project):
-    """Phantom and own stacks, and two profiles, keep their results apart."""
-    smoke, quick = load_profile("smoke"), load_profile("quick")
-    folders = {
-        book.open_run(smoke).folder.as_posix(),
-        book.open_run(quick).folder.as_posix(),
-        book.open_run(quick, "mine/cells.csv").folder.as_posix(),
-    }
-    assert folders == {
-        "data/runs/smoke/phantom",
-        "data/runs/quick/phantom",
-        "data/runs/quick/own-cells",
-    }
-
-
-def test_missing_result_names_the_chapter_to_run(project):
-    """A chapter that finds no file of its predecessor says which one to run."""
-    run = book.open_run(load_profile("smoke"))
-    with pytest.raises(book.BookError, match="run `make chapter N=01` first"):
-        run.read()
-
-
-def test_outside_a_clone_the_error_says_so(tmp_path, monkeypatch):
-    """Without `_toc.yml` above, the command names what it looked for."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(book.BookError, match=r"expected a folder with _toc\.yml and notebooks"):
-        book.project_root()
-
-
-def test_table_escapes_what_labels_hold():
-    """A label with a pipe, HTML and Markdown marks shows as it is written; none is a dash."""
-    frame = pd.DataFrame({"the_label": ["a|b <b>*x*", ""], "n": [3, 4]})
-    text = book.show_table(frame, "Counts", "tab-x").data
-    assert text.splitlines() == [
-        "```{table} Counts",
-        ":name: tab-x",
-        "",
-        "| the label | n |",
-        "| :--- | ---: |",
-        r"| a\|b &lt;b&gt;\*x\* | 3 |",
-        "| – | 4 |",
-        "```",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [
-        (0.02, 0.2, "lies above 0"),
-        (-0.2, -0.02, "lies below 0"),
-        (-0.02, 0.2, "cannot tell"),
-    ],
-)
-def test_difference_sentence_says_what_the_interval_allows(low, high, verdict):
-    """The words follow the interval, not the point estimate."""
-    sentence = book.difference_sentence("A minus B", {"value": 0.1, "low": low, "high": high})
-    assert sentence.startswith("A minus B: +0.10 in balanced accuracy")
-    assert verdict in sentence

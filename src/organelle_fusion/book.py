@@ -1,18 +1,14 @@
-"""From notebooks to pages: where a run keeps its files, execution in order, the built book."""
+"""From notebooks to pages: chapters executed in order by papermill, and the built book."""
 
-import html
 import os
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from organelle_fusion.config import Profile, UserError
-from organelle_fusion.manifest import read_manifest
+from organelle_fusion.pages import open_run, project_root
 
 UNAVAILABLE = "SourceUnavailable"
 EXECUTED = Path("book/executed")
@@ -20,147 +16,6 @@ EXECUTED = Path("book/executed")
 
 class BookError(UserError):
     """A chapter or the book that cannot be made; the message is one line."""
-
-
-# --- where things are ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Run:
-    """The data set that the chapters analyse, and the folder that keeps their results."""
-
-    folder: Path
-    manifest: Path
-    is_phantom: bool
-
-    @property
-    def data(self) -> str:
-        """What the data are, for captions: the phantom, or the user's own manifest."""
-        return "phantom" if self.is_phantom else f"own stacks ({self.manifest.name})"
-
-    def read(self) -> pd.DataFrame:
-        """The manifest, one row per image; an error says which chapter makes it."""
-        return read_manifest(self.require(self.manifest, "01"))
-
-    def require(self, path: Path, chapter: str) -> Path:
-        """Return `path`, or say which chapter has to run before this one."""
-        if not path.exists():
-            raise BookError(
-                f"{path.name}: expected in {path.parent.name}/, found nothing; it is written by "
-                f"chapter {chapter}: run `make chapter N={chapter}` first"
-            )
-        return path
-
-
-def project_root(start: Path | None = None) -> Path:
-    """Nearest folder at or above `start` that holds ``_toc.yml`` and ``notebooks``."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
-            return folder
-    raise BookError(
-        f"{start}: expected a folder with _toc.yml and notebooks/ here or above, found none; "
-        "run this inside a clone of the repository"
-    )
-
-
-def open_run(profile: Profile, manifest: str = "") -> Run:
-    """Folder and manifest of a run: the phantom, or one's own stacks when `manifest` names a CSV.
-
-    Results of different profiles and manifests never share a folder. The path of the manifest is
-    relative to the folder of the repository.
-    """
-    if not manifest:
-        folder = results_folder(profile, "phantom")
-        return Run(folder, folder / "images" / "manifest.csv", True)
-    path = project_root() / manifest  # an absolute path stays as it is
-    return Run(results_folder(profile, f"own-{path.stem}"), path, False)
-
-
-def results_folder(profile: Profile, dataset: str) -> Path:
-    """Folder that keeps the results of one data set under one profile, relative to here."""
-    return Path(os.path.relpath(project_root() / "data" / "runs" / profile.name / dataset))
-
-
-# --- what pages show ----------------------------------------------------------------------------
-
-
-def data_banner(run: Run | None, text: str = ""):
-    """Banner at the head of a page: which data the page shows.
-
-    Parameters
-    ----------
-    run
-        The run whose data the page shows; None for public real cells.
-    text
-        HTML that is added; for real cells, all that the banner says.
-    """
-    from IPython.display import HTML
-
-    if run is None:
-        kind, words = "real", text
-    elif run.is_phantom:
-        kind = "phantom"
-        words = (
-            "<b>Phantom.</b> Every image and score on this page comes from synthetic stacks with "
-            "planted truth. They show that the method finds what was planted; they say nothing "
-            "about biology." + (f" {text}" if text else "")
-        )
-    else:
-        kind = "real"
-        words = f"<b>Own stacks.</b> Images listed in {html.escape(run.manifest.name)}. {text}"
-    return HTML(f'<div class="data-banner {kind}">{words}</div>')
-
-
-def difference_sentence(what: str, difference: dict[str, float]) -> str:
-    """State a difference, its 95 % interval, and what follows from it and what does not.
-
-    Parameters
-    ----------
-    what
-        Subject of the sentence, such as "Intermediate minus early fusion".
-    difference
-        ``value``, ``low``, ``high`` of a balanced accuracy, as `evaluation` gives them.
-    """
-    value, low, high = (difference[key] for key in ("value", "low", "high"))
-    if low > 0:
-        verdict = "the interval lies above 0"
-    elif high < 0:
-        verdict = "the interval lies below 0"
-    else:
-        verdict = "the interval includes 0, so that these data cannot tell"
-    return (
-        f"{what}: {value:+.2f} in balanced accuracy (95 % interval {low:+.2f} to {high:+.2f}); "
-        f"{verdict}."
-    )
-
-
-def show_table(frame: pd.DataFrame, caption: str, name: str):
-    """Markdown output that the book renders as a numbered, referable table.
-
-    Cells are shown as `str` gives them and escaped, so that a label cannot break the page; an
-    empty one becomes a dash, and underscores of column names become spaces.
-    """
-    from IPython.display import Markdown
-
-    def row(cells) -> str:
-        return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
-
-    aligned = [
-        "---:" if pd.api.types.is_numeric_dtype(frame[column]) else ":---" for column in frame
-    ]
-    lines = [row(str(name).replace("_", " ") for name in frame), "| " + " | ".join(aligned) + " |"]
-    lines += [row(cells) for cells in frame.itertuples(index=False)]
-    return Markdown(
-        "\n".join([f"```{{table}} {_cell(caption)}", f":name: {name}", "", *lines, "```"])
-    )
-
-
-def _cell(value: object) -> str:
-    text = html.escape(str(value), quote=False) or "–"
-    for mark in "\\`*_[]{}$|":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
 
 
 # --- execution ----------------------------------------------------------------------------------

@@ -1,0 +1,173 @@
+"""A look at the built book: run by `make pages`, after `make book`."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+pytestmark = pytest.mark.pages
+
+ROOT = Path(__file__).parents[1]
+EXECUTED = ROOT / "book" / "executed"
+HTML = ROOT / "_build" / "html"
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+PAGES = [TOC["root"], *(entry["file"] for entry in TOC["chapters"])]
+CHAPTERS = [Path(name).name for name in PAGES if name.startswith("book/executed/")]
+
+# What every chapter promises: the name of a figure or table, and words of its caption.
+PROMISED = {
+    "01_data": {
+        "tab-images": "Images per class",
+        "fig-classes": "plane per class",
+    },
+    "02_preprocessing": {
+        "fig-otsu": "Otsu threshold",
+        "fig-pipeline": "Fig. 1 of the paper",
+        "tab-patches": "per class",
+        "fig-attrition": "Fig. 7 of the paper",
+        "tab-attrition": "share removed",
+    },
+    "06_fusion_cv5": {
+        "tab-folds5": "Groups in each fold",
+        "fig-early": "Fig. 2 of the paper",
+        "fig-fusion": "Fig. 3 of the paper",
+        "tab-fusion5": "Table 1 of the paper",
+        "fig-scores5": "95 % group-bootstrap intervals",
+        "tab-fusion5-image": "by image",
+        "tab-folds5-scores": "single folds",
+        "fig-confusion5": "Fig. 4 of the paper",
+        "fig-pr5": "Fig. 5 of the paper",
+    },
+    "09_real_cells": {
+        "tab-real": "real cells",
+        "fig-real-scores": "real cells",
+        "fig-real-confusion": "real cells",
+        "fig-real-pr": "real cells",
+    },
+}
+OUT_OF_REACH = "Not computed: the data were out of reach"
+
+
+@pytest.fixture(scope="module")
+def soup():
+    """The parsed HTML of a page, each read once."""
+    pages: dict[str, BeautifulSoup] = {}
+
+    def read(name: str) -> BeautifulSoup:
+        if name not in pages:
+            path = HTML / f"{name}.html"
+            assert path.is_file(), f"{path.relative_to(ROOT)}: not built; run `make book`"
+            pages[name] = BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        return pages[name]
+
+    return read
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_built_and_has_a_title(page, soup):
+    assert soup(page).select_one("article h1")
+
+
+def test_the_book_opens_at_its_first_page():
+    index = (HTML / "index.html").read_text("utf-8")
+    assert f"{TOC['root']}.html" in index
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_ran_to_its_end(chapter):
+    notebook = nbformat.read(EXECUTED / f"{chapter}.ipynb", as_version=4)
+    assert not notebook.metadata.papermill.get("exception")
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [output.evalue for output in outputs if output.output_type == "error"] == []
+
+
+def test_no_failed_chapter_is_left():
+    assert list(EXECUTED.glob("failed-*.ipynb")) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_is_on_the_list_of_promises(chapter):
+    assert chapter in PROMISED
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "words"),
+    [(chapter, *entry) for chapter in PROMISED for entry in PROMISED[chapter].items()],
+)
+def test_promised_figure_or_table_is_on_the_page(chapter, name, words, soup):
+    page = soup(f"book/executed/{chapter}")
+    if OUT_OF_REACH in page.get_text():
+        pytest.skip("its public data were out of reach, and the page says so")
+    block = page.find(id=name)
+    assert block is not None, f"{chapter}: nothing is named {name}"
+    caption = block.find(["figcaption", "caption"])
+    assert caption is not None, f"{name} has no caption"
+    assert re.search(words, caption.get_text(" ", strip=True), flags=re.IGNORECASE)
+    content = block.select("img") if block.name == "figure" else block.select("tbody tr")
+    assert content, f"{name} is empty"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_says_which_data_it_shows(chapter, soup):
+    page = soup(f"book/executed/{chapter}")
+    assert page.select_one("div.data-banner")
+    numbered = [
+        caption.get_text(" ", strip=True)
+        for caption in page.select("article figcaption, article caption")
+    ]
+    silent = [
+        text for text in numbered if not re.search("phantom|real|own stacks|network", text, re.I)
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_asks_and_answers(chapter, soup):
+    page = soup(f"book/executed/{chapter}")
+    bold = [tag.get_text() for tag in page.select("article strong")]
+    assert "Question." in bold
+    assert "Answer." in bold or OUT_OF_REACH in page.get_text()
+
+
+def test_table_1_keeps_a_place_for_handcrafted_features(soup):
+    table = soup("book/executed/06_fusion_cv5").find(id="tab-fusion5")
+    rows = [row.get_text(" ", strip=True) for row in table.select("tbody tr")]
+    waiting = [row for row in rows if row.startswith("OTCCP")]
+    assert waiting
+    assert all("not yet computed" in row for row in waiting)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_picture_and_internal_link_leads_somewhere(page, soup):
+    folder = (HTML / page).parent
+    targets = [tag["src"] for tag in soup(page).select("article img[src]")]
+    targets += [tag["href"] for tag in soup(page).select("article a[href]")]
+    files = {target.partition("#")[0].partition("?")[0] for target in targets}
+    missing = [
+        file
+        for file in files
+        if file and not re.match(r"[a-z]+:", file) and not (folder / file).exists()
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_picture_has_an_alternative_text(page, soup):
+    silent = [tag["src"] for tag in soup(page).select("article img") if not tag.get("alt")]
+    assert silent == []
+
+
+def test_real_cells_are_never_drawn():
+    """The licence of the crops does not allow pictures of them, only numbers and plots."""
+    notebook = nbformat.read(EXECUTED / "09_real_cells.ipynb", as_version=4)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert not re.search(r"imshow|composite|stack_overview|pipeline_figure", code)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_names_a_machine_or_shows_a_traceback(page, soup):
+    text = soup(page).select_one("article").get_text(" ")
+    assert not re.search(r"/(home|Users|root|work|tmp)/[a-z]|Traceback \(most recent", text)
