@@ -365,25 +365,33 @@ def test_paper_table_has_the_rows_of_the_paper():
         "Early fusion",
         "Intermediate fusion",
         "Late fusion",
-        "OTCCP: TPG of single organelles",
+        "OTCCP: TPG of early endosomes",
+        "OTCCP: TPG of mitochondria",
+        "OTCCP: TPG of recycling endosomes",
         "OTCCP: TPG of contacts",
     ]
     assert shown.columns.tolist() == ["Balanced accuracy", "AUROC", "MCC", "Macro F1"]
     assert shown.loc["Late fusion", "AUROC"] == "0.91 [0.85, 0.95]"
-    assert (shown.iloc[[2, 6, 7], :4] == "not yet computed").all(axis=None)
+    assert (shown.iloc[[2, 6, 7, 8, 9]] == "not yet computed").all(axis=None)
 
 
 def test_paper_table_takes_published_values_and_other_channels():
-    """The article's numbers as somebody entered them; channels of any name."""
+    """The article's numbers, as entered, in the cell of ours; channels of any name."""
     table = pd.DataFrame(
         [("nucleus", metric, 0.5, 0.4, 0.6) for metric in evaluation.METRICS],
         columns=["model", "metric", "value", "low", "high"],
     )
-    published = pd.DataFrame([("early", "mcc", 0.123)], columns=["model", "metric", "value"])
+    published = pd.DataFrame(
+        [("nucleus", "mcc", -0.126), ("early", "mcc", 0.123)], columns=["model", "metric", "value"]
+    )
     rows = evaluation.paper_rows(("nucleus", "ER"))
+    assert rows["otccp_ER"] == "OTCCP: TPG of ER"
     shown = evaluation.paper_table(table, rows, published)
-    assert shown.loc["Single channel: nucleus", "MCC"] == "0.50 [0.40, 0.60]"
-    assert shown.loc["Early fusion", "Published"] == "– / – / 0.12 / –"
+    assert shown.loc["Single channel: nucleus", "MCC"] == "0.50 [0.40, 0.60]\npublished -0.13"
+    assert shown.loc["Single channel: nucleus", "AUROC"] == "0.50 [0.40, 0.60]"
+    assert shown.loc["Early fusion", "MCC"] == "not yet computed\npublished 0.12"
+    bare = evaluation.paper_table(table, rows)
+    pd.testing.assert_frame_equal(evaluation.paper_table(table, rows, published.head(0)), bare)
     with pytest.raises(EvaluationError, match="found nucleus"):
         evaluation.paper_table(table, {"early": "Early fusion"})
     with pytest.raises(EvaluationError, match="several for 'nucleus'"):

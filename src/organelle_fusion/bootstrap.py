@@ -10,6 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from organelle_fusion.metrics import (
+    EvaluationError,
+    class_codes,
+    pooled,
+    probability_columns,
+    scores,
+)
+
 
 class GroupCounts(NamedTuple):
     """All that the scores of a resample need of each group."""
@@ -118,3 +126,43 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     """
     low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)
+
+
+class Sample(NamedTuple):
+    """The test rows of one model, as arrays."""
+
+    classes: list[str]
+    labels: np.ndarray
+    codes: np.ndarray
+    probabilities: np.ndarray
+    groups: np.ndarray
+
+    def scores(self) -> dict:
+        """All scores on all rows."""
+        return scores(self.labels, self.probabilities, self.classes)
+
+    def resampled(self, metric: str, repeats: int, seed: int) -> np.ndarray:
+        """One metric in every resample of groups, (repeats,)."""
+        counts = count_groups(self.codes, self.probabilities, self.groups, auroc=metric == "auroc")
+        return weighted_scores(counts, draw_groups(counts.stratum, repeats, seed), metric)
+
+
+def sample_of(predictions: pd.DataFrame, level: str) -> Sample:
+    """Pooled test rows of a predictions frame of one model, see `metrics.pooled`."""
+    table = pooled(predictions, level)
+    columns = probability_columns(table)
+    classes = [name.removeprefix("p:") for name in columns]
+    labels, probabilities = table["label"].to_numpy(), table[columns].to_numpy(dtype=float)
+    codes = class_codes(labels, probabilities, classes)
+    return Sample(classes, labels, codes, probabilities, table["group"].to_numpy())
+
+
+def of_model(predictions: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Rows of one model; an error names those that are there."""
+    rows = predictions[predictions["model"] == name]
+    if rows.empty:
+        found = ", ".join(str(value) for value in predictions["model"].unique())
+        raise EvaluationError(
+            f"predictions: expected model {name!r}, found {found}; train it first"
+        )
+    return rows

@@ -9,18 +9,23 @@ frame is, `metrics` says.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
-from organelle_fusion.bootstrap import count_groups, draw_groups, interval, weighted_scores
+from organelle_fusion.bootstrap import interval, of_model, sample_of
+from organelle_fusion.comparisons import (
+    attrition_difference,
+    best_single_difference,
+    folding_difference,
+    paired_difference,
+    size_difference,
+)
 from organelle_fusion.config import METRIC_TITLES, title
 from organelle_fusion.metrics import (
     METRICS,
     EvaluationError,
-    class_codes,
     pooled,
     probability_columns,
     scores,
@@ -29,10 +34,12 @@ from organelle_fusion.metrics import (
 __all__ = [
     "METRICS",
     "EvaluationError",
+    "attrition_difference",
     "best_single_difference",
     "chance_levels",
     "confusion",
     "fold_scores",
+    "folding_difference",
     "paired_difference",
     "paper_rows",
     "paper_table",
@@ -40,7 +47,9 @@ __all__ = [
     "pr_curves",
     "probability_columns",
     "score_table",
+    "score_tables",
     "scores",
+    "size_difference",
 ]
 
 NOT_COMPUTED = "not yet computed"
@@ -59,45 +68,9 @@ def chance_levels(labels: np.ndarray, classes: Sequence[str]) -> dict:
     return {"balanced_accuracy": 1 / k, "auroc": 0.5, "mcc": 0.0, "macro_f1": f1}
 
 
-class _Sample(NamedTuple):
-    """The test rows of one model, as arrays."""
-
-    classes: list[str]
-    labels: np.ndarray
-    codes: np.ndarray
-    probabilities: np.ndarray
-    groups: np.ndarray
-
-    def scores(self) -> dict:
-        return scores(self.labels, self.probabilities, self.classes)
-
-    def resampled(self, metric: str, repeats: int, seed: int) -> np.ndarray:
-        counts = count_groups(self.codes, self.probabilities, self.groups, auroc=metric == "auroc")
-        return weighted_scores(counts, draw_groups(counts.stratum, repeats, seed), metric)
-
-
-def _sample(predictions: pd.DataFrame, level: str) -> _Sample:
-    table = pooled(predictions, level)
-    columns = probability_columns(table)
-    classes = [name.removeprefix("p:") for name in columns]
-    labels, probabilities = table["label"].to_numpy(), table[columns].to_numpy(dtype=float)
-    codes = class_codes(labels, probabilities, classes)
-    return _Sample(classes, labels, codes, probabilities, table["group"].to_numpy())
-
-
 def _by_model(predictions: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for name in predictions["model"].unique():
         yield str(name), predictions[predictions["model"] == name]
-
-
-def _of_model(predictions: pd.DataFrame, name: str) -> pd.DataFrame:
-    rows = predictions[predictions["model"] == name]
-    if rows.empty:
-        found = ", ".join(str(value) for value in predictions["model"].unique())
-        raise EvaluationError(
-            f"predictions: expected model {name!r}, found {found}; train it first"
-        )
-    return rows
 
 
 def score_table(
@@ -134,12 +107,37 @@ def score_table(
     """
     rows = []
     for model, part in _by_model(predictions):
-        sample = _sample(part, level)
+        sample = sample_of(part, level)
         values = sample.scores()
         for metric in METRICS:
             low, high = interval(sample.resampled(metric, repeats, seed))
             rows.append((model, metric, values[metric], low, high))
     return pd.DataFrame(rows, columns=["model", "metric", "value", "low", "high"])
+
+
+def score_tables(predictions: pd.DataFrame, by: str, **options) -> pd.DataFrame:
+    """Score each value of a column, such as ``size_px`` or ``dataset``, by itself.
+
+    Parameters
+    ----------
+    predictions
+        As `score_table`, of several patch sizes or data sets.
+    by
+        The column that tells them apart.
+    options
+        Of `score_table`.
+
+    Returns
+    -------
+    DataFrame
+        `by`, then the columns of `score_table`; values of `by` sorted.
+    """
+    frames = []
+    for value, part in predictions.groupby(by, sort=True):
+        table = score_table(part, **options)
+        table.insert(0, by, value)
+        frames.append(table)
+    return pd.concat(frames, ignore_index=True)
 
 
 def fold_scores(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
@@ -156,7 +154,7 @@ def fold_scores(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame
     rows = []
     for model, part in _by_model(predictions):
         for (seed, fold), cell in part[part["part"] == "test"].groupby(["seed", "fold"]):
-            sample = _sample(cell, level)
+            sample = sample_of(cell, level)
             values = sample.scores()
             present = ", ".join(name for name in sample.classes if name in set(sample.labels))
             rows.extend(
@@ -168,102 +166,9 @@ def fold_scores(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame
     return pd.DataFrame(rows, columns=columns)
 
 
-def _paired(predictions, models, metric, level, repeats, seed) -> tuple[np.ndarray, np.ndarray]:
-    """One metric of several models, (M,), and in the same resamples, (M, repeats)."""
-    if metric not in METRICS:
-        raise EvaluationError(f"metric: expected one of {', '.join(METRICS)}, found {metric!r}")
-    parts = [_of_model(predictions, name) for name in models]
-    tested = [
-        part.loc[part["part"] == "test", ["seed", "patch", "label", "group"]]
-        .sort_values(["seed", "patch"])
-        .reset_index(drop=True)
-        for part in parts
-    ]
-    for name, rows in zip(models, tested, strict=True):
-        if not rows.equals(tested[0]):
-            raise EvaluationError(
-                f"predictions: expected {models[0]} and {name} tested on the same patches, found "
-                f"{len(tested[0])} and {len(rows)} rows that differ; run both on the same folds"
-            )
-    samples = [_sample(part, level) for part in parts]
-    values = [sample.scores()[metric] for sample in samples]
-    return np.array(values), np.array([s.resampled(metric, repeats, seed) for s in samples])
-
-
-def paired_difference(
-    predictions: pd.DataFrame,
-    a: str,
-    b: str,
-    *,
-    metric: str = "balanced_accuracy",
-    level: str = "patch",
-    repeats: int = 2000,
-    seed: int = 0,
-) -> dict:
-    """Difference a − b of two models in the same resampled groups.
-
-    Both models are scored on each resample of groups before the difference is taken, so what
-    makes an image easy or hard for both cancels. Claim C1 of the paper compares strategies so.
-
-    Returns
-    -------
-    dict
-        value, low, high: the difference and its 95 % interval.
-
-    Raises
-    ------
-    EvaluationError
-        A model or metric is not there, or the two were not tested on the same rows.
-    """
-    values, resampled = _paired(predictions, [a, b], metric, level, repeats, seed)
-    low, high = interval(resampled[0] - resampled[1])
-    return {"value": float(values[0] - values[1]), "low": low, "high": high}
-
-
-def best_single_difference(
-    predictions: pd.DataFrame,
-    channels: Sequence[str],
-    model: str = "intermediate",
-    *,
-    metric: str = "balanced_accuracy",
-    level: str = "patch",
-    repeats: int = 2000,
-    seed: int = 0,
-) -> dict:
-    """Difference of a fusion model and the best single channel (claims C2 and C3).
-
-    The best channel is chosen anew inside every resample: naming it on the same rows that score
-    it is part of the estimate, and a fixed choice would make the interval too narrow. The best of
-    several is flattered by chance, in a resample more than on all rows; the interval therefore
-    leans towards the single channels.
-
-    Returns
-    -------
-    dict
-        value, low, high as in `paired_difference`; best, the best channel on all rows; chosen,
-        channel → share of the resamples in which it was the best.
-
-    Raises
-    ------
-    EvaluationError
-        As `paired_difference`.
-    """
-    values, resampled = _paired(predictions, [model, *channels], metric, level, repeats, seed)
-    singles = resampled[1:]
-    low, high = interval(resampled[0] - singles.max(axis=0))
-    chosen = np.bincount(singles.argmax(axis=0), minlength=len(channels)) / repeats
-    return {
-        "value": float(values[0] - values[1:].max()),
-        "low": low,
-        "high": high,
-        "best": channels[int(values[1:].argmax())],
-        "chosen": dict(zip(channels, chosen.tolist(), strict=True)),
-    }
-
-
 def confusion(predictions: pd.DataFrame, model: str, level: str = "patch") -> pd.DataFrame:
     """Count predicted classes (columns) per true class (rows), as in Figs 4 and 9."""
-    sample = _sample(_of_model(predictions, model), level)
+    sample = sample_of(of_model(predictions, model), level)
     matrix = sk.confusion_matrix(
         sample.codes, sample.probabilities.argmax(axis=1), labels=range(len(sample.classes))
     )
@@ -280,7 +185,7 @@ def pr_curves(predictions: pd.DataFrame, model: str, level: str = "patch") -> pd
         class, recall, precision, average_precision (of the class: Σ (Rₙ − Rₙ₋₁) Pₙ) and
         prevalence (share of the class, the precision of guessing); recall falls within a class.
     """
-    sample = _sample(_of_model(predictions, model), level)
+    sample = sample_of(of_model(predictions, model), level)
     frames = []
     for k, name in enumerate(sample.classes):
         positive, score = sample.codes == k, sample.probabilities[:, k]
@@ -302,13 +207,13 @@ def pr_curves(predictions: pd.DataFrame, model: str, level: str = "patch") -> pd
 
 
 def paper_rows(channels: Sequence[str]) -> dict[str, str]:
-    """Rows of the paper's Table 1 in its order: model → title, for channels of any name."""
+    """Rows of the paper's Tables 1 and 2: model → title, for channels of any name."""
     return {
         **{name: f"Single channel: {title(name)}" for name in channels},
         "early": title("early"),
         "intermediate": title("intermediate"),
         "late": title("late"),
-        "otccp_single": "OTCCP: TPG of single organelles",
+        **{f"otccp_{name}": f"OTCCP: TPG of {title(name)}" for name in channels},
         "otccp_contacts": "OTCCP: TPG of contacts",
     }
 
@@ -326,14 +231,14 @@ def paper_table(
         Model → title of its row, in order; see `paper_rows`. A model without scores reads
         "not yet computed".
     published
-        model, metric, value of the article, as far as somebody has them: the copy we work from
-        has lost the numbers. Without it there is no such column.
+        model, metric, value of the article, as far as somebody has them (see
+        `published.read_published`): the copy we work from has lost the numbers.
 
     Returns
     -------
     DataFrame
-        Index "Model"; a column per metric with cells like "0.91 [0.85, 0.95]"; and "Published",
-        the article's values in the order of the metrics.
+        Index "Model"; a column per metric with cells like "0.91 [0.85, 0.95]" and, in a second
+        line of the cell where the article's value is known, "published 0.93".
 
     Raises
     ------
@@ -357,13 +262,12 @@ def paper_table(
     for model, name in rows.items():
         line = {"Model": name}
         for metric in METRICS:
-            line[METRIC_TITLES[metric]] = NOT_COMPUTED
+            cell = NOT_COMPUTED
             if (model, metric) in scored.index:
                 value, low, high = scored.loc[(model, metric), ["value", "low", "high"]]
-                line[METRIC_TITLES[metric]] = f"{value:.2f} [{low:.2f}, {high:.2f}]"
-        values = [known.get((model, metric)) for metric in METRICS]
-        texts = ["–" if value is None else f"{value:.2f}" for value in values]
-        if published is not None:
-            line["Published"] = " / ".join(texts) if any(v is not None for v in values) else ""
+                cell = f"{value:.2f} [{low:.2f}, {high:.2f}]"
+            if (model, metric) in known:
+                cell += f"\npublished {known[model, metric]:.2f}"
+            line[METRIC_TITLES[metric]] = cell
         lines.append(line)
     return pd.DataFrame(lines).set_index("Model")

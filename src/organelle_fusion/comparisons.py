@@ -1,0 +1,238 @@
+"""Differences between models, patch sizes and folds, each in the same resampled groups.
+
+What makes an image easy or hard for both sides cancels in a difference, so its interval is taken
+from resamples of groups in which both sides are scored.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from organelle_fusion.bootstrap import draw_groups, interval, of_model, sample_of
+from organelle_fusion.metrics import METRICS, EvaluationError
+
+
+def _paired(predictions, models, metric, level, repeats, seed) -> tuple[np.ndarray, np.ndarray]:
+    """One metric of several models, (M,), and in the same resamples, (M, repeats)."""
+    if metric not in METRICS:
+        raise EvaluationError(f"metric: expected one of {', '.join(METRICS)}, found {metric!r}")
+    parts = [of_model(predictions, name) for name in models]
+    tested = [
+        part.loc[part["part"] == "test", ["seed", "patch", "label", "group"]]
+        .sort_values(["seed", "patch"])
+        .reset_index(drop=True)
+        for part in parts
+    ]
+    for name, rows in zip(models, tested, strict=True):
+        if not rows.equals(tested[0]):
+            raise EvaluationError(
+                f"predictions: expected {models[0]} and {name} tested on the same patches, found "
+                f"{len(tested[0])} and {len(rows)} rows that differ; run both on the same folds"
+            )
+    return _resampled(parts, models, metric, level, repeats, seed)
+
+
+def _resampled(parts, names, metric, level, repeats, seed) -> tuple[np.ndarray, np.ndarray]:
+    """One metric of several frames, (M,), and in resamples of the groups they share, (M, repeats).
+
+    Equal groups in equal classes are drawn equally, whatever rows the frames have of them.
+    """
+    samples = [sample_of(part, level) for part in parts]
+    owners = [set(zip(sample.groups, sample.labels, strict=True)) for sample in samples]
+    for name, found in zip(names, owners, strict=True):
+        if found != owners[0]:
+            group = sorted(str(pair[0]) for pair in found ^ owners[0])[0]
+            raise EvaluationError(
+                f"predictions: expected {names[0]} and {name} tested on the same groups, found "
+                f"{group} in one only; score both on the same images"
+            )
+    values = [sample.scores()[metric] for sample in samples]
+    return np.array(values), np.array([s.resampled(metric, repeats, seed) for s in samples])
+
+
+def paired_difference(
+    predictions: pd.DataFrame,
+    a: str,
+    b: str,
+    *,
+    metric: str = "balanced_accuracy",
+    level: str = "patch",
+    repeats: int = 2000,
+    seed: int = 0,
+) -> dict:
+    """Difference a − b of two models in the same resampled groups.
+
+    Both models are scored on each resample of groups before the difference is taken, so what
+    makes an image easy or hard for both cancels. Claim C1 of the paper compares strategies so.
+
+    Returns
+    -------
+    dict
+        value, low, high: the difference and its 95 % interval.
+
+    Raises
+    ------
+    EvaluationError
+        A model or metric is not there, or the two were not tested on the same rows.
+    """
+    values, resampled = _paired(predictions, [a, b], metric, level, repeats, seed)
+    low, high = interval(resampled[0] - resampled[1])
+    return {"value": float(values[0] - values[1]), "low": low, "high": high}
+
+
+def best_single_difference(
+    predictions: pd.DataFrame,
+    channels: Sequence[str],
+    model: str = "intermediate",
+    *,
+    metric: str = "balanced_accuracy",
+    level: str = "patch",
+    repeats: int = 2000,
+    seed: int = 0,
+) -> dict:
+    """Difference of a fusion model and the best single channel (claims C2 and C3).
+
+    The best channel is chosen anew inside every resample: naming it on the same rows that score
+    it is part of the estimate, and a fixed choice would make the interval too narrow. The best of
+    several is flattered by chance, in a resample more than on all rows; the interval therefore
+    leans towards the single channels.
+
+    Returns
+    -------
+    dict
+        value, low, high as in `paired_difference`; best, the best channel on all rows; chosen,
+        channel → share of the resamples in which it was the best.
+
+    Raises
+    ------
+    EvaluationError
+        As `paired_difference`.
+    """
+    values, resampled = _paired(predictions, [model, *channels], metric, level, repeats, seed)
+    singles = resampled[1:]
+    low, high = interval(resampled[0] - singles.max(axis=0))
+    chosen = np.bincount(singles.argmax(axis=0), minlength=len(channels)) / repeats
+    return {
+        "value": float(values[0] - values[1:].max()),
+        "low": low,
+        "high": high,
+        "best": channels[int(values[1:].argmax())],
+        "chosen": dict(zip(channels, chosen.tolist(), strict=True)),
+    }
+
+
+def size_difference(
+    predictions: pd.DataFrame,
+    first: Sequence[int],
+    second: Sequence[int],
+    *,
+    metric: str = "balanced_accuracy",
+    level: str = "patch",
+    repeats: int = 2000,
+    seed: int = 0,
+) -> dict:
+    """Mean score of some patch sizes minus the best of others (claims C5 and C6).
+
+    The patches differ from size to size and the images do not, so the pairs are images. The best
+    of `second` is chosen anew in every resample, as in `best_single_difference`.
+
+    Parameters
+    ----------
+    predictions
+        Predictions of one model at several sizes, column ``size_px``.
+    first, second
+        Patch sizes in the paper's pixels.
+    metric, level, repeats, seed
+        As in `paired_difference`.
+
+    Returns
+    -------
+    dict
+        value, low, high: the difference and its 95 % interval.
+
+    Raises
+    ------
+    EvaluationError
+        A size is not there, or the sizes were tested on different groups.
+    """
+    sizes = [*first, *second]
+    missing = sorted(set(sizes) - set(predictions["size_px"]))
+    if missing:
+        found = ", ".join(str(size) for size in sorted(predictions["size_px"].unique()))
+        raise EvaluationError(
+            f"predictions: expected patches of {missing[0]} px, found {found}; train them first"
+        )
+    parts = [predictions[predictions["size_px"] == size] for size in sizes]
+    names = [f"{size} px" for size in sizes]
+    values, resampled = _resampled(parts, names, metric, level, repeats, seed)
+    n = len(first)
+    low, high = interval(resampled[:n].mean(axis=0) - resampled[n:].max(axis=0))
+    return {"value": float(values[:n].mean() - values[n:].max()), "low": low, "high": high}
+
+
+def folding_difference(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    *,
+    metric: str = "balanced_accuracy",
+    level: str = "patch",
+    repeats: int = 2000,
+    seed: int = 0,
+) -> dict:
+    """Score of one model in folds `a` minus its score in folds `b` of the same images (claim C9).
+
+    Parameters
+    ----------
+    a, b
+        Predictions of one model each. Their ``group`` is what is resampled: the image, even where
+        the folds were cut finer.
+    metric, level, repeats, seed
+        As in `paired_difference`.
+
+    Returns
+    -------
+    dict
+        value, low, high: the difference and its 95 % interval.
+
+    Raises
+    ------
+    EvaluationError
+        The groups differ.
+    """
+    values, resampled = _resampled([a, b], ["a", "b"], metric, level, repeats, seed)
+    low, high = interval(resampled[0] - resampled[1])
+    return {"value": float(values[0] - values[1]), "low": low, "high": high}
+
+
+def attrition_difference(
+    table: pd.DataFrame, a: int, b: int, *, repeats: int = 2000, seed: int = 0
+) -> dict:
+    """Share of the patches that the sparsity filter removes at size `a`, minus that at `b`.
+
+    Parameters
+    ----------
+    table
+        Of `preprocessing.tabulate_patches`: label, group, paper_px, reason.
+    a, b
+        Patch sizes in the paper's pixels.
+    repeats, seed
+        Of the bootstrap, which resamples groups within their class.
+
+    Returns
+    -------
+    dict
+        value, low, high: the difference and its 95 % interval.
+    """
+    groups = table.groupby("group", sort=True)["label"].first()
+    sides = []
+    for size in (a, b):
+        of_size = table[table["paper_px"] == size]
+        sparse = (of_size["reason"] == "sparse").groupby(of_size["group"])
+        sides.append(sparse.agg(["sum", "size"]).reindex(groups.index).to_numpy(dtype=float))
+    stratum = pd.factorize(groups)[0]
+    weights = np.vstack([np.ones(len(groups)), draw_groups(stratum, repeats, seed)])
+    first, second = ((weights @ side[:, 0]) / (weights @ side[:, 1]) for side in sides)
+    difference = first - second
+    low, high = interval(difference[1:])
+    return {"value": float(difference[0]), "low": low, "high": high}

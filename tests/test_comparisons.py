@@ -1,0 +1,116 @@
+"""Differences between sizes and foldings, by hand and by going through the resamples one by one."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from organelle_fusion import evaluation
+from organelle_fusion.bootstrap import draw_groups
+from organelle_fusion.evaluation import EvaluationError
+
+
+def predictions(hits, *, size_px=350, seed=0):
+    """Two classes; `hits` gives for each group which of its patches are told rightly."""
+    rows = []
+    for group, of_group in hits.items():
+        label = group[0]
+        for hit in of_group:
+            said = label if hit else {"a": "b", "b": "a"}[label]
+            rows.append(
+                {
+                    "size_px": size_px, "model": "intermediate", "fold": 0, "seed": seed,
+                    "patch": len(rows), "image": group, "group": group, "label": label,
+                    "part": "test", "p:a": float(said == "a"), "p:b": float(said == "b"),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+# Recall of a and of b at each size; other numbers of patches, the same images.
+SMALL = predictions({"a0": [1, 1, 0, 0], "a1": [1, 0], "b0": [1, 1], "b1": [0, 0]}, size_px=200)
+MIDDLE = predictions({"a0": [1, 1], "a1": [1, 0], "b0": [1], "b1": [1]}, size_px=300)
+LARGE = predictions({"a0": [0], "a1": [1], "b0": [1, 0], "b1": [1, 1]}, size_px=400)
+ALL = pd.concat([SMALL, MIDDLE, LARGE], ignore_index=True)
+VALUES = {200: (3 / 6 + 2 / 4) / 2, 300: (3 / 4 + 1) / 2, 400: (1 / 2 + 3 / 4) / 2}
+
+
+def test_score_tables_scores_each_size_by_itself():
+    """Balanced accuracies counted by hand, and the sizes in order."""
+    table = evaluation.score_tables(ALL.iloc[::-1], "size_px", repeats=100)
+    accuracy = table[table["metric"] == "balanced_accuracy"].set_index("size_px")["value"]
+    assert accuracy.to_dict() == pytest.approx(VALUES)
+    assert list(accuracy.index) == [200, 300, 400]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([300], [200], VALUES[300] - VALUES[200]),
+        ([300], [200, 400], VALUES[300] - VALUES[400]),  # the better of the two
+        ([200, 400], [300], (VALUES[200] + VALUES[400]) / 2 - VALUES[300]),  # a dip turned round
+    ],
+)
+def test_size_difference_by_hand(first, second, expected):
+    found = evaluation.size_difference(ALL, first, second, repeats=200)
+    assert found["value"] == pytest.approx(expected)
+    assert found["low"] <= found["value"] <= found["high"]
+
+
+def test_size_difference_takes_the_best_anew_in_the_same_resamples():
+    """The interval is that of resamples gone through one by one."""
+    repeats, seed = 150, 3
+    weights = draw_groups(np.array([0, 0, 1, 1]), repeats, seed)  # a0, a1, b0, b1
+    counts = {  # right and all patches of each group
+        200: ([2, 1, 2, 0], [4, 2, 2, 2]),
+        300: ([2, 1, 1, 1], [2, 2, 1, 1]),
+        400: ([0, 1, 1, 2], [1, 1, 2, 2]),
+    }
+    expected = []
+    for w in weights:
+        value = {}
+        for size, (right, total) in counts.items():
+            hits, all_of = w * right, w * total
+            value[size] = (
+                hits[:2].sum() / all_of[:2].sum() + hits[2:].sum() / all_of[2:].sum()
+            ) / 2
+        expected.append(value[300] - max(value[200], value[400]))
+    found = evaluation.size_difference(ALL, [300], [200, 400], repeats=repeats, seed=seed)
+    assert [found["low"], found["high"]] == pytest.approx(np.quantile(expected, [0.025, 0.975]))
+
+
+def test_sizes_on_other_images_or_not_trained_are_refused():
+    with pytest.raises(EvaluationError, match="expected patches of 500 px, found 200, 300, 400"):
+        evaluation.size_difference(ALL, [500], [200])
+    fewer = pd.concat([SMALL, MIDDLE[MIDDLE["group"] != "b1"]])
+    with pytest.raises(EvaluationError, match=r"200 px and 300 px tested on the same groups.*b1"):
+        evaluation.size_difference(fewer, [200], [300])
+
+
+def test_folding_difference_resamples_images_in_both():
+    """One folding has two repeats of each patch: its score counts both, in the same images."""
+    again = predictions({"a0": [0, 1], "a1": [1, 1], "b0": [1], "b1": [0]}, size_px=300, seed=1)
+    twice = pd.concat([MIDDLE, again], ignore_index=True)
+    found = evaluation.folding_difference(twice, MIDDLE, repeats=200)
+    both = ((3 + 3) / 8 + (2 + 1) / 4) / 2
+    assert found["value"] == pytest.approx(both - VALUES[300])
+    same = evaluation.folding_difference(MIDDLE, MIDDLE, repeats=200)
+    assert same == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_attrition_difference_by_hand():
+    """Shares removed 3/6 at 2 px and 1/4 at 4 px; each class has one group, so nothing varies."""
+    rows = [("x", 2, r) for r in ("sparse", "sparse", "", "")]
+    rows += [("y", 2, r) for r in ("sparse", "over the limit")]
+    rows += [("x", 4, "sparse"), ("x", 4, ""), ("y", 4, ""), ("y", 4, "over the limit")]
+    table = pd.DataFrame(rows, columns=["group", "paper_px", "reason"])
+    table["label"] = table["group"]
+    expected = {"value": 0.25, "low": 0.25, "high": 0.25}
+    assert evaluation.attrition_difference(table, 2, 4, repeats=50) == pytest.approx(expected)
+
+
+def test_attrition_difference_resamples_groups():
+    """Two groups of one class: all of one, none of the other removed at 2 px."""
+    rows = [("x", 2, "sparse"), ("y", 2, ""), ("x", 4, ""), ("y", 4, "")]
+    table = pd.DataFrame(rows, columns=["group", "paper_px", "reason"]).assign(label="a")
+    found = evaluation.attrition_difference(table, 2, 4, repeats=400)
+    assert found == pytest.approx({"value": 0.5, "low": 0.0, "high": 1.0})
