@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +48,29 @@ def test_a_set_survives_the_disk(patch_set, tmp_path, pixel_size_um):
     assert loaded.data_hash == original.data_hash
     names = sorted(path.name for path in (tmp_path / "set").iterdir())
     assert names == ["patches.json", "patches.npy", "patches.parquet"]
+
+
+def test_an_equal_set_is_left_alone_and_another_is_not(patch_set, tmp_path):
+    """What was made from the files holds as long as they do; a damaged set is written anew."""
+
+    def times():
+        return [path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())]
+
+    patch_set.save(tmp_path)
+    before = times()
+    patch_set.save(tmp_path)
+    assert times() == before
+    other = PatchSet(patch_set.patches, patch_set.table, patch_set.channels, 0.3)
+    other.save(tmp_path)
+    assert PatchSet.load(tmp_path).pixel_size_um == 0.3
+    (tmp_path / "patches.npy").write_bytes(b"torn")
+    other.save(tmp_path)
+    assert PatchSet.load(tmp_path).data_hash == other.data_hash
+    text = (tmp_path / "patches.json").read_text("utf-8")
+    code = json.loads(text)["code"]
+    (tmp_path / "patches.json").write_text(text.replace(code, "of other code"), "utf-8")
+    other.save(tmp_path)
+    assert json.loads((tmp_path / "patches.json").read_text("utf-8"))["code"] == code
 
 
 def test_the_hash_sees_pixels_labels_channels_and_scale(patch_set):
@@ -114,3 +139,15 @@ def test_crops_become_patches_without_a_scale():
     assert found.patches[1, 0, 1].tolist() == [13, 17, 21]
     assert found.table["group"].tolist() == ["g", "h"]
     assert (found.channels, found.pixel_size_um) == (("x", "y", "z"), None)
+
+
+def test_split_groups_gives_every_patch_a_group_of_its_own(patch_set):
+    """No two patches stay together, and nothing else of the set changes."""
+    split = patch_set.split_groups()
+    assert split.table["group"].is_unique
+    for old, new in zip(patch_set.table["group"], split.table["group"], strict=True):
+        assert new.startswith(str(old))
+    rest = patch_set.table.columns.drop("group")
+    pd.testing.assert_frame_equal(split.table[rest], patch_set.table[rest])
+    np.testing.assert_array_equal(split.patches, patch_set.patches)
+    assert split.data_hash != patch_set.data_hash

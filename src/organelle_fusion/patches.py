@@ -6,43 +6,28 @@ with too little foreground are left out.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from threadpoolctl import threadpool_limits
 
-from organelle_fusion.config import PatchSettings, paper_px_to_um
 from organelle_fusion.intensity import PatchError, otsu_thresholds, stack_statistics
-from organelle_fusion.manifest import open_image
-from organelle_fusion.patchset import PatchSet
 from organelle_fusion.volumes import Volume
 
 __all__ = [
     "PatchError",
-    "PatchSet",
-    "Tabulated",
-    "build_patch_set",
     "extract_patches",
     "foreground_ratio",
     "otsu_thresholds",
     "patch_grid",
+    "patch_size_px",
     "patch_table",
     "patch_tables",
-    "patch_yield",
     "stack_statistics",
-    "tabulate_patches",
 ]
 
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, modulo 1, never line up with the columns of a grid."""
-
-
-class Tabulated(NamedTuple):
-    """All patches of all images, and the statistics that their masks came from."""
-
-    table: pd.DataFrame
-    statistics: pd.DataFrame
 
 
 def patch_grid(height: int, width: int, size_px: int) -> np.ndarray:
@@ -134,7 +119,7 @@ def patch_tables(
     PatchError
         A patch is larger than the image, or what `stack_statistics` raises.
     """
-    sizes = [_size_px(volume, size_um) for size_um in sizes_um]
+    sizes = [patch_size_px(volume, size_um) for size_um in sizes_um]
     thresholds = _per_channel(volume, statistics, "otsu")[:, None, None]
     n_channels, n_planes, height, width = volume.shape
     ratios: list[list[np.ndarray]] = [[] for _ in sizes]
@@ -164,7 +149,8 @@ def patch_tables(
     return tables
 
 
-def _size_px(volume: Volume, size_um: float) -> int:
+def patch_size_px(volume: Volume, size_um: float) -> int:
+    """Edge of a patch in whole pixels of a stack; an error if it does not fit into a plane."""
     size = round(size_um / volume.pixel_size_um)
     if not 1 <= size <= min(volume.shape[2:]):
         raise PatchError(
@@ -229,16 +215,18 @@ def extract_patches(
     high = _per_channel(volume, statistics, "high").astype(np.float64)[:, None, None]
     result = np.empty((len(kept), output_px, output_px, len(volume.channels)), np.uint8)
     z, y, x, size = (kept[name].to_numpy() for name in ("z", "y", "x", "size_px"))
-    for level in np.unique(z):
-        plane = volume.plane(int(level))
-        for row in np.flatnonzero(z == level):
-            edge = size[row]
-            pixels = plane[:, y[row] : y[row] + edge, x[row] : x[row] + edge]
-            scaled = np.clip((pixels - low) / (high - low), 0, 1) * 255
-            weights = _area_weights(int(edge), output_px)
-            small = weights @ scaled @ weights.T
-            # to 1e-6 first: a mean of exactly ½ must round alike wherever its sum was taken
-            result[row] = np.rint(small.round(6)).astype(np.uint8).transpose(1, 2, 0)
+    # The products are small: on a busy machine, threads that wait for each other cost a multiple.
+    with threadpool_limits(1, "blas"):
+        for level in np.unique(z):
+            plane = volume.plane(int(level))
+            for row in np.flatnonzero(z == level):
+                edge = size[row]
+                pixels = plane[:, y[row] : y[row] + edge, x[row] : x[row] + edge]
+                scaled = np.clip((pixels - low) / (high - low), 0, 1) * 255
+                weights = _area_weights(int(edge), output_px)
+                small = weights @ scaled @ weights.T
+                # to 1e-6 first: a mean of exactly ½ must round alike wherever its sum was taken
+                result[row] = np.rint(small.round(6)).astype(np.uint8).transpose(1, 2, 0)
     return result
 
 
@@ -249,169 +237,3 @@ def _area_weights(size: int, output: int) -> np.ndarray:
     overlap = np.minimum(new[1:, None], old[1:]) - np.maximum(new[:-1, None], old[:-1])
     weights = np.maximum(overlap, 0)
     return weights / weights.sum(axis=1, keepdims=True)
-
-
-def tabulate_patches(
-    manifest: pd.DataFrame,
-    *,
-    channels: Sequence[str],
-    settings: PatchSettings,
-    sizes_px: Sequence[int] | None = None,
-    progress: bool = True,
-) -> Tabulated:
-    """Patch tables of every image of a manifest, at one or several sizes.
-
-    Parameters
-    ----------
-    manifest
-        Of `read_manifest`.
-    channels
-        Organelle channels, by name; others, such as the nucleus, are not looked at.
-    settings
-        Sparsity cut-off, limit per image, and the size where `sizes_px` names none.
-    sizes_px
-        Edges in the paper's pixels of 0.03534 µm.
-    progress
-        Show a bar.
-
-    Returns
-    -------
-    Tabulated
-        ``table``: ``image``, ``label``, ``group``, ``paper_px`` and the columns of `patch_tables`;
-        ``statistics``: ``image`` and the columns of `stack_statistics`.
-    """
-    sizes_px = [settings.size_px] if sizes_px is None else list(sizes_px)
-    tables, statistics = [], []
-    rows = list(manifest.itertuples(index=False))
-    for row in tqdm(rows, desc="tabulating", unit="image", disable=not progress):
-        volume = open_image(row).select(channels)
-        of_image = stack_statistics(volume)
-        statistics.append(of_image.assign(image=row.image))
-        found = patch_tables(
-            volume,
-            [paper_px_to_um(size) for size in sizes_px],
-            min_foreground=settings.min_foreground,
-            statistics=of_image,
-            max_patches=settings.max_per_image,
-        )
-        for size, table in zip(sizes_px, found, strict=True):
-            tables.append(
-                table.assign(image=row.image, label=row.label, group=row.group, paper_px=size)
-            )
-    table = pd.concat(tables, ignore_index=True)
-    first = ["image", "label", "group", "paper_px"]
-    table = table[first + [name for name in table if name not in first]]
-    summary = pd.concat(statistics, ignore_index=True)
-    return Tabulated(table, summary[["image", *(n for n in summary if n != "image")]])
-
-
-def patch_yield(table: pd.DataFrame) -> pd.DataFrame:
-    """Patches extracted and left by the sparsity filter at each size: the numbers of Fig 7.
-
-    Patches "over the limit" of an image count as left: it is not the filter that removed them.
-
-    Parameters
-    ----------
-    table
-        Of `tabulate_patches`.
-
-    Returns
-    -------
-    DataFrame
-        size_px (the paper's pixels), size_um, extracted, kept, attrition (share removed).
-    """
-    found = table.assign(sparse=table["reason"] == "sparse").groupby("paper_px")["sparse"]
-    extracted, sparse = found.size(), found.sum()
-    return pd.DataFrame(
-        {
-            "size_px": extracted.index,
-            "size_um": paper_px_to_um(extracted.index.to_numpy()),
-            "extracted": extracted.to_numpy(),
-            "kept": (extracted - sparse).to_numpy(),
-            "attrition": (sparse / extracted).to_numpy(),
-        }
-    )
-
-
-def build_patch_set(
-    manifest: pd.DataFrame,
-    *,
-    channels: Sequence[str],
-    settings: PatchSettings,
-    output_px: int,
-    size_px: int | None = None,
-    tabulated: Tabulated | None = None,
-    progress: bool = True,
-) -> tuple[PatchSet, pd.DataFrame, pd.DataFrame]:
-    """Cut the patches of every image of a manifest, in its order.
-
-    Images are tabulated first and cut afterwards, so that the array is made once, at its final
-    size, and beside it only one plane is in memory.
-
-    Parameters
-    ----------
-    manifest, channels, settings, progress
-        As in `tabulate_patches`.
-    output_px
-        Edge of the patches after resizing, pixels: the encoder's input.
-    size_px
-        Edge of the patches in the paper's pixels; ``settings.size_px`` unless given.
-    tabulated
-        Of `tabulate_patches` over these images and this size among others, which saves two of
-        three passes over the files.
-
-    Returns
-    -------
-    PatchSet
-        The kept patches. ``pixel_size_um`` is the nominal one: where the edge is no whole number
-        of an image's pixels, that image deviates by up to half a pixel in the edge.
-    DataFrame
-        All patches of this size, kept or not.
-    DataFrame
-        Statistics, with column ``image``.
-
-    Raises
-    ------
-    PatchError
-        An image yields no patch, is missing from `tabulated`, or what `patch_tables` and
-        `stack_statistics` raise.
-    """
-    size_px = settings.size_px if size_px is None else size_px
-    if tabulated is None:
-        tabulated = tabulate_patches(
-            manifest, channels=channels, settings=settings, sizes_px=[size_px], progress=progress
-        )
-    table = tabulated.table[tabulated.table["paper_px"] == size_px].reset_index(drop=True)
-    statistics = tabulated.statistics
-    rows = list(manifest.itertuples(index=False))
-    kept = [table[(table["image"] == row.image) & table["kept"]] for row in rows]
-    for row, of_image in zip(rows, kept, strict=True):
-        if of_image.empty:
-            found = (table["image"] == row.image).sum()
-            raise PatchError(
-                f"{row.path}: image {row.image}: expected patches of {size_px} px with foreground "
-                f"of {settings.min_foreground:g} or more, found none among {found}; lower "
-                "patches.min_foreground, choose smaller patches or leave the image out"
-                if found
-                else f"image {row.image}: expected its patches of {size_px} px in `tabulated`, "
-                "found none; tabulate this manifest at this size"
-            )
-    ends = np.cumsum([len(of_image) for of_image in kept])
-    patches = np.empty((ends[-1], output_px, output_px, len(channels)), np.uint8)
-    for row, of_image, end in zip(
-        tqdm(rows, desc="cutting", unit="image", disable=not progress), kept, ends, strict=True
-    ):
-        volume = open_image(row).select(channels)
-        patches[end - len(of_image) : end] = extract_patches(
-            volume,
-            of_image,
-            output_px=output_px,
-            statistics=statistics[statistics["image"] == row.image],
-        )
-    patch_set = PatchSet(
-        patches,
-        pd.concat(kept, ignore_index=True).drop(columns=["kept", "reason"]),
-        tuple(channels),
-        paper_px_to_um(size_px) / output_px,
-    )
-    return patch_set, table, statistics

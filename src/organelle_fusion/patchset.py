@@ -1,7 +1,7 @@
 """The array of patches that networks are trained on, its table, and both on disk."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,14 @@ import pandas as pd
 import pyarrow
 
 from organelle_fusion.intensity import PatchError
-from organelle_fusion.provenance import atomic_path, code_version, hash_of, provenance, write_json
+from organelle_fusion.provenance import (
+    atomic_path,
+    code_version,
+    hash_of,
+    note_file,
+    provenance,
+    write_json,
+)
 
 FILES = ("patches.npy", "patches.parquet", "patches.json")
 
@@ -84,24 +91,36 @@ class PatchSet:
         table = self.table.iloc[index].reset_index(drop=True)
         return PatchSet(self.patches[index], table, self.channels, self.pixel_size_um)
 
+    def split_groups(self) -> "PatchSet":
+        """Make every patch a group of its own, so that folds may part an image: this leaks.
+
+        The name of a new group is that of the old one and the number of the patch, since patches
+        of equal names would be kept together.
+        """
+        groups = self.table["group"].astype(str) + " patch " + self.table.index.astype(str)
+        return replace(self, table=self.table.assign(group=groups))
+
     def save(self, folder: Path) -> None:
         """Write ``patches.npy``, ``patches.parquet`` and last ``patches.json`` into `folder`.
 
         Each file appears whole or not at all, and the JSON holds the hash of all, so that `load`
-        notices files of different runs side by side.
+        notices files of different runs side by side. A folder that holds this set already is left
+        alone, so that what was made from its files still holds.
         """
         folder = Path(folder)
+        facts = {
+            "channels": list(self.channels),
+            "code": code_version("intensity", "patches", "patchset"),
+            "data_hash": self.data_hash,
+            "pixel_size_um": self.pixel_size_um,
+        }
+        if _holds(folder, facts):
+            return
         with atomic_path(folder / "patches.npy") as temporary:
             np.save(temporary, self.patches)
         with atomic_path(folder / "patches.parquet") as temporary:
             self.table.to_parquet(temporary, index=False)
-        facts = provenance(
-            channels=list(self.channels),
-            code=code_version("intensity", "patches", "patchset"),
-            data_hash=self.data_hash,
-            pixel_size_um=self.pixel_size_um,
-        )
-        write_json(folder / "patches.json", facts)
+        write_json(folder / "patches.json", provenance(**facts))
 
     @classmethod
     def load(cls, folder: Path) -> "PatchSet":
@@ -119,6 +138,7 @@ class PatchSet:
                 raise PatchError(
                     f"{folder / name}: expected a file of a patch set, found none; {remedy}"
                 )
+            note_file(folder / name)
         try:
             facts = json.loads((folder / "patches.json").read_text("utf-8"))
             patches = np.load(folder / "patches.npy", allow_pickle=False)
@@ -135,3 +155,13 @@ class PatchSet:
                 f"found {loaded.data_hash[:12]}; {remedy}"
             )
         return loaded
+
+
+def _holds(folder: Path, facts: dict) -> bool:
+    """Whether the patch set in `folder` has these facts and can be read whole."""
+    try:
+        PatchSet.load(folder)
+        stored = json.loads((folder / "patches.json").read_text("utf-8"))
+    except PatchError:
+        return False
+    return all(stored.get(key) == value for key, value in facts.items())

@@ -1,0 +1,228 @@
+"""From the images of a manifest to patch sets: every image tabulated, and its patches cut.
+
+What is done to one stack stands in `patches`; here it is done to all of them.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from organelle_fusion.config import PatchSettings, paper_px_to_um
+from organelle_fusion.intensity import PatchError, stack_statistics
+from organelle_fusion.manifest import open_image
+from organelle_fusion.patches import extract_patches, patch_tables
+from organelle_fusion.patchset import PatchSet
+
+
+class Tabulated(NamedTuple):
+    """All patches of all images, and the statistics that their masks came from."""
+
+    table: pd.DataFrame
+    statistics: pd.DataFrame
+
+
+def tabulate_patches(
+    manifest: pd.DataFrame,
+    *,
+    channels: Sequence[str],
+    settings: PatchSettings,
+    sizes_px: Sequence[int] | None = None,
+    progress: bool = True,
+) -> Tabulated:
+    """Patch tables of every image of a manifest, at one or several sizes.
+
+    Parameters
+    ----------
+    manifest
+        Of `read_manifest`.
+    channels
+        Organelle channels, by name; others, such as the nucleus, are not looked at.
+    settings
+        Sparsity cut-off, limit per image, and the size where `sizes_px` names none.
+    sizes_px
+        Edges in the paper's pixels of 0.03534 µm.
+    progress
+        Show a bar.
+
+    Returns
+    -------
+    Tabulated
+        ``table``: ``image``, ``label``, ``group``, ``paper_px`` and the columns of `patch_tables`;
+        ``statistics``: ``image`` and the columns of `stack_statistics`.
+    """
+    sizes_px = [settings.size_px] if sizes_px is None else list(sizes_px)
+    tables, statistics = [], []
+    rows = list(manifest.itertuples(index=False))
+    for row in tqdm(rows, desc="tabulating", unit="image", disable=not progress):
+        volume = open_image(row).select(channels)
+        of_image = stack_statistics(volume)
+        statistics.append(of_image.assign(image=row.image))
+        found = patch_tables(
+            volume,
+            [paper_px_to_um(size) for size in sizes_px],
+            min_foreground=settings.min_foreground,
+            statistics=of_image,
+            max_patches=settings.max_per_image,
+        )
+        for size, table in zip(sizes_px, found, strict=True):
+            tables.append(
+                table.assign(image=row.image, label=row.label, group=row.group, paper_px=size)
+            )
+    table = pd.concat(tables, ignore_index=True)
+    first = ["image", "label", "group", "paper_px"]
+    table = table[first + [name for name in table if name not in first]]
+    summary = pd.concat(statistics, ignore_index=True)
+    return Tabulated(table, summary[["image", *(n for n in summary if n != "image")]])
+
+
+def patch_yield(table: pd.DataFrame) -> pd.DataFrame:
+    """Patches extracted and left by the sparsity filter at each size: the numbers of Fig 7.
+
+    Patches "over the limit" of an image count as left: it is not the filter that removed them.
+
+    Parameters
+    ----------
+    table
+        Of `tabulate_patches`.
+
+    Returns
+    -------
+    DataFrame
+        size_px (the paper's pixels), size_um, extracted, kept, attrition (share removed).
+    """
+    found = table.assign(sparse=table["reason"] == "sparse").groupby("paper_px")["sparse"]
+    extracted, sparse = found.size(), found.sum()
+    return pd.DataFrame(
+        {
+            "size_px": extracted.index,
+            "size_um": paper_px_to_um(extracted.index.to_numpy()),
+            "extracted": extracted.to_numpy(),
+            "kept": (extracted - sparse).to_numpy(),
+            "attrition": (sparse / extracted).to_numpy(),
+        }
+    )
+
+
+def build_patch_set(
+    manifest: pd.DataFrame,
+    *,
+    channels: Sequence[str],
+    settings: PatchSettings,
+    output_px: int,
+    size_px: int | None = None,
+    tabulated: Tabulated | None = None,
+    progress: bool = True,
+) -> tuple[PatchSet, pd.DataFrame, pd.DataFrame]:
+    """Cut the patches of every image of a manifest, in its order.
+
+    Images are tabulated first and cut afterwards, so that the array is made once, at its final
+    size, and beside it only one plane is in memory.
+
+    Parameters
+    ----------
+    manifest, channels, settings, progress
+        As in `tabulate_patches`.
+    output_px
+        Edge of the patches after resizing, pixels: the encoder's input.
+    size_px
+        Edge of the patches in the paper's pixels; ``settings.size_px`` unless given.
+    tabulated
+        Of `tabulate_patches` over these images and this size among others, which saves two of
+        three passes over the files.
+
+    Returns
+    -------
+    PatchSet
+        The kept patches. ``pixel_size_um`` is the nominal one: where the edge is no whole number
+        of an image's pixels, that image deviates by up to half a pixel in the edge.
+    DataFrame
+        All patches of this size, kept or not.
+    DataFrame
+        Statistics, with column ``image``.
+
+    Raises
+    ------
+    PatchError
+        An image yields no patch, is missing from `tabulated`, or what `patch_tables` and
+        `stack_statistics` raise.
+    """
+    size_px = settings.size_px if size_px is None else size_px
+    if tabulated is None:
+        tabulated = tabulate_patches(
+            manifest, channels=channels, settings=settings, sizes_px=[size_px], progress=progress
+        )
+    table = tabulated.table[tabulated.table["paper_px"] == size_px].reset_index(drop=True)
+    statistics = tabulated.statistics
+    rows = list(manifest.itertuples(index=False))
+    kept = [table[(table["image"] == row.image) & table["kept"]] for row in rows]
+    for row, of_image in zip(rows, kept, strict=True):
+        if of_image.empty:
+            found = (table["image"] == row.image).sum()
+            raise PatchError(
+                f"{row.path}: image {row.image}: expected patches of {size_px} px with foreground "
+                f"of {settings.min_foreground:g} or more, found none among {found}; lower "
+                "patches.min_foreground, choose smaller patches or leave the image out"
+                if found
+                else f"image {row.image}: expected its patches of {size_px} px in `tabulated`, "
+                "found none; tabulate this manifest at this size"
+            )
+    ends = np.cumsum([len(of_image) for of_image in kept])
+    patches = np.empty((ends[-1], output_px, output_px, len(channels)), np.uint8)
+    for row, of_image, end in zip(
+        tqdm(rows, desc="cutting", unit="image", disable=not progress), kept, ends, strict=True
+    ):
+        volume = open_image(row).select(channels)
+        patches[end - len(of_image) : end] = extract_patches(
+            volume,
+            of_image,
+            output_px=output_px,
+            statistics=statistics[statistics["image"] == row.image],
+        )
+    patch_set = PatchSet(
+        patches,
+        pd.concat(kept, ignore_index=True).drop(columns=["kept", "reason"]),
+        tuple(channels),
+        paper_px_to_um(size_px) / output_px,
+    )
+    return patch_set, table, statistics
+
+
+def build_patch_sets(
+    manifest: pd.DataFrame,
+    *,
+    channels: Sequence[str],
+    settings: PatchSettings,
+    output_px: int,
+    progress: bool = True,
+) -> tuple[dict[int, PatchSet], pd.DataFrame]:
+    """Cut the patches of every image at every size of ``settings.sizes_px``.
+
+    Parameters
+    ----------
+    manifest, channels, settings, output_px, progress
+        As in `build_patch_set`.
+
+    Returns
+    -------
+    dict
+        Size in the paper's pixels → `PatchSet`.
+    DataFrame
+        All patches of all sizes, kept or not, as `tabulate_patches` lists them.
+
+    Raises
+    ------
+    PatchError
+        As `build_patch_set`.
+    """
+    common = {"channels": channels, "settings": settings, "progress": progress}
+    tabulated = tabulate_patches(manifest, sizes_px=settings.sizes_px, **common)
+    sets = {
+        size: build_patch_set(
+            manifest, output_px=output_px, size_px=size, tabulated=tabulated, **common
+        )[0]
+        for size in settings.sizes_px
+    }
+    return sets, tabulated.table
