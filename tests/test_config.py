@@ -111,3 +111,13 @@ def test_backend_is_chosen_before_keras_is_imported(imported, variable, outcome)
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == outcome
+
+
+def test_a_choice_on_the_scored_images_is_refused(tmp_path):
+    """The images to choose on come from another seed than those that are scored."""
+    path = tmp_path / "mine.yaml"
+    content = load_profile("quick").model_dump(mode="json")
+    content["selection"]["seed"] = content["phantom"]["seed"]
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    with pytest.raises(ProfileError, match=r"selection\.seed \d+ is phantom\.seed"):
+        load_profile(path)

@@ -12,6 +12,7 @@ from organelle_fusion.models import (  # noqa: E402
     build_model,
     count_parameters,
     layer_summary,
+    paper_parameters,
 )
 
 pytestmark = pytest.mark.keras
@@ -186,3 +187,17 @@ def test_unknown_encoder_is_refused():
     """Only the two kinds that exist."""
     with pytest.raises(ModelError, match="compact or resnet50, found 'vgg'"):
         build_encoder("vgg", (64, 64, 1), name="encoder")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "width", "encoders", "channels", "features"),
+    [("early", 1200, 1, 3, 2048), ("late", 256, 3, 1, 2048)],
+)
+def test_paper_parameters_are_those_of_keras_and_a_head_by_hand(
+    strategy, width, encoders, channels, features
+):
+    """Keras' ResNet50 with its own count, less the two channels that late fusion lacks."""
+    untrained = 53_120  # moving means and variances, from Keras' table
+    encoder = 23_587_712 - untrained - 7 * 7 * (3 - channels) * 64
+    head = (features * width + width) + 2 * width + (width * 6 + 6)
+    assert paper_parameters(strategy, width) == encoders * (encoder + head)

@@ -20,6 +20,7 @@ from organelle_fusion.phantom import (
     PHENOTYPES,
     PhantomError,
     class_names,
+    largest_cell,
     simulate_dataset,
     simulate_stack,
 )
@@ -305,3 +306,10 @@ def test_dataset_resumes(tmp_path):
 def test_numbers_of_images_must_fit_the_classes(tmp_path):
     with pytest.raises(PhantomError, match="expected images_per_class with 3 entries, found 6"):
         simulate_dataset(tmp_path, TINY, variant="contact", progress=False)
+
+
+def test_largest_cell_by_hand():
+    """Cell 2 covers four pixels, cell 5 three; what lies between cells is none."""
+    plane = np.array([[0, 0, 0, 0], [2, 2, 0, 5], [2, 2, 0, 5], [0, 0, 0, 5]], np.uint16)
+    found = largest_cell(plane)
+    np.testing.assert_array_equal(found, plane == 2)

@@ -21,7 +21,13 @@ from organelle_fusion.predictions import (
     read_predictions,
     read_provenance,
 )
-from organelle_fusion.sweep import backend_name, network_seed, run_cells, train_cells
+from organelle_fusion.sweep import (
+    backend_name,
+    network_seed,
+    run_cells,
+    train_cells,
+    train_sizes,
+)
 
 CELLS = [Cell("toy", 350, model, fold, 7) for model in ("early", "late") for fold in (0, 1)]
 INPUTS = {"data": "d", "settings": "s"}
@@ -428,3 +434,22 @@ def test_wrong_requests_are_refused(tmp_path):
     with pytest.raises(FoldError, match="group-0"):
         train(tmp_path, ["early"], folds=leaking)
     assert files(tmp_path) == []
+
+
+def test_sizes_are_trained_apart_in_the_same_folds(trained, tmp_path):
+    """Predictions of both sizes, told apart by their size, with a file each."""
+    patch_set = toy_patches()
+    found = train_sizes(
+        {200: patch_set, 350: patch_set},
+        toy_folds(),
+        models=["early"],
+        profile=PROFILE,
+        dataset="toy",
+        folder=tmp_path,
+        seed=7,
+    )
+    assert sorted(found["size_px"].unique()) == [200, 350]
+    assert {path.parts[-3] for path in tmp_path.rglob("*.parquet")} == {"200px", "350px"}
+    columns = [name for name in found if name != "size_px"]
+    small, large = (part[columns].reset_index(drop=True) for _, part in found.groupby("size_px"))
+    pd.testing.assert_frame_equal(small, large)  # one seed and the same patches

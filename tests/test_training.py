@@ -196,6 +196,10 @@ def test_one_architecture_is_compiled_once():
     equal = ENCODER.model_copy()
     assert compiled_model("early", ("a", "b"), 2, equal, SETTINGS)[0] is first[0]
     assert compiled_model("early", ("a", "b"), 3, ENCODER, SETTINGS)[0] is not first[0]
+    longer = SETTINGS.model_copy(update={"epochs": 99, "patience": 98})
+    assert compiled_model("early", ("a", "b"), 2, ENCODER, longer)[0] is first[0]
+    faster = SETTINGS.model_copy(update={"learning_rate": 0.5})
+    assert compiled_model("early", ("a", "b"), 2, ENCODER, faster)[0] is not first[0]
 
 
 def test_late_weights_go_to_the_perfect_classifier():

@@ -94,6 +94,21 @@ class FoldSettings(Settings):
     seed: int
 
 
+class ManyFoldsSettings(Settings):
+    """Chapter 07: folds that split images, and whole-image folds repeated with other seeds."""
+
+    n_splits: Annotated[int, Field(ge=2)]
+    epochs: Positive
+    repeats: Positive
+
+
+class SelectionSettings(Settings):
+    """Phantom images of another seed, never scored, on which a patch size is chosen."""
+
+    seed: int
+    n_splits: Annotated[int, Field(ge=2)]
+
+
 class RealCellsSettings(Settings):
     """The class-balanced subset of the public crops used in chapter 09."""
 
@@ -112,6 +127,8 @@ class Profile(Settings):
     encoder: EncoderSettings
     training: TrainingSettings
     folds: FoldSettings
+    many_folds: ManyFoldsSettings
+    selection: SelectionSettings
     real_cells: RealCellsSettings
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
 
@@ -130,6 +147,11 @@ class Profile(Settings):
             raise ValueError(
                 f"patches.size_px {self.patches.size_px} is not among "
                 f"patches.sizes_px {list(self.patches.sizes_px)}"
+            )
+        if self.selection.seed == self.phantom.seed:
+            raise ValueError(
+                f"selection.seed {self.selection.seed} is phantom.seed, so that choices would be "
+                "made on the images that are scored; give it another value"
             )
         if len(set(self.channels)) != len(self.channels):
             raise ValueError(f"channels {list(self.channels)} repeat a name")

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
-from organelle_fusion.config import EncoderSettings, TrainingSettings, UserError
+from organelle_fusion.config import ORGANELLES, EncoderSettings, TrainingSettings, UserError
 
 Strategy = Literal["single", "early", "intermediate"]
 
@@ -176,6 +176,35 @@ def count_parameters(model: keras.Model) -> dict[str, int]:
         "total": sum(int(np.prod(weight.shape)) for weight in model.weights),
     }
     return sizes
+
+
+def paper_parameters(strategy: Literal["early", "intermediate", "late"], dense_units: int) -> int:
+    """Trainable parameters of a strategy built as in the paper, with a head of one hidden layer.
+
+    ResNet50 encoders for three channels and six classes (paper: Network architecture, training,
+    and validation). The paper does not give the width of the dense layer.
+
+    Parameters
+    ----------
+    strategy
+        ``late`` counts its three single-channel classifiers, not the few weights that join them.
+    dense_units
+        Width of the hidden layer.
+    """
+    encoder = EncoderSettings(kind="resnet50", input_px=224)
+    head = TrainingSettings(
+        epochs=1, patience=1, batch_size=1, learning_rate=1, decay_rate=1, decay_steps=1,
+        dropout=0, l2=0, dense_units=dense_units,
+    )  # fmt: skip
+    copies, channels = (3, ORGANELLES[:1]) if strategy == "late" else (1, ORGANELLES)
+    model = build_model(
+        "single" if strategy == "late" else strategy,
+        channels=channels,
+        n_classes=6,
+        encoder=encoder,
+        training=head,
+    )
+    return copies * count_parameters(model)["trainable"]
 
 
 def _compact_encoder(

@@ -17,7 +17,14 @@ from organelle_fusion import microscope, mosaic
 from organelle_fusion.config import ORGANELLES, PhantomSettings
 from organelle_fusion.mosaic import PhantomError, Tissue
 from organelle_fusion.organelles import CONTACT_NETWORKS, PHENOTYPES, draw_organelles
-from organelle_fusion.provenance import atomic_path, code_version, file_hash, hash_of, write_json
+from organelle_fusion.provenance import (
+    code_version,
+    file_hash,
+    hash_of,
+    note_file,
+    write_csv,
+    write_json,
+)
 from organelle_fusion.volumes import write_ome_tiff
 
 CHANNELS = (*ORGANELLES, "nucleus")
@@ -151,6 +158,23 @@ def class_names(variant: str) -> tuple[str, ...]:
     return CONTACT_CLASSES if variant == "contact" else tuple(PHENOTYPES)
 
 
+def largest_cell(cells: np.ndarray) -> np.ndarray:
+    """Pixels of the cell that covers most of a plane: a cell cut by the border is small.
+
+    Parameters
+    ----------
+    cells
+        Ids of one plane of `Phantom.cells`, (Y, X); 0 between cells.
+
+    Returns
+    -------
+    ndarray of bool, (Y, X)
+    """
+    areas = np.bincount(cells.ravel())
+    areas[0] = 0
+    return cells == areas.argmax()
+
+
 def _draw_chromatin(
     rng: np.random.Generator,
     tissue: Tissue,
@@ -234,11 +258,11 @@ def simulate_dataset(
                     z_step_um=settings.z_step_um,
                 )
             write_json(record, {"inputs": inputs, "files": [file_hash(path) for path in paths]})
+        for path in (record, *paths):
+            note_file(path)
         rows.append((name, f"stacks/{name}.ome.tif", str(label), name))
     manifest = folder / "manifest.csv"
-    with atomic_path(manifest) as temporary:
-        frame = pd.DataFrame(rows, columns=["image", "path", "label", "group"])
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    write_csv(manifest, pd.DataFrame(rows, columns=["image", "path", "label", "group"]))
     return manifest
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from organelle_fusion.provenance import (
     code_version,
     file_hash,
     hash_of,
+    note_file,
     provenance,
 )
 
@@ -131,6 +133,9 @@ def run_cells(
     if stale:
         seconds = time.perf_counter() - started
         print(f"{len(stale)} cells computed in {seconds:.1f} s")
+    for cell in cells:
+        for path in (cell.path(folder), *beside(cell)):
+            note_file(path)
     return [cell.path(folder) for cell in cells]
 
 
@@ -233,6 +238,32 @@ def train_cells(
             inputs=lambda cell: {**inputs, "singles": hash_of(list(map(file_hash, singles(cell))))},
         )
     return read_predictions([cell.path(folder) for cell in cells(models)])
+
+
+def train_sizes(
+    patch_sets: Mapping[int, PatchSet], folds: pd.DataFrame, **options: Any
+) -> pd.DataFrame:
+    """Train on patches of several sizes in the same folds.
+
+    Parameters
+    ----------
+    patch_sets
+        Size in the paper's pixels → patches, of the same groups.
+    folds
+        Frame of `folds.make_folds`.
+    options
+        Of `train_cells`, all but ``size_px``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Predictions of all sizes, told apart by ``size_px``.
+    """
+    frames = [
+        train_cells(patch_set, folds, size_px=size, **options)
+        for size, patch_set in patch_sets.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def backend_name() -> str:

@@ -47,7 +47,6 @@ def compile_model(model: keras.Model, settings: TrainingSettings) -> keras.Model
     return model
 
 
-@lru_cache(maxsize=4)
 def compiled_model(
     strategy: Strategy,
     channels: tuple[str, ...],
@@ -58,9 +57,21 @@ def compiled_model(
     """The compiled model of an architecture, and the function that builds it anew.
 
     One process compiles an architecture once, however many folds, patch sizes and data sets it
-    is trained on; `reset_model` stands between two trainings.
+    is trained on; `reset_model` stands between two trainings. How long a training lasts is no
+    matter of the model, so trainings that differ only in that share it.
     """
+    shared = training.model_copy(update={"epochs": 1, "patience": 1})
+    return _compiled_model(strategy, tuple(channels), n_classes, encoder, shared)
 
+
+@lru_cache(maxsize=4)
+def _compiled_model(
+    strategy: Strategy,
+    channels: tuple[str, ...],
+    n_classes: int,
+    encoder: EncoderSettings,
+    training: TrainingSettings,
+) -> tuple[keras.Model, Callable[[], keras.Model]]:
     def build() -> keras.Model:
         return build_model(
             strategy, channels=channels, n_classes=n_classes, encoder=encoder, training=training
