@@ -329,3 +329,91 @@ def test_plots_and_evaluation_do_without_keras():
         "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_patch_size_figure_draws_curves_and_squares_to_scale():
+    """Two sizes, 4 and 8 µm at 0.5 µm a pixel: squares of 8 and 16 pixels about the cell."""
+    scores = pd.DataFrame(
+        [
+            ("scored images", 100, 4.0, 0.5, 0.4, 0.7),
+            ("scored images", 200, 8.0, 0.8, 0.6, 0.9),
+            ("separate images", 100, 4.0, 0.3, 0.2, 0.4),
+            ("separate images", 200, 8.0, 0.6, 0.5, 0.8),
+        ],
+        columns=["images", "size_px", "size_um", "value", "low", "high"],
+    )
+    outline = np.zeros((40, 40), bool)
+    outline[20:30, 4:14] = True  # near the left border: the view is filled up with dark
+    plane = np.ones((3, 40, 40))
+    figure = plots.patch_size_figure(scores, 0.25, plane=plane, outline=outline, pixel_size_um=0.5)
+    curve, *pictures = figure.axes
+    drawn = [line for line in curve.lines if line.get_linestyle() in ("-", "--")]
+    values = [list(line.get_ydata()) for line in drawn if len(line.get_ydata()) == 2]
+    assert [0.5, 0.8] in values
+    assert [0.3, 0.6] in values
+    assert [0.25, 0.25] in values  # chance
+    assert [t.get_text() for t in curve.get_xticklabels()] == ["100", "200"]
+    assert [t.get_text() for t in curve.legend_.get_texts()] == [
+        "scored images",
+        "separate images",
+    ]
+    small, large = (axes for axes in pictures if axes.images)
+    for axes, size in ((small, 8), (large, 16)):
+        square = next(p for p in axes.patches if p.get_facecolor()[3] == 0)
+        assert square.get_width() == square.get_height() == size
+        shown = axes.images[0].get_array()
+        middle = (np.array(shown.shape[:2]) - 1) / 2
+        assert square.get_x() + size / 2 == middle[1]
+        assert shown[int(middle[0]), int(middle[1])].tolist() == [1, 1, 1]  # bright inside
+    # The cell's centre, column 8.5, is in the middle, so the left of the view lies outside.
+    assert large.images[0].get_array()[:, 0].max() == 0
+
+
+def test_patch_size_figure_without_an_outline_shows_the_middle():
+    scores = pd.DataFrame(
+        {
+            "images": "scored images", "size_px": [100], "size_um": [4.0], "value": [0.5],
+            "low": [0.4], "high": [0.7],
+        }
+    )  # fmt: skip
+    figure = plots.patch_size_figure(
+        scores, 0.5, plane=np.ones((1, 21, 21)), outline=None, pixel_size_um=0.5
+    )
+    assert not any("outline" in text for text in texts(figure))
+
+
+def test_grouping_figure_sets_foldings_side_by_side():
+    """Each model has a mark per grouping, at its value."""
+    rows = [("five", "early", 0.5), ("thirty", "early", 0.9), ("five", "late", 0.4),
+            ("thirty", "late", 0.8)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["grouping", "model", "value"])
+    table = table.assign(low=table["value"] - 0.1, high=table["value"] + 0.05)
+    figure = plots.grouping_figure(table, 0.2)
+    (axes,) = figure.axes
+    marks = [line for line in axes.lines if line.get_marker() in ("o", "D")]
+    assert [list(line.get_xdata()) for line in marks] == [[0.5, 0.4], [0.9, 0.8]]
+    assert (marks[0].get_ydata() < marks[1].get_ydata()).all()
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["Early fusion", "Late fusion"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["five", "thirty"]
+
+
+def test_scorecard_figure_turns_every_finding_towards_its_claim():
+    """One that should lie below its reference and does is drawn to the right of zero."""
+    findings = pd.DataFrame(
+        [
+            ("C1", "gain", "phantom", 0.3, 0.2, 0.4, 0.0, "above", "holds"),
+            ("C2", "loss", "phantom", -0.1, -0.2, 0.1, 0.0, "above", "open"),
+            ("C10", "share", "networks", 0.01, np.nan, np.nan, 0.03, "below", "holds"),
+        ],
+        columns=[
+            "claim", "measure", "data", "value", "low", "high", "reference", "sense", "outcome",
+        ],
+    )  # fmt: skip
+    (axes,) = plots.scorecard_figure(findings).axes
+    marks = [line for line in axes.lines if line.get_marker() in ("o", "s", "X")]
+    assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx([0.3, -0.1, 0.02])
+    bars = [
+        line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_marker() == "None"
+    ]
+    assert [list(bar.get_xdata()) for bar in bars[1:]] == [[0.2, 0.4], [-0.2, 0.1]]
+    assert [t.get_text() for t in axes.get_yticklabels()][2] == "C10  share · networks"

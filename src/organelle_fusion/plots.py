@@ -4,6 +4,7 @@ Figures of results are drawn here; those of images and networks come from `plots
 `plots_networks` and are offered under this name too.
 """
 
+import textwrap
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -20,9 +21,11 @@ from organelle_fusion.plots_images import (
     attrition_figure,
     composite,
     otsu_figure,
+    patch_size_figure,
     pipeline_figure,
     stack_overview,
 )
+from organelle_fusion.plots_maps import gradcam_figure
 from organelle_fusion.plots_networks import architecture_figure
 from organelle_fusion.style import (
     OKABE_ITO,
@@ -39,10 +42,14 @@ __all__ = [
     "attrition_figure",
     "composite",
     "confusion_figure",
+    "gradcam_figure",
+    "grouping_figure",
     "otsu_figure",
+    "patch_size_figure",
     "pipeline_figure",
     "pr_figure",
     "score_figure",
+    "scorecard_figure",
     "stack_overview",
 ]
 
@@ -229,4 +236,96 @@ def score_figure(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
         axes.tick_params(axis="y", length=0)
     grid[0, 0].set_yticks(range(len(models)), [_model_title(name) for name in models])
     figure.supxlabel("score, with 95 % interval over resampled groups", fontsize=9)
+    return figure
+
+
+_GROUPING_MARKS = (("#0072B2", "o"), ("#009E73", "D"), ("#D55E00", "s"))
+
+
+@styled
+def grouping_figure(table: pd.DataFrame, chance: float) -> Figure:
+    """One score of every model under several ways to make folds, a row per model.
+
+    Parameters
+    ----------
+    table
+        grouping (words, at most three), model, value, low, high.
+    chance
+        Score of guessing, the dashed line.
+    """
+    models, groupings = list(table["model"].unique()), list(table["grouping"].unique())
+    figure, axes = plt.subplots(
+        figsize=(WIDTH, 0.2 * len(groupings) * len(models) + 1.3), layout="constrained"
+    )
+    axes.axvline(chance, color="#555555", linestyle="--", linewidth=1)
+    axes.annotate(
+        "chance", (chance, len(models) - 0.5), xytext=(3, 2), fontsize=8, color="#555555",
+        textcoords="offset points",
+    )  # fmt: skip
+    for k, grouping in enumerate(groupings):
+        color, marker = _GROUPING_MARKS[k]
+        rows = table[table["grouping"] == grouping].set_index("model").loc[models]
+        place = np.arange(len(models)) + 0.24 * (k - (len(groupings) - 1) / 2)
+        spread = (rows["value"] - rows["low"], rows["high"] - rows["value"])
+        axes.errorbar(
+            rows["value"], place, xerr=spread, color=color, marker=marker, markersize=5,
+            linestyle="none", elinewidth=2, label=grouping,
+        )  # fmt: skip
+        for x, y, value in zip(rows["high"], place, rows["value"], strict=True):
+            axes.annotate(f"{value:.2f}", (x, y), xytext=(4, 0), textcoords="offset points",
+                          fontsize=8, va="center", color=color)  # fmt: skip
+    axes.set_yticks(range(len(models)), [_model_title(name) for name in models])
+    axes.set_ylim(len(models) - 0.45, -0.55)
+    axes.set_xlim(min(0.0, float(table["low"].min())), 1.06)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("balanced accuracy, with 95 % interval over resampled images")
+    figure.legend(loc="outside upper center", ncols=len(groupings))
+    return figure
+
+
+_OUTCOME_MARKS = {
+    "holds": ("#0072B2", "o", "as the claim has it"),
+    "fails": ("#D55E00", "X", "against the claim"),
+    "open": ("#777777", "s", "cannot tell"),
+}
+
+
+@styled
+def scorecard_figure(findings: pd.DataFrame) -> Figure:
+    """Every finding that decides, as its distance from the value it is compared with.
+
+    Parameters
+    ----------
+    findings
+        claim, measure, data, value, low, high, reference, sense (`scorecard.read_findings`) and
+        outcome (`scorecard.outcome`); rows in the order to draw.
+
+    Returns
+    -------
+    Figure
+        To the right of 0 a finding speaks for its claim, to the left against it; a bar is the
+        95 % interval, a mark without one an exact number.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.3 * len(findings) + 1.1), layout="constrained")
+    axes.axvline(0, color="#555555", linewidth=1)
+    drawn = set()
+    for place, row in enumerate(findings.to_dict("records")):
+        color, marker, words = _OUTCOME_MARKS[row["outcome"]]
+        sign = 1 if row["sense"] == "above" else -1
+        value, *ends = (sign * (row[name] - row["reference"]) for name in ("value", "low", "high"))
+        if np.isfinite(ends).all():
+            axes.plot(ends, [place, place], color=color, linewidth=2)
+        label = None if row["outcome"] in drawn else words
+        axes.plot(value, place, marker, color=color, markersize=6, label=label, linestyle="none")
+        drawn.add(row["outcome"])
+    names = [f"{row.claim}  {row.measure} · {row.data}" for row in findings.itertuples()]
+    axes.set_yticks(range(len(names)), [textwrap.fill(name, 64) for name in names], fontsize=8)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", color="#EEEEEE")
+    axes.set_axisbelow(True)
+    axes.set_xlabel("distance from the value that decides, towards the claim")
+    figure.legend(loc="outside upper center", ncols=3)
     return figure

@@ -255,3 +255,101 @@ def attrition_figure(table: pd.DataFrame) -> Figure:
     )
     rate.set_xlabel("edge of a patch: the paper's pixels, and µm")
     return figure
+
+
+_SIZE_MARKS = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"))
+
+
+@styled
+def patch_size_figure(
+    scores: pd.DataFrame,
+    chance: float,
+    *,
+    plane: np.ndarray,
+    outline: np.ndarray | None,
+    pixel_size_um: float,
+) -> Figure:
+    """Score against patch size, as in Fig 8, over one cell and its patch, drawn to one scale.
+
+    Parameters
+    ----------
+    scores
+        images (name of a set of images, one curve each, at most two), size_px (the paper's
+        pixels), size_um, value, low, high.
+    chance
+        Score of guessing, the dashed line.
+    plane : (C, H, W) float
+        One plane, channels of 0..1.
+    outline : (H, W) bool or None
+        The pixels of the cell to show; None: the middle of the plane is shown, without outline.
+    pixel_size_um
+        Edge of a pixel of `plane`, µm.
+    """
+    sizes = scores.drop_duplicates("size_px").sort_values("size_px")
+    n = len(sizes)
+    left, edge, curve = 0.62, (WIDTH - 0.62) / n, 2.5
+    height = 0.55 + curve + 0.5 + edge + 0.3
+    figure = plt.figure(figsize=(WIDTH, height))
+    box = (left / WIDTH, (height - 0.55 - curve) / height, 1 - left / WIDTH, curve / height)
+    axes = figure.add_axes(box)
+    place = dict(zip(sizes["size_px"], range(n), strict=True))
+    for k, (name, rows) in enumerate(scores.groupby("images", sort=False)):
+        color, marker, line = _SIZE_MARKS[k]
+        x = rows["size_px"].map(place) + (0.06 if k else -0.06)
+        spread = (rows["value"] - rows["low"], rows["high"] - rows["value"])
+        axes.errorbar(
+            x, rows["value"], yerr=spread, color=color, marker=marker, linestyle=line,
+            markersize=5, elinewidth=1.6, label=name,
+        )  # fmt: skip
+    axes.axhline(chance, color="#555555", linestyle="--", linewidth=1)
+    axes.text(n - 0.52, chance + 0.01, f"chance {chance:.2f}", fontsize=8, ha="right",
+              va="bottom", color="#555555")  # fmt: skip
+    axes.set_xlim(-0.5, n - 0.5)
+    axes.set_ylim(0, 1.02)
+    axes.set_xticks(range(n), [f"{size:g}" for size in sizes["size_px"]])
+    axes.set_xlabel("edge of a patch (the paper's pixels)")
+    axes.set_ylabel("balanced accuracy")
+    axes.grid(axis="y", color="#EEEEEE")
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.2))
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(range(n), [f"{size:.1f}" for size in sizes["size_um"]])
+    top.set_xlabel("edge of a patch (µm)")
+    centre = (np.array(plane.shape[1:]) - 1) / 2
+    if outline is not None:
+        centre = np.argwhere(outline).mean(axis=0)
+    half = int(np.ceil(0.57 * sizes["size_um"].max() / pixel_size_um))
+    cell = _square_view(plane, centre, half)
+    outline = None if outline is None else _square_view(outline, centre, half)
+    for k, size_um in enumerate(sizes["size_um"]):
+        small = _inches(figure, left + k * edge + 0.03, 0.3, edge - 0.06)
+        _draw_patch(small, cell, outline, size_um / pixel_size_um)
+        if k == 0:
+            scale_bar(small, pixel_size_um, cell.shape[1:])
+    words = "the same cell and the patch of each size, to one scale"
+    figure.text(
+        (left + (WIDTH - left) / 2) / WIDTH, 0.04 / height,
+        words if outline is None else f"{words}; dotted: outline of the cell",
+        ha="center", va="bottom", fontsize=9,
+    )  # fmt: skip
+    return figure
+
+
+def _square_view(array: np.ndarray, centre: np.ndarray, half: int) -> np.ndarray:
+    """Cut (…, 2 half + 1, 2 half + 1) about a centre; beyond the border it is dark."""
+    margin = [(0, 0)] * (array.ndim - 2) + [(half, half)] * 2
+    y, x = np.rint(centre).astype(int)
+    return np.pad(array, margin)[..., y : y + 2 * half + 1, x : x + 2 * half + 1]
+
+
+def _draw_patch(axes: Axes, cell: np.ndarray, outline: np.ndarray | None, size: float) -> None:
+    """Show the cell, dimmed outside the central patch of `size` pixels."""
+    middle = (np.array(cell.shape[1:]) - 1) / 2
+    corner = middle - size / 2
+    rows, columns = np.indices(cell.shape[1:])
+    inside = (np.abs(rows - middle[0]) <= size / 2) & (np.abs(columns - middle[1]) <= size / 2)
+    axes.imshow(composite(cell) * np.where(inside, 1.0, 0.35)[:, :, None])
+    axes.add_patch(Rectangle(corner[::-1], size, size, fill=False, edgecolor="white", linewidth=1))
+    if outline is not None:
+        axes.contour(outline, [0.5], colors="#FFFF00", linewidths=0.9, linestyles="dotted")
+    picture_axes(axes)

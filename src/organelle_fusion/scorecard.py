@@ -1,0 +1,206 @@
+"""The claims of the paper, what the chapters found of each, and the verdict by rule.
+
+Every chapter writes its *findings*: a measure with its interval, and where it decides a claim the
+value to compare it with. The verdicts follow from findings alone, by rules that were written down
+in ``registry/claims.yaml`` before there were numbers.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from organelle_fusion.config import UserError
+from organelle_fusion.provenance import note_file, write_csv
+
+COLUMNS = ("claim", "measure", "value", "low", "high", "reference", "sense", "data")
+CONCERNS = ("method", "cell lines", "computation")
+
+PHANTOM = "phantom"
+PROPERTY = "a property of the method, shown on the phantom"
+SUPPORTED, REFUTED, CANNOT_TELL = "supported", "refuted", "cannot tell"
+NOT_COMPUTED = "not yet computed"
+
+Outcome = Literal["holds", "fails", "open"]
+
+
+class ScorecardError(UserError):
+    """Findings that cannot be judged; the message is one line."""
+
+
+def read_claims() -> dict[str, dict[str, str]]:
+    """Claims C1 to C13 of the paper: ``claim``, ``section``, ``concerns`` and ``rule`` of each."""
+    source = note_file(resources.files("organelle_fusion") / "registry" / "claims.yaml")
+    return yaml.safe_load(source.read_text("utf-8"))
+
+
+def finding(
+    claim: str,
+    measure: str,
+    figure: Mapping[str, float] | float,
+    *,
+    data: str,
+    reference: float = float("nan"),
+    sense: Literal["above", "below"] = "above",
+) -> dict:
+    """One measure that bears on a claim.
+
+    Parameters
+    ----------
+    claim
+        C1 to C13.
+    measure
+        What was measured, in words.
+    figure
+        ``value``, ``low`` and ``high`` (95 % interval), or one number that has no interval.
+    data
+        What it was measured on: ``phantom``, or words for other data.
+    reference, sense
+        The claim asks that the measure lie above (or below) the reference; NaN: it is shown
+        only, and decides nothing.
+
+    Returns
+    -------
+    dict
+        A row with the columns `COLUMNS`.
+    """
+    known = read_claims()
+    if claim not in known:
+        raise ScorecardError(f"finding: expected a claim out of {', '.join(known)}, found {claim}")
+    if not isinstance(figure, Mapping):
+        figure = {"value": float(figure), "low": float("nan"), "high": float("nan")}
+    row = {name: float(figure[name]) for name in ("value", "low", "high")}
+    return {
+        "claim": claim,
+        "measure": measure,
+        **row,
+        "reference": float(reference),
+        "sense": sense,
+        "data": data,
+    }
+
+
+def write_findings(folder: Path, chapter: str, rows: Sequence[Mapping]) -> pd.DataFrame:
+    """Write the findings of a chapter, such as "06", to ``findings/<chapter>.csv`` of its run."""
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    write_csv(Path(folder) / "findings" / f"{chapter}.csv", frame)
+    return frame
+
+
+def read_findings(folders: Iterable[Path]) -> pd.DataFrame:
+    """Findings of all chapters of some runs, in the order of folders and chapters.
+
+    Raises
+    ------
+    ScorecardError
+        There are none, or a file has other columns.
+    """
+    frames = []
+    for folder in folders:
+        for chapter in range(1, 100):
+            # Noted whether it is there or not: one that comes later changes the scorecard.
+            path = note_file(Path(folder) / "findings" / f"{chapter:02d}.csv")
+            if not path.is_file():
+                continue
+            frame = pd.read_csv(path)
+            if tuple(frame.columns) != COLUMNS:
+                raise ScorecardError(
+                    f"{path}: expected columns {','.join(COLUMNS)}, found "
+                    f"{','.join(frame.columns)}; run the chapter again"
+                )
+            frames.append(frame)
+    if not frames:
+        raise ScorecardError("findings: expected a file of a chapter, found none; run `make book`")
+    return pd.concat(frames, ignore_index=True)
+
+
+def outcome(row: Mapping) -> Outcome:
+    """Say whether one decisive finding bears its claim out.
+
+    It ``holds`` if the whole interval lies on the side of the reference that the claim asks for,
+    ``fails`` if the whole interval lies on the other side, and is ``open`` otherwise. A number
+    without an interval holds or fails by itself.
+    """
+    exact = bool(np.isnan(row["low"]))
+    sign = 1 if row["sense"] == "above" else -1
+    ends = [row["value"]] if exact else [row["low"], row["high"]]
+    margins = [sign * (end - row["reference"]) for end in ends]
+    if min(margins) > 0:
+        return "holds"
+    return "fails" if exact or max(margins) < 0 else "open"
+
+
+def verdict(concerns: str, data: str, outcomes: Sequence[Outcome]) -> str:
+    """Judge a claim on one kind of data from its decisive findings.
+
+    All hold: *supported*, or on the phantom *a property of the method, shown on the phantom*. One
+    fails: *refuted*, as a statement on the method on these data. Otherwise, and always where the
+    claim concerns the six cell lines and the data are not the reader's own stacks: *cannot tell*.
+
+    Parameters
+    ----------
+    concerns
+        Out of `CONCERNS`.
+    data
+        ``phantom``, or other words; those of own stacks begin with "own".
+    outcomes
+        Of `outcome`; empty where nothing decides.
+    """
+    if concerns not in CONCERNS:
+        raise ScorecardError(f"concerns: expected one of {', '.join(CONCERNS)}, found {concerns}")
+    if not outcomes or (concerns == "cell lines" and not data.startswith("own")):
+        return CANNOT_TELL
+    if "fails" in outcomes:
+        return REFUTED
+    if "open" in outcomes:
+        return CANNOT_TELL
+    return PROPERTY if data == PHANTOM else SUPPORTED
+
+
+def scorecard(claims: Mapping[str, Mapping[str, str]], findings: pd.DataFrame) -> pd.DataFrame:
+    """One row per claim and kind of data, in the order of the claims.
+
+    Returns
+    -------
+    DataFrame
+        claim (number), wording, data, figures (a line per measure: value and 95 % interval),
+        verdict. A claim that no chapter has measured reads "not yet computed".
+    """
+    rows = []
+    for name, about in claims.items():
+        of_claim = findings[findings["claim"] == name]
+        for data, part in of_claim.groupby("data", sort=False):
+            decisive = part[part["reference"].notna()]
+            outcomes = [outcome(row) for row in decisive.to_dict("records")]
+            lines = [_line(row) for row in part.to_dict("records")]
+            judged = verdict(about["concerns"], str(data), outcomes)
+            rows.append((name, about["claim"], str(data), "\n".join(lines), judged))
+        if of_claim.empty:
+            rows.append((name, about["claim"], "none", NOT_COMPUTED, CANNOT_TELL))
+    return pd.DataFrame(rows, columns=["claim", "wording", "data", "figures", "verdict"])
+
+
+def rule_table(claims: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """Claims as a table: claim, wording, section of the paper, what it concerns, rule."""
+    rows = [
+        (name, about["claim"], about["section"], about["concerns"], about["rule"])
+        for name, about in claims.items()
+    ]
+    return pd.DataFrame(rows, columns=["claim", "wording", "section", "concerns", "rule"])
+
+
+def deciding(findings: pd.DataFrame, claims: Iterable[str]) -> pd.DataFrame:
+    """Findings that decide, in the order of the claims, with their ``outcome``."""
+    rows = findings[findings["reference"].notna()]
+    order = rows["claim"].map({name: place for place, name in enumerate(claims)})
+    rows = rows.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
+    return rows.assign(outcome=[outcome(row) for row in rows.to_dict("records")])
+
+
+def _line(row: Mapping) -> str:
+    text = f"{row['measure']}: {row['value']:.2f}"
+    return text if np.isnan(row["low"]) else f"{text} [{row['low']:.2f}, {row['high']:.2f}]"

@@ -1,0 +1,133 @@
+"""Verdicts by rule, and findings on their way from chapters to the scorecard."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from organelle_fusion import scorecard
+from organelle_fusion.scorecard import CANNOT_TELL, PROPERTY, REFUTED, SUPPORTED
+
+ABOVE = {"value": 0.2, "low": 0.1, "high": 0.3}
+BELOW = {"value": -0.2, "low": -0.3, "high": -0.1}
+ACROSS = {"value": 0.1, "low": -0.1, "high": 0.3}
+
+
+def finding(claim="C1", figure=ABOVE, data="phantom", measure="a minus b", **options):
+    return scorecard.finding(claim, measure, figure, data=data, **{"reference": 0, **options})
+
+
+def test_the_thirteen_claims_are_complete():
+    claims = scorecard.read_claims()
+    assert list(claims) == [f"C{number}" for number in range(1, 14)]
+    for about in claims.values():
+        assert set(about) == {"claim", "section", "concerns", "rule"}
+        assert about["concerns"] in scorecard.CONCERNS
+
+
+@pytest.mark.parametrize(
+    ("figure", "sense", "reference", "expected"),
+    [
+        (ABOVE, "above", 0, "holds"),
+        (BELOW, "above", 0, "fails"),
+        (ACROSS, "above", 0, "open"),
+        (ABOVE, "below", 0, "fails"),
+        (BELOW, "below", 0, "holds"),
+        (ABOVE, "above", 0.1, "open"),  # the interval touches the reference
+        (0.02, "below", 0.03, "holds"),
+        (0.07, "below", 0.03, "fails"),
+        (0.0, "above", 0, "fails"),  # an exact number that only equals the reference
+    ],
+)
+def test_outcome_follows_the_interval(figure, sense, reference, expected):
+    row = finding(figure=figure, sense=sense, reference=reference)
+    assert scorecard.outcome(row) == expected
+
+
+@pytest.mark.parametrize(
+    ("concerns", "data", "outcomes", "expected"),
+    [
+        ("method", "phantom", ["holds", "holds"], PROPERTY),
+        ("method", "real cells (cell-lines-9)", ["holds"], SUPPORTED),
+        ("method", "phantom", ["holds", "open"], CANNOT_TELL),
+        ("method", "phantom", ["open", "fails"], REFUTED),
+        ("method", "phantom", [], CANNOT_TELL),
+        ("cell lines", "phantom", ["holds"], CANNOT_TELL),
+        ("cell lines", "phantom", ["fails"], CANNOT_TELL),
+        ("cell lines", "real cells (cell-lines-9)", ["holds"], CANNOT_TELL),
+        ("cell lines", "own stacks (mine.csv)", ["holds"], SUPPORTED),
+        ("cell lines", "own stacks (mine.csv)", ["fails"], REFUTED),
+        ("computation", "networks", ["holds", "holds"], SUPPORTED),
+        ("computation", "networks", ["fails"], REFUTED),
+    ],
+)
+def test_verdict_follows_the_rule(concerns, data, outcomes, expected):
+    """A phantom never judges cell lines, and never says "supported"."""
+    assert scorecard.verdict(concerns, data, outcomes) == expected
+
+
+def test_verdict_refuses_an_unknown_kind_of_claim():
+    with pytest.raises(scorecard.ScorecardError, match="expected one of method, cell lines"):
+        scorecard.verdict("biology", "phantom", ["holds"])
+
+
+def test_scorecard_has_a_row_per_claim_and_data():
+    """Findings of one claim on two data sets are judged apart; a claim without one stays open."""
+    claims = {name: scorecard.read_claims()[name] for name in ("C1", "C4", "C11")}
+    findings = pd.DataFrame(
+        [
+            finding(measure="one"),
+            finding(figure=ACROSS, data="real cells"),
+            finding(measure="two"),
+            finding("C11", 3.25, measure="seconds", reference=np.nan),
+        ]
+    )
+    card = scorecard.scorecard(claims, findings)
+    assert card[["claim", "data", "verdict"]].to_numpy().tolist() == [
+        ["C1", "phantom", PROPERTY],
+        ["C1", "real cells", CANNOT_TELL],
+        ["C4", "none", CANNOT_TELL],
+        ["C11", "phantom", CANNOT_TELL],
+    ]
+    assert card["figures"].tolist() == [
+        "one: 0.20 [0.10, 0.30]\ntwo: 0.20 [0.10, 0.30]",
+        "a minus b: 0.10 [-0.10, 0.30]",
+        "not yet computed",
+        "seconds: 3.25",
+    ]
+
+
+def test_deciding_keeps_what_has_a_reference_in_the_order_of_the_claims():
+    findings = pd.DataFrame(
+        [
+            finding("C13", measure="late"),
+            finding("C2", BELOW, measure="first"),
+            finding("C2", measure="shown", reference=np.nan),
+        ]
+    )
+    rows = scorecard.deciding(findings, scorecard.read_claims())
+    assert rows["measure"].tolist() == ["first", "late"]
+    assert rows["outcome"].tolist() == ["fails", "holds"]
+
+
+def test_findings_survive_the_file(tmp_path):
+    """Written by two chapters of two runs and read in order, NaN included."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    scorecard.write_findings(one, "06", [finding(), finding("C2", 0.5, reference=np.nan)])
+    scorecard.write_findings(one, "03", [finding("C13")])
+    scorecard.write_findings(two, "09", [finding(data="real cells")])
+    found = scorecard.read_findings([one, two])
+    assert found["claim"].tolist() == ["C13", "C1", "C2", "C1"]
+    assert found.loc[1, ["value", "low", "high", "reference"]].tolist() == [0.2, 0.1, 0.3, 0]
+    assert found.loc[2, ["low", "reference"]].isna().all()
+    assert found["data"].tolist() == ["phantom"] * 3 + ["real cells"]
+
+
+def test_findings_that_cannot_be_judged_are_refused(tmp_path):
+    with pytest.raises(scorecard.ScorecardError, match="expected a file of a chapter, found none"):
+        scorecard.read_findings([tmp_path])
+    with pytest.raises(scorecard.ScorecardError, match=r"expected a claim out of C1.*found C14"):
+        finding("C14")
+    (tmp_path / "findings").mkdir()
+    (tmp_path / "findings" / "06.csv").write_text("claim,value\nC1,1\n")
+    with pytest.raises(scorecard.ScorecardError, match=r"06\.csv: expected columns claim,measure"):
+        scorecard.read_findings([tmp_path])
