@@ -25,7 +25,13 @@ import time
 import pandas as pd
 from IPython.display import Markdown
 
-from organelle_fusion import intensity, patches, plots
+from organelle_fusion import (
+    intensity,
+    patches,
+    plots,
+    preprocessing,
+    scorecard,
+)
 from organelle_fusion.config import load_profile, paper_px_to_um
 from organelle_fusion.manifest import open_image
 from organelle_fusion.pages import data_banner, open_run, show_table
@@ -93,7 +99,7 @@ plots.pipeline_figure(
 
 # %%
 started = time.perf_counter()
-patch_set, table, statistics = patches.build_patch_set(
+patch_set, table, statistics = preprocessing.build_patch_set(
     images,
     channels=settings.channels,
     settings=settings.patches,
@@ -116,13 +122,13 @@ show_table(
 # Larger patches are fewer, and the share that the filter removes depends on the size (Fig 7).
 
 # %% mystnb={"figure": {"name": "fig-attrition", "caption": "Patches extracted and kept, and attrition, for each patch size (Fig. 7 of the paper); data: {data}."}, "image": {"alt": "Bars of extracted and kept patches per patch size, and a line with the share removed"}}
-tabulated = patches.tabulate_patches(
+tabulated = preprocessing.tabulate_patches(
     images,
     channels=settings.channels,
     settings=settings.patches,
     sizes_px=settings.patches.sizes_px,
 )
-found = patches.patch_yield(tabulated.table)
+found = preprocessing.patch_yield(tabulated.table)
 plots.attrition_figure(found)
 
 # %%
@@ -142,4 +148,29 @@ Markdown(
     f"{large['attrition']:.1%}. One image of "
     f"{' × '.join(str(n) for n in volume.shape[1:])} voxels took {seconds:.1f} s here; the paper "
     "states about 4 s for a full image."
+)
+
+# %% tags=["hide-input"]
+voxels = int(pd.Series(volume.shape[1:]).prod())
+paper_voxels = {"smallest": 1248**2 * 43, "largest": 1364**2 * 207}
+scorecard.write_findings(
+    run.folder,
+    "02",
+    [
+        scorecard.finding(
+            "C11",
+            f"preprocessing of one stack of {voxels / 1e6:.1f} million voxels a channel, s",
+            seconds,
+            data=run.data,
+        ),
+        *(
+            scorecard.finding(
+                "C11",
+                f"the same, scaled by voxels to the paper's {name} stack, s",
+                seconds * size / voxels,
+                data=run.data,
+            )
+            for name, size in paper_voxels.items()
+        ),
+    ],
 )

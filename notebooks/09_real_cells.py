@@ -23,7 +23,14 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from organelle_fusion import evaluation, folds, plots, sources, sweep
+from organelle_fusion import (
+    evaluation,
+    folds,
+    plots,
+    scorecard,
+    sources,
+    sweep,
+)
 from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.pages import (
     data_banner,
@@ -31,7 +38,7 @@ from organelle_fusion.pages import (
     results_folder,
     show_table,
 )
-from organelle_fusion.patches import PatchSet
+from organelle_fusion.patchset import PatchSet
 
 settings = load_profile(profile)
 use_backend(settings)
@@ -71,12 +78,7 @@ Markdown(
 # As in the 5-fold chapter, with groups in place of images.
 
 # %%
-split = folds.make_folds(
-    patch_set.table,
-    n_splits=settings.folds.n_splits,
-    validation_share=settings.folds.validation_share,
-    seed=settings.folds.seed,
-)
+split = folds.make_folds(patch_set.table, **settings.folds.model_dump())
 folds.check_no_leakage(split, patch_set.table)
 folder = results_folder(settings, "cell-lines-9")
 folds.write_folds(folder / "folds.csv", split)
@@ -147,4 +149,30 @@ Markdown(
     )
     + " "
     + difference_sentence("Intermediate minus early fusion", rival)
+)
+
+# %% tags=["hide-input"]
+decisive = {"reference": 0, "data": "real cells (cell-lines-9)"}
+scorecard.write_findings(
+    folder,
+    "09",
+    [
+        scorecard.finding(
+            "C1", "intermediate minus early fusion", rival, **decisive
+        ),
+        scorecard.finding(
+            "C1",
+            "intermediate minus late fusion",
+            evaluation.paired_difference(
+                predictions, "intermediate", "late", **bootstrap
+            ),
+            **decisive,
+        ),
+        scorecard.finding(
+            "C2",
+            "intermediate fusion minus the best single channel",
+            gain,
+            **decisive,
+        ),
+    ],
 )

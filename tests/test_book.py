@@ -1,7 +1,12 @@
 """Execution of chapters and the built book."""
 
+import base64
+import io
+from xml.etree import ElementTree
+
 import nbformat
 import pytest
+from matplotlib.image import imread
 
 from organelle_fusion import book
 from organelle_fusion.config import load_profile
@@ -31,10 +36,11 @@ def write_chapter(project, body, name="01_first"):
 def test_execute_passes_declared_parameters_only(project):
     """`profile` reaches the chapter; `manifest`, which it does not declare, is left out."""
     source = write_chapter(project, "# %%\nprint(profile, 'manifest' in globals())\n")
-    seconds = book.execute_chapter(source, project, {"profile": "smoke", "manifest": "m.csv"}, "x")
+    done = book.execute_chapter(source, project, {"profile": "smoke", "manifest": "m.csv"}, "x")
     notebook = nbformat.read(project / "book/executed/01_first.ipynb", as_version=4)
     assert notebook.cells[-1].outputs[0].text == "smoke False\n"
-    assert 0 < seconds < 120
+    assert 0 < done.seconds < 120
+    assert done.complete
 
 
 def test_execute_names_the_data_in_captions(project):
@@ -43,6 +49,32 @@ def test_execute_names_the_data_in_captions(project):
     book.execute_chapter(write_chapter(project, body), project, {}, "Phantom")
     notebook = nbformat.read(project / "book/executed/01_first.ipynb", as_version=4)
     assert notebook.cells[-1].metadata["mystnb"]["figure"]["caption"] == "Planes; data: Phantom."
+
+
+def test_named_figures_are_offered_as_svg_and_shown_as_png(project):
+    """Of each named figure the SVG goes into a file that its caption links; none stays inside."""
+    draw = "figure, axes = plt.subplots(figsize=(4, 2))\nplt.close(figure)\nfigure\n\n"
+    body = (
+        "# %%\nimport matplotlib.pyplot as plt\n\n"
+        '# %% mystnb={"figure": {"name": "fig-x", "caption": "A figure."}}\n'
+        f"{draw}# %%\n{draw}"
+        "# %%\nfrom IPython.display import SVG\nSVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>')\n"
+    )
+    book.execute_chapter(write_chapter(project, body), project, {}, "x")
+    cells = nbformat.read(project / "book/executed/01_first.ipynb", as_version=4).cells
+    named, unnamed, drawing = cells[-3:]
+    caption = named.metadata["mystnb"]["figure"]["caption"]
+    assert caption == "A figure. {download}`SVG <figures/fig-x.svg>`"
+    for cell in (named, unnamed):
+        assert sorted(cell.outputs[0].data) == ["image/png", "text/plain"]
+    assert "image/svg+xml" in drawing.outputs[0].data  # it is no picture's double
+    assert [path.name for path in (project / "book/executed/figures").iterdir()] == ["fig-x.svg"]
+    root = ElementTree.parse(project / "book/executed/figures/fig-x.svg").getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    aspect = float(root.get("width")[:-2]) / float(root.get("height")[:-2])
+    picture = imread(io.BytesIO(base64.b64decode(named.outputs[0].data["image/png"])))
+    assert aspect == pytest.approx(picture.shape[1] / picture.shape[0], rel=0.01)
+    assert not any("InlineBackend" in cell.source for cell in cells)
 
 
 def test_failed_chapter_is_one_line_and_leaves_no_page(project):
@@ -63,7 +95,7 @@ def test_unreachable_data_end_the_page_with_the_remedy(project):
         "raise SourceUnavailable('cell-lines-9: run `organelle-fusion fetch cell-lines-9`')\n\n"
         "# %%\nprint('after')\n"
     )
-    book.execute_chapter(write_chapter(project, body), project, {}, "x")
+    assert not book.execute_chapter(write_chapter(project, body), project, {}, "x").complete
     notebook = nbformat.read(project / "book/executed/01_first.ipynb", as_version=4)
     assert notebook.cells[-1].cell_type == "markdown"
     assert "run `organelle-fusion fetch cell-lines-9`" in notebook.cells[-1].source

@@ -2,11 +2,17 @@
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from matplotlib.image import imread
+
+from organelle_fusion.config import METRIC_TITLES
+from organelle_fusion.scorecard import CANNOT_TELL, PROPERTY, REFUTED, SUPPORTED
 
 pytestmark = pytest.mark.pages
 
@@ -30,10 +36,15 @@ PROMISED = {
         "fig-attrition": "Fig. 7 of the paper",
         "tab-attrition": "share removed",
     },
+    "03_patch_size": {
+        "fig-patch-size": "Fig. 8 of the paper",
+        "tab-patch-size": "yield on the scored images",
+    },
     "06_fusion_cv5": {
         "tab-folds5": "Groups in each fold",
         "fig-early": "Fig. 2 of the paper",
         "fig-fusion": "Fig. 3 of the paper",
+        "tab-parameters": "Trainable parameters",
         "tab-fusion5": "Table 1 of the paper",
         "fig-scores5": "95 % group-bootstrap intervals",
         "tab-fusion5-image": "by image",
@@ -41,11 +52,29 @@ PROMISED = {
         "fig-confusion5": "Fig. 4 of the paper",
         "fig-pr5": "Fig. 5 of the paper",
     },
+    "07_fusion_cv30": {
+        "tab-fusion30": "Table 2 of the paper",
+        "fig-groupings": "by the way the folds were made",
+        "fig-confusion30": "keep images whole.*Fig. 9 of the paper",
+        "fig-confusion30-patch": "by patch.*Fig. 9 of the paper",
+        "fig-pr30": "keep images whole.*Fig. 10 of the paper",
+        "fig-pr30-patch": "by patch.*Fig. 10 of the paper",
+    },
+    "08_gradcam": {
+        "fig-gradcam-tiles": "Fig. 6 of the paper, without overlap",
+        "fig-gradcam-overlap": "Fig. 6 of the paper, with overlap",
+        "tab-gradcam": "Correlation of each organelle.s map",
+    },
     "09_real_cells": {
         "tab-real": "real cells",
         "fig-real-scores": "real cells",
         "fig-real-confusion": "real cells",
         "fig-real-pr": "real cells",
+    },
+    "14_scorecard": {
+        "tab-rules": "the rule for each",
+        "tab-scorecard": "what was found of them",
+        "fig-scorecard": "Findings that decide",
     },
 }
 OUT_OF_REACH = "Not computed: the data were out of reach"
@@ -140,6 +169,51 @@ def test_table_1_keeps_a_place_for_handcrafted_features(soup):
     assert all("not yet computed" in row for row in waiting)
 
 
+def test_every_claim_has_a_verdict_out_of_four(soup):
+    """C1 to C13, each with a verdict; nothing on a phantom is called supported of cell lines."""
+    table = soup("book/executed/14_scorecard").find(id="tab-scorecard")
+    rows = [
+        [cell.get_text(" ", strip=True) for cell in row.select("th, td")]
+        for row in table.select("tbody tr")
+    ]
+    assert {row[0] for row in rows} == {f"C{number}" for number in range(1, 14)}
+    assert {row[-1] for row in rows} <= {SUPPORTED, REFUTED, CANNOT_TELL, PROPERTY}
+    assert [row for row in rows if row[2] == "phantom" and row[-1] == SUPPORTED] == []
+    for row in rows:
+        if row[0] in ("C3", "C5", "C6", "C8"):  # they concern the paper's cell lines
+            assert row[-1] == CANNOT_TELL
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "file"),
+    [
+        ("06_fusion_cv5", "tab-fusion5", "table1.csv"),
+        ("07_fusion_cv30", "tab-fusion30", "table2.csv"),
+    ],
+)
+def test_downloaded_table_holds_the_numbers_of_the_page(chapter, name, file, soup):
+    """To two digits, cell by cell; what is not computed, or not at hand, is empty."""
+    page = soup(f"book/executed/{chapter}")
+    links = [tag["href"] for tag in page.select("article a.download")]
+    (link,) = [target for target in links if target.endswith(f"/{file}")]
+    records = pd.read_csv(HTML / "book/executed" / link)
+    scored = ["value", "low", "high", "published"]
+    assert list(records.columns[:7]) == ["model", "title", "metric", *scored]
+    table = page.find(id=name)
+    heads = [cell.get_text(" ", strip=True) for cell in table.select("thead th")]
+    assert set(METRIC_TITLES.values()) <= set(heads)
+    for line in table.select("tbody tr"):
+        cells = [cell.get_text(" ", strip=True) for cell in line.select("th, td")]
+        shown = dict(zip(heads, cells, strict=True))
+        of_row = records[records["title"] == shown["Model"]]
+        if "Folds" in heads:  # a model without scores has no folds
+            of_row = of_row[of_row["grouping"].fillna(shown["Folds"]) == shown["Folds"]]
+        assert list(of_row["metric"]) == list(METRIC_TITLES)
+        for metric, values in of_row.set_index("metric")[scored].iterrows():
+            expected = [f"{value:.2f}" for value in values.dropna()]
+            assert re.findall(r"-?\d\.\d+", shown[METRIC_TITLES[metric]]) == expected
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_picture_and_internal_link_leads_somewhere(page, soup):
     folder = (HTML / page).parent
@@ -158,6 +232,22 @@ def test_every_picture_and_internal_link_leads_somewhere(page, soup):
 def test_every_picture_has_an_alternative_text(page, soup):
     silent = [tag["src"] for tag in soup(page).select("article img") if not tag.get("alt")]
     assert silent == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_figure_is_offered_as_a_drawing(chapter, soup):
+    """The SVG is there, shows the figure of the page, and is small enough to be opened."""
+    folder = (HTML / f"book/executed/{chapter}").parent
+    for figure in soup(f"book/executed/{chapter}").select("article figure:has(img)"):
+        (link,) = figure.select("figcaption a.download[href$='.svg']")
+        path = folder / link["href"]
+        assert path.stem == figure["id"]
+        assert path.stat().st_size < 3e6
+        root = ElementTree.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        width, height = (float(root.get(side).removesuffix("pt")) for side in ("width", "height"))
+        rows, columns = imread(folder / figure.select_one("img")["src"]).shape[:2]
+        assert width / height == pytest.approx(columns / rows, rel=0.01)
 
 
 def test_real_cells_are_never_drawn():

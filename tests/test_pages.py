@@ -47,7 +47,7 @@ def test_outside_a_clone_the_error_says_so(tmp_path, monkeypatch):
 
 def test_table_escapes_what_labels_hold():
     """A label with a pipe, HTML and Markdown marks shows as it is written; none is a dash."""
-    frame = pd.DataFrame({"the_label": ["a|b <b>*x*", ""], "n": [3, 4]})
+    frame = pd.DataFrame({"the_label": ["a|b <b>*x*", "", "one\ntwo  "], "n": [3, 4, 5]})
     text = pages.show_table(frame, "Counts", "tab-x").data
     assert text.splitlines() == [
         "```{table} Counts",
@@ -57,6 +57,7 @@ def test_table_escapes_what_labels_hold():
         "| :--- | ---: |",
         r"| a\|b &lt;b&gt;\*x\* | 3 |",
         "| – | 4 |",
+        "| one<br>two | 5 |",
         "```",
     ]
 
@@ -74,3 +75,37 @@ def test_difference_sentence_says_what_the_interval_allows(low, high, verdict):
     sentence = pages.difference_sentence("A minus B", {"value": 0.1, "low": low, "high": high})
     assert sentence.startswith("A minus B: +0.10 in balanced accuracy")
     assert verdict in sentence
+
+
+def test_csv_lies_beside_the_pages_and_is_linked(project):
+    """Each profile and data set has its own file, and the link is relative to the chapters."""
+    frame = pd.DataFrame({"model": ["early", "late"], "value": [0.25, None]})
+    for profile in ("smoke", "quick"):
+        folder = pages.open_run(load_profile(profile)).folder
+        text = pages.offer_csv(frame, folder, "table1").data
+        assert f"{{download}}`table1.csv <tables/{profile}/phantom/table1.csv>`" in text
+        path = project / "book/executed/tables" / profile / "phantom/table1.csv"
+        assert path.read_text() == "model,value\nearly,0.25\nlate,\n"
+
+
+def test_published_values_are_found_in_the_repository(project):
+    """The table is read by its name, wherever in the repository the chapter runs."""
+    from organelle_fusion.published import COLUMNS, MODELS
+
+    lines = [f"{model},,,{0.5 if model == 'late' else ''}," for model in MODELS]
+    path = project / "data/published/table1.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
+    assert pages.published_table("table1").to_numpy().tolist() == [["late", "mcc", 0.5]]
+
+
+def test_published_sentence_says_what_can_be_compared():
+    """Whose images either score is of; without values, where they would be filled in."""
+    none = pd.DataFrame(columns=["model", "metric", "value"])
+    some = pd.DataFrame([("late", "mcc", 0.5)], columns=none.columns)
+    for published in (none, some):
+        sentence = pages.published_sentence(published, "table2", "phantom")
+        for words in ("`data/published/table2.csv`", "six cell lines", "(phantom)"):
+            assert words in sentence
+        assert ("not at hand" in sentence) == published.empty
+        assert ("only scores of the same images" in sentence) != published.empty

@@ -1,4 +1,4 @@
-"""What README.md tells people to do exists."""
+"""What README.md and the page on reproducing the book tell people to do exists."""
 
 import re
 import tomllib
@@ -10,10 +10,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
-BLOCKS = re.findall(r"^```(?:sh|bash)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-PROSE = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
-CODE = [*BLOCKS, *re.findall(r"`([^`]+)`", PROSE)]
 TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, flags=re.MULTILINE))
+
+both = pytest.mark.parametrize("page", ["README.md", "book/reproducing.md"])
+
+
+def blocks_of(text: str) -> list[str]:
+    """Blocks of commands."""
+    return re.findall(r"^```(?:sh|bash)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def code_of(page: str) -> list[str]:
+    """Commands of a page: its blocks, and what its prose sets as code."""
+    text = (ROOT / page).read_text("utf-8")
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [*blocks_of(text), *re.findall(r"`([^`]+)`", prose)]
 
 
 def slug(heading: str) -> str:
@@ -22,32 +33,46 @@ def slug(heading: str) -> str:
 
 
 def test_set_up_is_two_commands():
-    lines = [line.split("#")[0].strip() for line in BLOCKS[0].splitlines()]
+    lines = [line.split("#")[0].strip() for line in blocks_of(README)[0].splitlines()]
     assert [line for line in lines if line.startswith("make")] == ["make book", "make test"]
 
 
-def test_every_make_target_named_exists():
-    commands = [text for text in CODE if not text.startswith("apt ")]
+@both
+def test_every_make_target_named_exists(page):
+    commands = [text for text in code_of(page) if not text.startswith("apt ")]
     named = {word for text in commands for word in re.findall(r"\bmake ([a-z]+)", text)}
     assert named
     assert named <= TARGETS
 
 
-def test_every_make_variable_named_exists():
-    named = {word for text in CODE for word in re.findall(r"\b([A-Z]+)=", text)}
+@both
+def test_every_make_variable_named_exists(page):
+    named = {word for text in code_of(page) for word in re.findall(r"\b([A-Z]+)=", text)}
     assert named
     assert {name for name in named if not re.search(rf"\$\(?{name}\b", MAKEFILE)} == set()
 
 
-def test_every_subcommand_named_exists():
+@both
+def test_every_subcommand_named_exists(page):
     from typer.main import get_command
 
     from organelle_fusion.cli import app
 
     commands = get_command(app).commands
-    for text in CODE:
+    for text in code_of(page):
         for name in re.findall(r"\borganelle-fusion ([a-z]+)", text):
             assert name in commands
+
+
+@both
+def test_every_file_of_the_repository_named_exists(page):
+    """Those in folders that git keeps; `NN` and the like stand for any."""
+    paths = {
+        path
+        for text in code_of(page)
+        for path in re.findall(r"(?<![\w./])(?:notebooks|src|data/published|tests)/[\w./-]+", text)
+    }
+    assert [path for path in sorted(paths) if "NN" not in path and not (ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)\s]+)\)", README))))

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from organelle_fusion.config import UserError
 from organelle_fusion.manifest import MIN_GROUPS
-from organelle_fusion.provenance import atomic_path
+from organelle_fusion.provenance import note_file, write_csv
 
 PARTS = ("train", "validation", "test")
 COLUMNS = ["fold", "group", "label", "part"]
@@ -295,8 +295,7 @@ def fold_summary(folds: pd.DataFrame) -> pd.DataFrame:
 
 def write_folds(path: Path, folds: pd.DataFrame) -> None:
     """Write folds as CSV (``fold,group,label,part``), atomically."""
-    with atomic_path(Path(path)) as temporary:
-        folds[COLUMNS].to_csv(temporary, index=False, lineterminator="\n")
+    write_csv(path, folds[COLUMNS])
 
 
 def read_folds(path: Path) -> pd.DataFrame:
@@ -308,7 +307,7 @@ def read_folds(path: Path) -> pd.DataFrame:
         No file, columns that differ, or a row (numbered as in the file, the header is 1) whose
         fold is no whole number, whose part is unknown, or that names no group or label.
     """
-    path = Path(path)
+    path = note_file(path)
     if not path.is_file():
         raise FoldError(f"{path}: expected a file of folds, found none; make it with make_folds")
     folds = pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from organelle_fusion.config import UserError
+from organelle_fusion.provenance import note_file
 from organelle_fusion.volumes import Volume, VolumeError, open_volume
 
 COLUMNS = ("image", "path", "label", "group", "channel_map", "pixel_size_um", "z_step_um")
@@ -46,7 +47,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     ManifestError
         One line: file, row (the header is row 1), column, expected, found, remedy.
     """
-    path = Path(path)
+    path = note_file(path)
     header, rows = _read_rows(path)
     _check_header(path, header)
     records = []

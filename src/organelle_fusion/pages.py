@@ -9,6 +9,11 @@ import pandas as pd
 
 from organelle_fusion.config import Profile, UserError
 from organelle_fusion.manifest import read_manifest
+from organelle_fusion.provenance import note_file, write_csv
+from organelle_fusion.published import read_published
+
+TABLES = Path("book/executed/tables")
+"""Folder of the tables that pages offer as files, below that of the repository."""
 
 
 class PageError(UserError):
@@ -37,9 +42,10 @@ class Run:
         if not path.exists():
             raise PageError(
                 f"{path.name}: expected in {path.parent.name}/, found nothing; it is written by "
-                f"chapter {chapter}: run `make chapter N={chapter}` first"
+                f"chapter {chapter}: run `make chapter N={chapter}` first, "
+                "with the same PROFILE and MANIFEST"
             )
-        return path
+        return note_file(path) if path.is_file() else path
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -70,6 +76,36 @@ def open_run(profile: Profile, manifest: str = "") -> Run:
 def results_folder(profile: Profile, dataset: str) -> Path:
     """Folder that keeps the results of one data set under one profile, relative to here."""
     return Path(os.path.relpath(project_root() / "data" / "runs" / profile.name / dataset))
+
+
+def published_table(name: str) -> pd.DataFrame:
+    """The article's values of ``table1`` or ``table2``, see `published.read_published`."""
+    return read_published(project_root() / "data" / "published" / f"{name}.csv")
+
+
+def published_sentence(published: pd.DataFrame, name: str, data: str) -> str:
+    """Say what stands beside our scores of a table of the paper, and what that can show.
+
+    Parameters
+    ----------
+    published
+        Frame of `published_table`.
+    name
+        Its name, ``table1`` or ``table2``.
+    data
+        What our scores were computed on, see `Run.data`.
+    """
+    where = f"`data/published/{name}.csv`"
+    if published.empty:
+        return (
+            "The article's own values, which are of its six cell lines, are not at hand, so none "
+            f"stand beside ours ({data}). Who has the article can fill them into {where}."
+        )
+    return (
+        f"*Published* values are the article's, as entered in {where}. They are of its six cell "
+        f"lines, ours of the data of this page ({data}); only scores of the same images can "
+        "confirm or contradict each other."
+    )
 
 
 def data_banner(run: Run | None, text: str = ""):
@@ -125,8 +161,8 @@ def difference_sentence(what: str, difference: dict[str, float]) -> str:
 def show_table(frame: pd.DataFrame, caption: str, name: str):
     """Markdown output that the book renders as a numbered, referable table.
 
-    Cells are shown as `str` gives them and escaped, so that a label cannot break the page; an
-    empty one becomes a dash, and underscores of column names become spaces.
+    Cells are shown as `str` gives them and escaped, so that a label cannot break the page; their
+    lines stay lines, an empty one becomes a dash, and underscores of column names become spaces.
     """
     from IPython.display import Markdown
 
@@ -143,8 +179,32 @@ def show_table(frame: pd.DataFrame, caption: str, name: str):
     )
 
 
+def offer_csv(frame: pd.DataFrame, folder: Path, name: str):
+    """Write a table to a file and give a link, as Markdown output, to download it from the page.
+
+    Pages built earlier from another profile or data set keep their own file: it lies beside the
+    pages, in folders that are named as those of the results.
+
+    Parameters
+    ----------
+    frame
+        What is written, such as `published.tidy_table` gives it.
+    folder
+        Where the results lie that the page shows, see `Run.folder`.
+    name
+        Name of the file, without suffix.
+    """
+    from IPython.display import Markdown
+
+    root = project_root()
+    place = Path(folder).resolve().relative_to(root / "data" / "runs") / f"{name}.csv"
+    write_csv(root / TABLES / place, frame)
+    link = f"{{download}}`{name}.csv <{TABLES.name}/{place.as_posix()}>`"
+    return Markdown(f"This table as a file, one score per row and with all digits: {link}.")
+
+
 def _cell(value: object) -> str:
     text = html.escape(str(value), quote=False) or "–"
     for mark in "\\`*_[]{}$|":
         text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
+    return "<br>".join(" ".join(line.split()) for line in text.splitlines())

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from organelle_fusion.config import UserError
-from organelle_fusion.provenance import atomic_path
+from organelle_fusion.provenance import atomic_path, note_file
 
 WEIGHTS_SUFFIX = ".weights.h5"
 
@@ -71,7 +71,7 @@ def read_provenance(path: Path) -> dict:
     """
     remedy = "delete it and run the sweep again"
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        metadata = pq.read_metadata(note_file(path)).metadata or {}
     except FileNotFoundError:
         raise SweepError(f"{path}: expected a prediction file, found none; run the sweep") from None
     except (pa.ArrowException, OSError) as error:

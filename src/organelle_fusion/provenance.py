@@ -17,6 +17,9 @@ from pydantic import BaseModel
 
 from organelle_fusion import __version__
 
+FILES_VARIABLE = "ORGANELLE_FUSION_FILES"
+"""Environment variable naming the file into which `note_file` writes, if it is to write at all."""
+
 
 def hash_of(value: Any) -> str:
     """SHA-256 (hex) of settings, an array, a frame or anything JSON can hold.
@@ -79,12 +82,44 @@ def provenance(**hashes: Any) -> dict[str, Any]:
     }
 
 
+def note_file(path: str | Path) -> Path:
+    """Note that a file was read or written, for the record of what a chapter was made from.
+
+    One line of JSON goes into the file that `FILES_VARIABLE` names: the path, relative to the
+    working directory if below it, else absolute, and the file's time and size at this moment (null
+    for both where there is no such file). Without the variable nothing happens.
+
+    Returns
+    -------
+    Path
+        `path`, so that a reader can be given ``note_file(path)``.
+    """
+    path = Path(path)
+    notes = os.environ.get(FILES_VARIABLE)
+    if notes:
+        absolute = Path(os.path.abspath(path))  # links stay as they are named
+        below = absolute.is_relative_to(Path.cwd())
+        name = absolute.relative_to(Path.cwd()) if below else absolute
+        with open(notes, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps([name.as_posix(), *file_state(path)]) + "\n")
+    return path
+
+
+def file_state(path: Path) -> tuple[int | None, int | None]:
+    """Time of the last change (ns) and size (bytes) of a file; None twice if there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None, None
+    return found.st_mtime_ns, found.st_size
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well.
 
-    Whoever finds `path` finds it whole. The temporary name ends as `path` does, since many
-    writers choose the format by the suffix.
+    Whoever finds `path` finds it whole, and it is noted, see `note_file`. The temporary name ends
+    as `path` does, since many writers choose the format by the suffix.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +129,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    note_file(path)
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write `frame` as CSV without its index, atomically."""
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def write_json(path: Path, value: Any) -> None:

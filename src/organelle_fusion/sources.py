@@ -1,7 +1,6 @@
 """Public data sets: brought here once, verified crop by crop against a committed list."""
 
 import hashlib
-import io
 import os
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ import pandas as pd
 import pooch
 
 from organelle_fusion.config import UserError
-from organelle_fusion.provenance import atomic_path
+from organelle_fusion.provenance import atomic_path, note_file, write_csv
 
 DATA_VARIABLE = "ORGANELLE_FUSION_DATA"
 """Environment variable naming a folder that already holds data sets, one folder each."""
@@ -159,8 +158,7 @@ def _fetch(name: str, folder: Path | None) -> tuple[Path, np.ndarray]:
         if (place / "images.npz").is_file():
             return place, _load(name, place / "images.npz")
     images = _download(name, downloaded.parent)
-    with atomic_path(downloaded / "manifest.csv") as temporary:
-        _list(name).to_csv(temporary, index=False, lineterminator="\n")
+    write_csv(downloaded / "manifest.csv", _list(name))
     # Written last: a folder with images.npz is complete.
     with atomic_path(downloaded / "images.npz") as temporary:
         np.savez_compressed(temporary, images=images)
@@ -169,14 +167,14 @@ def _fetch(name: str, folder: Path | None) -> tuple[Path, np.ndarray]:
 
 def _list(name: str) -> pd.DataFrame:
     """Return the committed list: file, label, group, keep (bool), sha256, in the crops' order."""
-    text = (resources.files("organelle_fusion") / "registry" / f"{name}.csv").read_text("utf-8")
-    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    path = note_file(resources.files("organelle_fusion") / "registry" / f"{name}.csv")
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     return frame.assign(keep=frame["keep"] == "1")
 
 
 def _load(name: str, path: Path) -> np.ndarray:
     try:
-        with np.load(path) as archive:
+        with np.load(note_file(path)) as archive:
             images = archive["images"]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise SourceUnavailable(

@@ -20,7 +20,7 @@ import numpy as np
 import tifffile
 
 from organelle_fusion.config import UserError
-from organelle_fusion.provenance import atomic_path, hash_of
+from organelle_fusion.provenance import atomic_path, hash_of, note_file
 
 UM_PER_UNIT = dict.fromkeys(("um", "μm", "micron", "microns"), 1.0)  # NFKC folds µ to μ
 UM_PER_UNIT |= {"pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
@@ -132,7 +132,7 @@ def open_volume(
         raise _refusal(path, "an image file", "none", "check the path")
     with _overheard() as complaints:
         try:
-            with tifffile.TiffFile(path) as tiff:
+            with tifffile.TiffFile(note_file(path)) as tiff:
                 series, names, scale = _interpret(path, tiff, complaints)
                 read, shape, dtype = _reader(path, tiff, series)
         except VolumeError:

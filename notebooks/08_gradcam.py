@@ -1,0 +1,252 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Where the network looks
+#
+# **Question.** Which places in which organelle speak for the class, and do the maps of one organelle
+# resemble the map of all organelles together?
+#
+# The paper shows Grad-CAM of intermediate fusion over whole images, per organelle and fused, with and
+# without overlap of the patches (Fig 6), and reports that mitochondrial maps resemble the fused ones.
+
+# %% tags=["parameters"]
+profile: str = "quick"  # name of a profile, or the path of a YAML file
+manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
+
+# %% tags=["hide-input"]
+import math
+import time
+
+import pandas as pd
+from IPython.display import Markdown
+
+from organelle_fusion.config import (
+    load_profile,
+    paper_px_to_um,
+    title,
+    use_backend,
+)
+
+settings = load_profile(profile)
+use_backend(settings)
+
+from organelle_fusion import explain, folds, models, plots, scorecard
+from organelle_fusion.intensity import stack_statistics
+from organelle_fusion.manifest import open_image
+from organelle_fusion.metrics import probability_columns
+from organelle_fusion.pages import data_banner, open_run, show_table
+from organelle_fusion.patches import extract_patches, patch_table
+from organelle_fusion.predictions import Cell, read_predictions
+from organelle_fusion.training import predict_proba
+from organelle_fusion.whole_images import explain_images
+
+run = open_run(settings, manifest)
+images = run.read()
+data_banner(run)
+
+# %% [markdown]
+# ## Networks
+#
+# Nothing is trained here. Each image is explained by the network of the fold that tested it: one that
+# saw neither this image nor any other of its group, in training or in validation. The networks are those
+# of intermediate fusion in [5 folds by image](06_fusion_cv5.ipynb).
+
+# %%
+split = folds.read_folds(
+    run.require(
+        run.folder / "folds" / f"cv{settings.folds.n_splits}.csv", "06"
+    )
+)
+size_px, seed = settings.patches.size_px, settings.folds.seed
+stored = run.folder / "predictions"
+cells = {
+    fold: Cell("cv5", size_px, "intermediate", fold, seed)
+    for fold in sorted(split["fold"].unique().tolist())
+}
+predictions = read_predictions(
+    run.require(cell.path(stored), "06") for cell in cells.values()
+)
+columns = probability_columns(predictions)
+classes = [name.removeprefix("p:") for name in columns]
+network = models.build_model(
+    "intermediate",
+    channels=settings.channels,
+    n_classes=len(classes),
+    encoder=settings.encoder,
+    training=settings.training,
+)
+
+# %% [markdown]
+# ## Maps
+#
+# Grad-CAM (Selvaraju et al. 2017) weights the features of the last convolutional layer by how much each
+# raises the score of a class. The score is the *logit of the true class*, not its probability, which
+# would mix in the evidence for all other classes. Intermediate fusion has one encoder per organelle, so
+# there is one map per organelle, and all are in the same units. The fused map is Grad-CAM of the joined
+# features, which is the sum of the organelles' maps; how the paper fuses them is not stated.
+#
+# The middle plane of each stack is covered by squares of the size of a patch, cut, scaled and averaged
+# down as for training: side by side, and then with a step of half a square. (The paper does not give
+# its step.) The last row and column are moved inwards, so that the border is covered. Each map is
+# enlarged to its square, and where squares overlap, their weighted mean is taken. A map has few cells per
+# square, so that it tells regions apart and not single organelles.
+
+# %%
+explained = explain_images(
+    images,
+    predictions,
+    network,
+    profile=settings,
+    cells=cells,
+    folder=stored,
+)
+first_of_class = images.groupby("label")["image"].first()
+
+# %% [markdown]
+# One image of each class, the first of the manifest. Colours show what speaks *for* the class (after
+# ReLU), and all maps of one image share one scale, so that an organelle that matters little stays dark.
+# A place without organelles can be bright: that something is missing there may speak for a class too.
+# The prediction beside the class is that for the whole image.
+
+# %% mystnb={"figure": {"name": "fig-gradcam-tiles", "caption": "Grad-CAM of intermediate fusion on squares side by side (Fig. 6 of the paper, without overlap); data: {data}. One image per class, middle plane, explained by the network that tested it. First column: the organelles together; then each organelle in grey under its map; last, their mean under the fused map. Colours are shares of the largest value in the row."}, "image": {"alt": "Grid of microscope planes, one row per class: the composite, three organelles with a heat map each, and the fused heat map, in square tiles"}}
+plots.gradcam_figure(
+    [explained.planes["side by side"][name] for name in first_of_class],
+    channels=settings.channels,
+)
+
+# %% mystnb={"figure": {"name": "fig-gradcam-overlap", "caption": "The same images on squares that overlap by half (Fig. 6 of the paper, with overlap); data: {data}. Columns and colours as before."}, "image": {"alt": "The same grid of planes and heat maps, smooth where the tiles were blended"}}
+plots.gradcam_figure(
+    [explained.planes["overlapping"][name] for name in first_of_class],
+    channels=settings.channels,
+)
+
+# %% [markdown]
+# ## Does one organelle resemble the fused map?
+#
+# The fused map contains each organelle's map, and a part resembles its whole even where it has nothing in
+# common with the rest, the strongest part most of all. So the question is put in two ways. The correlation with the sum of the
+# *other* organelles' maps is free of this; the one with the fused map is what the eye compares. Both are
+# Pearson's over the pixels of a plane, before ReLU, averaged over all images; brackets hold the 95 %
+# interval of a bootstrap over images. A correlation above 0 is no sign of shared biology by itself: the
+# maps of all organelles are of the same squares and go through one head.
+
+# %%
+found = pd.concat(
+    explain.mean_similarity(
+        group, repeats=settings.bootstrap_repeats, seed=seed
+    ).assign(squares=name)
+    for name, group in explained.similarity.groupby("squares", sort=False)
+)
+cell_text = [
+    f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+    for row in found.itertuples()
+]
+table = found.assign(
+    text=cell_text, organelle=found["organelle"].map(title)
+).pivot_table(
+    index=["squares", "organelle", "images"],
+    columns="compared_with",
+    values="text",
+    aggfunc="first",
+    sort=False,
+)
+show_table(
+    table.reset_index(),
+    f"Correlation of each organelle's map with others, mean over images ({run.data}).",
+    "tab-gradcam",
+)
+
+# %% [markdown]
+# On the phantom this is a property of the method on planted classes and says nothing about cell lines.
+# Other planes of the same stacks give other numbers: the interval covers the choice of images, not that
+# of planes or of the network's random start.
+
+# %%
+main = found.query("squares == 'overlapping'").set_index(
+    ["compared_with", "organelle"]
+)
+others, fused = (
+    main.loc[name] for name in (explain.WITH_OTHERS, explain.WITH_FUSED)
+)
+resembling = [title(name) for name in others.index[others["low"] > 0]]
+best = fused["value"].idxmax()
+Markdown(
+    "**Answer.** On overlapping squares, each map correlates with the sum of the other organelles' maps "
+    + "at "
+    + "; ".join(
+        f"{row.value:.2f} (95 % interval {row.low:.2f} to {row.high:.2f}) for {title(row.Index)}"
+        for row in others.itertuples()
+    )
+    + (
+        f". The interval lies above 0 for {' and '.join(resembling)}."
+        if resembling
+        else ". No interval lies above 0: beyond its own part in the fused map, no organelle's map "
+        "resembles it."
+    )
+    + f" Against the fused map, its own part included, that of {title(best)} is closest, at "
+    f"{fused['value'][best]:.2f} ({fused['low'][best]:.2f} to {fused['high'][best]:.2f}). The paper "
+    "reports mitochondria, for its six cell lines."
+    + (
+        " This is a property of the method on the phantom, not of cancer cells."
+        * run.is_phantom
+    )
+)
+
+# %% [markdown]
+# ## How long it takes
+#
+# The paper states 2 s of inference for a full image. Here all patches of one stack that the sparsity
+# filter keeps are cut and classified by the network above, which is the profile's.
+
+# %%
+volume = open_image(images.iloc[0]).select(settings.channels)
+statistics = stack_statistics(volume)
+table = patch_table(
+    volume,
+    paper_px_to_um(size_px),
+    min_foreground=settings.patches.min_foreground,
+    statistics=statistics,
+)
+patches = extract_patches(
+    volume,
+    table,
+    output_px=settings.encoder.input_px,
+    statistics=statistics,
+)
+started = time.perf_counter()
+predict_proba(network, patches)
+seconds = time.perf_counter() - started
+Markdown(
+    f"{len(patches)} patches of one stack ({run.data}) were classified in {seconds:.2f} s by networks of "
+    f"the {settings.encoder.kind} encoder."
+)
+
+# %% tags=["hide-input"]
+scorecard.write_findings(
+    run.folder,
+    "08",
+    [
+        *(
+            scorecard.finding(
+                "C8",
+                f"map of {title(row.Index)}: correlation with the joint map of the other organelles",
+                row._asdict(),
+                data=run.data,
+                reference=0 if row.Index == "mitochondria" else math.nan,
+            )
+            for row in others.itertuples()
+        ),
+        scorecard.finding(
+            "C11",
+            f"inference for {len(patches)} patches of one stack, {settings.encoder.kind} encoder, s",
+            seconds,
+            data=run.data,
+        ),
+    ],
+)

@@ -1,0 +1,107 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Scorecard
+#
+# **Question.** What becomes of the paper's claims?
+#
+# Thirteen claims of the paper, in its own words; beside each what this book found, on which data, and
+# a verdict. The verdicts follow by rule from the numbers. The rules were written down before the
+# numbers were computed, but for one, which says so itself (C7); the numbers are those of the chapters
+# before this one.
+
+# %% tags=["parameters"]
+profile: str = "quick"  # name of a profile, or the path of a YAML file
+manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown
+
+from organelle_fusion import plots, scorecard
+from organelle_fusion.config import load_profile
+from organelle_fusion.pages import (
+    data_banner,
+    open_run,
+    results_folder,
+    show_table,
+)
+
+settings = load_profile(profile)
+run = open_run(settings, manifest)
+data_banner(
+    run,
+    "Rows that say so come from real cells (cell-lines-9) or from the networks alone.",
+)
+
+# %% [markdown]
+# ## How a verdict comes about
+#
+# A *finding* is a measure with its 95 % interval. One that decides is compared with a value fixed
+# beforehand: 0 for a difference, chance for a score. It speaks for the claim if its whole interval
+# lies on the side the claim asks for, against it if the whole interval lies on the other side, and
+# otherwise leaves it open. Then, on each kind of data:
+#
+# supported
+# : every finding that decides speaks for the claim;
+#
+# a property of the method, shown on the phantom
+# : the same, on synthetic images: the method does this where the truth was planted, and cell lines
+#   may be otherwise;
+#
+# refuted
+# : a finding speaks against the claim, as a statement on the method on these data;
+#
+# cannot tell
+# : anything else. A claim that concerns the paper's six cell lines stays here whatever a phantom or
+#   other cells show, and so does the size of every effect on those lines.
+
+# %%
+claims = scorecard.read_claims()
+show_table(
+    scorecard.rule_table(claims),
+    "The claims, where the paper makes them, and the rule for each (for phantom, real cells and networks alike).",
+    "tab-rules",
+)
+
+# %% [markdown]
+# ## The scorecard
+
+# %%
+findings = scorecard.read_findings(
+    [run.folder, results_folder(settings, "cell-lines-9")]
+)
+card = scorecard.scorecard(claims, findings)
+show_table(
+    card,
+    f"The paper's claims and what was found of them ({run.data}, real cells, networks).",
+    "tab-scorecard",
+)
+
+# %% [markdown]
+# A finding without brackets is an exact count, or is shown and decides nothing. "Not yet computed"
+# says that no chapter has measured it so far.
+#
+# ## What decided
+#
+# On C3, C5, C6 and C8 the figure shows what these data do. Whether the paper's cell lines do the same, it
+# cannot say, on whichever side of zero a finding lies.
+
+# %% mystnb={"figure": {"name": "fig-scorecard", "caption": "Findings that decide, as their distance from the value they are compared with, with 95 % intervals; data: {data}, real cells where named, networks. To the right of zero a finding speaks for its claim."}, "image": {"alt": "Forest plot of findings by claim: marks with interval bars left and right of a zero line"}}
+deciding = scorecard.deciding(findings, claims)
+plots.scorecard_figure(deciding)
+
+# %%
+counts = card["verdict"].value_counts()
+Markdown(
+    "**Answer.** Of "
+    + f"{len(claims)} claims in {len(card)} rows: "
+    + "; ".join(f"{number} × {words}" for words, number in counts.items())
+    + ". No row judges the paper's own cell lines, whose images are closed."
+    * run.is_phantom
+)

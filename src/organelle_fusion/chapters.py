@@ -1,0 +1,171 @@
+"""From the source of a chapter to its executed notebook, whole or not at all."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from organelle_fusion.config import UserError
+from organelle_fusion.provenance import atomic_path
+
+UNAVAILABLE = "SourceUnavailable"
+EXECUTED = Path("book/executed")
+FIGURES = "figures"
+"""Folder of the drawings that pages offer, below `EXECUTED`."""
+
+_DRAW_BOTH = '%config InlineBackend.figure_formats = ["png", "svg"]'
+
+
+class BookError(UserError):
+    """A chapter or the book that cannot be made; the message is one line."""
+
+
+class Execution(NamedTuple):
+    """How the execution of a chapter ended."""
+
+    seconds: float
+    complete: bool  # False: its public data were out of reach, and the page says so
+
+
+def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: str) -> Execution:
+    """Run one chapter by papermill and put it, whole, into ``book/executed``.
+
+    Every figure with a name is drawn as SVG as well, into ``book/executed/figures``, and its
+    caption ends in a link to it.
+
+    Parameters
+    ----------
+    source
+        The ``.py`` half: it is what runs, so an edit of it needs no other step.
+    root
+        Folder of the repository; the chapter runs in it.
+    parameters
+        Values for the cell tagged ``parameters``; those that the chapter does not declare are
+        left out of it.
+    data
+        Words that replace ``{data}`` in figure captions.
+
+    Returns
+    -------
+    Execution
+
+    Raises
+    ------
+    BookError
+        A cell raised. The failed notebook is kept beside the others as ``failed-NN_name.ipynb``,
+        and no page of an earlier run is left in its place. A chapter whose public data are out
+        of reach does not fail: its page ends there and says so.
+    """
+    import jupytext
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    folder = root / EXECUTED
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{source.stem}.ipynb"
+    failed = folder / f"failed-{source.stem}.ipynb"
+    raw, output = (folder / f".{source.stem}.{os.getpid()}.{kind}.ipynb" for kind in ("in", "out"))
+    target.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
+    notebook = jupytext.read(source)
+    _warn_of_edited_pair(source, notebook)
+    for cell in notebook.cells:
+        figure = cell.metadata.get("mystnb", {}).get("figure")
+        if figure:
+            figure["caption"] = figure["caption"].replace("{data}", data)
+    both = nbformat.v4.new_code_cell(_DRAW_BOTH, metadata={"tags": ["remove-cell"]})
+    notebook.cells.insert(0, both)
+    started = time.monotonic()
+    message = None
+    try:
+        jupytext.write(notebook, raw)
+        declared = papermill.inspect_notebook(str(raw))
+        try:
+            papermill.execute_notebook(
+                str(raw),
+                str(output),
+                parameters={k: v for k, v in parameters.items() if k in declared},
+                kernel_name="python3",
+                cwd=str(root),
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+            )
+        except PapermillExecutionError as error:
+            if error.ename != UNAVAILABLE:
+                os.replace(output, failed)
+                raise BookError(
+                    f"{source.stem}, cell {error.exec_count}: {error.ename}: "
+                    f"{' '.join(str(error.evalue).split())} (traceback in {EXECUTED / failed.name})"
+                ) from None
+            message = error.evalue
+        notebook = nbformat.read(output, as_version=4)
+        notebook.cells = [cell for cell in notebook.cells if cell.source != _DRAW_BOTH]
+        if message is not None:
+            _end_unavailable(notebook, message)
+        _offer_drawings(notebook, folder)
+        nbformat.validate(notebook)
+        nbformat.write(notebook, output)
+        os.replace(output, target)
+    finally:
+        raw.unlink(missing_ok=True)
+        output.unlink(missing_ok=True)
+    return Execution(time.monotonic() - started, complete=message is None)
+
+
+def _warn_of_edited_pair(source: Path, notebook) -> None:
+    """Say so when the .ipynb half holds other code than the .py half, which is what runs."""
+    import nbformat
+
+    pair = source.with_suffix(".ipynb")
+    if not pair.is_file():
+        return
+    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(pair, as_version=4).cells]
+    if cells != [(cell.cell_type, cell.source) for cell in notebook.cells]:
+        print(
+            f"{pair.name} differs from {source.name}; the .py runs. `make notebooks` brings the "
+            ".ipynb up to date (an edit made in the .ipynb alone would be lost by it)",
+            flush=True,
+        )
+
+
+def _end_unavailable(notebook, message: str) -> None:
+    """Turn a notebook that stopped for want of public data into a page that says so."""
+    import nbformat
+
+    kept = []
+    for cell in notebook.cells:
+        if "papermill-error-cell-tag" in cell.metadata.get("tags", []):
+            continue  # papermill's own marks around the cell that raised
+        if any(output.get("ename") == UNAVAILABLE for output in cell.get("outputs", [])):
+            break
+        kept.append(cell)
+    note = (
+        "```{admonition} Not computed: the data were out of reach\n:class: warning\n"
+        f"{' '.join(message.split())}\n```"
+    )
+    notebook.cells = [*kept, nbformat.v4.new_markdown_cell(note)]
+    notebook.metadata.get("papermill", {}).pop("exception", None)
+
+
+def _offer_drawings(notebook, folder: Path) -> None:
+    """Move each figure's SVG out of the notebook into a file, and link it from the caption.
+
+    The page shows the PNG: a browser draws thousands of paths slowly.
+    """
+    for cell in notebook.cells:
+        drawings = []
+        for output in cell.get("outputs", []):
+            content = output.get("data", {})
+            # An SVG that is not a picture's double is the output itself.
+            if "image/png" in content and "image/svg+xml" in content:
+                drawings.append(content.pop("image/svg+xml"))
+                output.metadata.pop("image/svg+xml", None)
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        if drawings and "name" in figure:
+            path = Path(FIGURES) / f"{figure['name']}.svg"
+            with atomic_path(folder / path) as temporary:
+                temporary.write_text(drawings[0], "utf-8")
+            figure["caption"] += f" {{download}}`SVG <{path.as_posix()}>`"
