@@ -92,6 +92,8 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
                 progress_bar=False,
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
+                # Otherwise each kernel warns that it talks by TCP, as Jupyter's kernels do.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
         except PapermillExecutionError as error:
             if error.ename != UNAVAILABLE:

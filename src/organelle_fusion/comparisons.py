@@ -1,7 +1,7 @@
 """Differences between models, patch sizes and folds, each in the same resampled groups.
 
-What makes an image easy or hard for both sides cancels in a difference, so its interval is taken
-from resamples of groups in which both sides are scored.
+What makes an image easy or hard for both sides cancels in a difference, so both sides are scored
+in the same resamples of groups, and the interval is that of the difference.
 """
 
 from collections.abc import Sequence
