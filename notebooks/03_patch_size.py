@@ -203,7 +203,7 @@ if {250, 300, 350} <= set(sizes):
     )
 Markdown(
     "\n".join(
-        f"- {difference_sentence(words[0].upper() + words[1:], difference)}"
+        f"- {difference_sentence(words, difference)}"
         for words, difference in {**peak, **dip}.items()
     )
 )

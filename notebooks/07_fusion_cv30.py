@@ -153,6 +153,8 @@ table2 = pd.concat(
         for name, of_grouping in ((repeated, rows), (by_patch, scored_rows))
     ]
 ).sort_index(kind="stable")
+waiting = ~table2["Model"].isin(scored_rows.values())
+table2.loc[waiting, "Folds"] = ""
 show_table(
     table2[["Model", "Folds", *evaluation.METRIC_TITLES.values()]],
     f"Table 2 of the paper, 30 runs, scored by patch ({run.data}).",
@@ -239,7 +241,7 @@ scorecard.write_findings(
 Markdown(
     "**Answer.** "
     + " ".join(
-        difference_sentence(words[0].upper() + words[1:], difference)
+        difference_sentence(words, difference)
         for words, difference in {**gains, shown: flattery}.items()
     )
     + " A score by patch is no estimate for new images; part of what it adds may come from the larger "

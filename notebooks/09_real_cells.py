@@ -138,41 +138,15 @@ plots.pr_figure(
 )
 
 # %%
-gain = evaluation.best_single_difference(predictions, channels, **bootstrap)
-rival = evaluation.paired_difference(
-    predictions, "intermediate", "early", **bootstrap
+findings = scorecard.fusion_findings(
+    predictions, channels, data="real cells (cell-lines-9)", **bootstrap
 )
 Markdown(
     "**Answer.** "
-    + difference_sentence(
-        "Intermediate fusion minus the best single channel", gain
+    + " ".join(
+        difference_sentence(found["measure"], found) for found in findings
     )
-    + " "
-    + difference_sentence("Intermediate minus early fusion", rival)
 )
 
 # %% tags=["hide-input"]
-decisive = {"reference": 0, "data": "real cells (cell-lines-9)"}
-scorecard.write_findings(
-    folder,
-    "09",
-    [
-        scorecard.finding(
-            "C1", "intermediate minus early fusion", rival, **decisive
-        ),
-        scorecard.finding(
-            "C1",
-            "intermediate minus late fusion",
-            evaluation.paired_difference(
-                predictions, "intermediate", "late", **bootstrap
-            ),
-            **decisive,
-        ),
-        scorecard.finding(
-            "C2",
-            "intermediate fusion minus the best single channel",
-            gain,
-            **decisive,
-        ),
-    ],
-)
+scorecard.write_findings(folder, "09", findings)

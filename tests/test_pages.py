@@ -72,7 +72,7 @@ def test_table_escapes_what_labels_hold():
 )
 def test_difference_sentence_says_what_the_interval_allows(low, high, verdict):
     """The words follow the interval, not the point estimate."""
-    sentence = pages.difference_sentence("A minus B", {"value": 0.1, "low": low, "high": high})
+    sentence = pages.difference_sentence("a minus B", {"value": 0.1, "low": low, "high": high})
     assert sentence.startswith("A minus B: +0.10 in balanced accuracy")
     assert verdict in sentence
 

@@ -25,21 +25,6 @@ def stack(folder, array, channels=("a", "b"), pixel_size_um=0.5, name="stack"):
 
 
 @pytest.fixture
-def by_hand():
-    """(2, 2, 5, 9) of 0 and 10, so that Otsu's threshold is 0; patches of 4 px: two a plane."""
-    array = np.zeros((2, 2, 5, 9), np.uint16)
-    a, b = array
-    a[0, 0, :4] = 10  # plane 0, first patch: a row in a and a column in b, which cross
-    b[0, :4, 0] = 10
-    a[0, 3, 7] = 10  # plane 0, second patch: one pixel
-    a[1, :4, 4:8] = 10  # plane 1, second patch: all of it in a, half of it in b
-    b[1, :2, 4:8] = 10
-    array[:, :, 4, :] = 10  # border remainder below and at the right: never counted
-    array[:, :, :, 8] = 10
-    return array
-
-
-@pytest.fixture
 def manifest(tmp_path, by_hand):
     """Two images at the paper's pixel size; the second has its channels the other way round."""
     nucleus = np.arange(by_hand[0].size, dtype=np.uint16).reshape(by_hand[0].shape)

@@ -131,3 +131,34 @@ def test_findings_that_cannot_be_judged_are_refused(tmp_path):
     (tmp_path / "findings" / "06.csv").write_text("claim,value\nC1,1\n")
     with pytest.raises(scorecard.ScorecardError, match=r"06\.csv: expected columns claim,measure"):
         scorecard.read_findings([tmp_path])
+
+
+def test_fusion_findings_are_the_differences_of_evaluation():
+    """Measures named for what they are; the best channel is named among all, C3 against others."""
+    right = {  # of the patches of a0, a1, b0, b1
+        "mitochondria": [1, 1, 1, 0], "golgi": [1, 0, 0, 0], "early": [1, 1, 0, 0],
+        "late": [0, 0, 0, 0], "intermediate": [1, 1, 1, 1],
+    }  # fmt: skip
+    rows = [
+        (model, 0, 0, n, group, group, group[0], "test", float((group[0] == "a") == bool(hit)))
+        for model, hits in right.items()
+        for n, (group, hit) in enumerate(zip(("a0", "a1", "b0", "b1"), hits, strict=True))
+    ]
+    columns = ["model", "fold", "seed", "patch", "image", "group", "label", "part", "p:a"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame["p:b"] = 1 - frame["p:a"]
+    found = scorecard.fusion_findings(
+        frame, ["golgi", "mitochondria"], data="phantom", repeats=50, seed=0
+    )
+    assert [(row["claim"], row["measure"], row["value"]) for row in found] == [
+        ("C1", "intermediate minus early fusion", 0.5),
+        ("C1", "intermediate minus late fusion", 1.0),
+        ("C2", "intermediate fusion minus the best single channel", 0.25),
+        ("C3", "mitochondria minus the better of the other channels", 0.5),
+        ("C3", "intermediate fusion minus mitochondria", 0.25),
+    ]
+    assert [row["reference"] for row in found[:4]] == [0] * 4
+    assert np.isnan(found[4]["reference"])
+    without = frame[frame["model"] != "mitochondria"]
+    found = scorecard.fusion_findings(without, ["golgi"], data="x", repeats=50, seed=0)
+    assert [row["claim"] for row in found] == ["C1", "C1", "C2"]

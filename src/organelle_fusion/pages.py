@@ -141,7 +141,7 @@ def difference_sentence(what: str, difference: dict[str, float]) -> str:
     Parameters
     ----------
     what
-        Subject of the sentence, such as "Intermediate minus early fusion".
+        Subject of the sentence, such as "intermediate minus early fusion".
     difference
         ``value``, ``low``, ``high`` of a balanced accuracy, as `evaluation` gives them.
     """
@@ -153,8 +153,8 @@ def difference_sentence(what: str, difference: dict[str, float]) -> str:
     else:
         verdict = "the interval includes 0, so that these data cannot tell"
     return (
-        f"{what}: {value:+.2f} in balanced accuracy (95 % interval {low:+.2f} to {high:+.2f}); "
-        f"{verdict}."
+        f"{what[0].upper()}{what[1:]}: {value:+.2f} in balanced accuracy "
+        f"(95 % interval {low:+.2f} to {high:+.2f}); {verdict}."
     )
 
 

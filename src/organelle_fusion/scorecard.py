@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from organelle_fusion.comparisons import best_single_difference, paired_difference
 from organelle_fusion.config import UserError
 from organelle_fusion.provenance import note_file, write_csv
 
@@ -82,6 +83,55 @@ def finding(
         "sense": sense,
         "data": data,
     }
+
+
+def fusion_findings(
+    predictions: pd.DataFrame, channels: Sequence[str], *, data: str, repeats: int, seed: int
+) -> list[dict]:
+    """What one evaluation of all strategies says of the claims C1, C2 and C3.
+
+    Parameters
+    ----------
+    predictions
+        Of the single channels, early, intermediate and late fusion, see `metrics`.
+    channels
+        Names of the single channels. C3 concerns mitochondria, and is left out without them.
+    data
+        As in `finding`.
+    repeats, seed
+        Of the bootstrap, see `evaluation.score_table`.
+
+    Returns
+    -------
+    list of dict
+        `finding` rows: intermediate minus early, minus late (C1), and minus the best single
+        channel (C2); mitochondria minus the better of the other channels, and what intermediate
+        fusion adds to them (C3).
+    """
+    options = {"repeats": repeats, "seed": seed}
+    decisive = {"reference": 0, "data": data}
+    findings = [
+        finding(
+            "C1",
+            f"intermediate minus {other} fusion",
+            paired_difference(predictions, "intermediate", other, **options),
+            **decisive,
+        )
+        for other in ("early", "late")
+    ]
+    best = best_single_difference(predictions, channels, **options)
+    findings.append(
+        finding("C2", "intermediate fusion minus the best single channel", best, **decisive)
+    )
+    if "mitochondria" in channels:
+        others = [name for name in channels if name != "mitochondria"]
+        ahead = best_single_difference(predictions, others, "mitochondria", **options)
+        added = paired_difference(predictions, "intermediate", "mitochondria", **options)
+        findings += [
+            finding("C3", "mitochondria minus the better of the other channels", ahead, **decisive),
+            finding("C3", "intermediate fusion minus mitochondria", added, data=data),
+        ]
+    return findings
 
 
 def write_findings(folder: Path, chapter: str, rows: Sequence[Mapping]) -> pd.DataFrame:
