@@ -258,8 +258,8 @@ curves.pipe(lambda t: t.loc[t.groupby("images")["value"].idxmax()])[
 # %%
 best = int(on_scored["value"].idxmax())
 answer = (
-    f"On the scored images {best} px score best ({on_scored.loc[best, 'value']:.2f}), and "
-    f"{size_px} px {on_scored.loc[size_px, 'value']:.2f}. "
+    f"On the scored images {best} px score best ({on_scored.loc[best, 'value']:.2f}); "
+    f"{size_px} px score {on_scored.loc[size_px, 'value']:.2f}. "
 )
 if run.is_phantom:
     on_separate = curves[curves["images"] == "separate images"].set_index(
@@ -277,8 +277,10 @@ if outline is not None:
 Markdown(
     f"**Answer.** {answer}The smallest patch, {paper_px_to_um(sizes[0]):.1f} µm wide{inside}, scores "
     f"{smallest['value']:.2f} (95 % interval {smallest['low']:.2f} to {smallest['high']:.2f}) "
-    f"against a chance of {chance['balanced_accuracy']:.2f}. The following chapters use the "
-    f"paper's {size_px} px, whatever is chosen here, so that their tables are those of the paper."
-    + " Peak and dip are the phantom's own and say nothing on cell lines."
+    f"against a chance of {chance['balanced_accuracy']:.2f}. The following chapters use "
+    f"{size_px} px, whatever is chosen here."
+    + " It is the paper's size, so that their tables are those of the paper."
+    * (size_px == 350)
+    + " Whether the phantom has a peak or a dip says nothing on cell lines."
     * run.is_phantom
 )

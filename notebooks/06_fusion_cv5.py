@@ -191,7 +191,7 @@ table = evaluation.score_table(predictions, level="patch", **bootstrap)
 write_csv(run.folder / "table1.csv", table)
 show_table(
     evaluation.paper_table(table, rows, published).reset_index(),
-    f"Table 1 of the paper, 5 folds, scored by patch ({run.data}).",
+    f"Table 1 of the paper, {settings.folds.n_splits} folds by image, scored by patch ({run.data}).",
     "tab-fusion5",
 )
 
@@ -201,7 +201,7 @@ display(
     offer_csv(tidy_table(table, rows, published), run.folder, "table1"),
 )
 
-# %% mystnb={"figure": {"name": "fig-scores5", "caption": "Scores with 95 % group-bootstrap intervals, 5 folds by image; data: {data}. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for six classifiers with interval bars and a chance line"}}
+# %% mystnb={"figure": {"name": "fig-scores5", "caption": "Scores with 95 % group-bootstrap intervals, folds by image; data: {data}. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for six classifiers with interval bars and a chance line"}}
 chance = evaluation.chance_levels(patch_set.table["label"], classes)
 plots.score_figure(table, chance)
 
@@ -233,7 +233,7 @@ show_table(
 # %% [markdown]
 # ## Where they err
 
-# %% mystnb={"figure": {"name": "fig-confusion5", "caption": "Confusion matrices, pooled out-of-fold, 5 folds by image (Fig. 4 of the paper); data: {data}. Rows are the true class; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
+# %% mystnb={"figure": {"name": "fig-confusion5", "caption": "Confusion matrices, pooled out-of-fold, folds by image (Fig. 4 of the paper); data: {data}. Rows are the true class; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
 plots.confusion_figure(
     {
         model: evaluation.confusion(predictions, model)
@@ -241,7 +241,7 @@ plots.confusion_figure(
     }
 )
 
-# %% mystnb={"figure": {"name": "fig-pr5", "caption": "Precision–recall curves, pooled out-of-fold, 5 folds by image (Fig. 5 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
+# %% mystnb={"figure": {"name": "fig-pr5", "caption": "Precision–recall curves, pooled out-of-fold, folds by image (Fig. 5 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
 plots.pr_figure(
     {
         model: evaluation.pr_curves(predictions, model)

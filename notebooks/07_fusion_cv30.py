@@ -157,7 +157,7 @@ waiting = ~table2["Model"].isin(scored_rows.values())
 table2.loc[waiting, "Folds"] = ""
 show_table(
     table2[["Model", "Folds", *evaluation.METRIC_TITLES.values()]],
-    f"Table 2 of the paper, 30 runs, scored by patch ({run.data}).",
+    f"Table 2 of the paper, scored by patch ({run.data}).",
     "tab-fusion30",
 )
 
@@ -180,7 +180,7 @@ plots.grouping_figure(accuracy, chance["balanced_accuracy"])
 # The paper shows one set of matrices and curves for its thirty folds; here is one for each way to make
 # them.
 
-# %% mystnb={"figure": {"name": "fig-confusion30", "caption": "Confusion matrices over 30 runs that keep images whole, six times five folds (Fig. 9 of the paper); data: {data}. Rows are the true class; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
+# %% mystnb={"figure": {"name": "fig-confusion30", "caption": "Confusion matrices over repeated folds that keep images whole (Fig. 9 of the paper); data: {data}. Rows are the true class; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
 plots.confusion_figure(
     {
         model: evaluation.confusion(groupings[repeated], model)
@@ -188,12 +188,12 @@ plots.confusion_figure(
     }
 )
 
-# %% mystnb={"figure": {"name": "fig-confusion30-patch", "caption": "Confusion matrices of 30 folds by patch, which part images (Fig. 9 of the paper); data: {data}. Rows are the true class; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
+# %% mystnb={"figure": {"name": "fig-confusion30-patch", "caption": "Confusion matrices of folds by patch, which part images (Fig. 9 of the paper); data: {data}. Rows are the true class; colour is the share of the row."}, "image": {"alt": "Six confusion matrices with counts and row percentages"}}
 plots.confusion_figure(
     {model: evaluation.confusion(parted, model) for model in strategies}
 )
 
-# %% mystnb={"figure": {"name": "fig-pr30", "caption": "Precision–recall curves over 30 runs that keep images whole, six times five folds (Fig. 10 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
+# %% mystnb={"figure": {"name": "fig-pr30", "caption": "Precision–recall curves over repeated folds that keep images whole (Fig. 10 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
 plots.pr_figure(
     {
         model: evaluation.pr_curves(groupings[repeated], model)
@@ -201,7 +201,7 @@ plots.pr_figure(
     }
 )
 
-# %% mystnb={"figure": {"name": "fig-pr30-patch", "caption": "Precision–recall curves of 30 folds by patch, which part images (Fig. 10 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
+# %% mystnb={"figure": {"name": "fig-pr30-patch", "caption": "Precision–recall curves of folds by patch, which part images (Fig. 10 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
 plots.pr_figure(
     {model: evaluation.pr_curves(parted, model) for model in strategies}
 )

@@ -59,7 +59,8 @@ data_banner(
 #
 # cannot tell
 # : anything else. A claim that concerns the paper's six cell lines stays here whatever a phantom or
-#   other cells show, and so does the size of every effect on those lines.
+#   public cells show, and so does the size of every effect on those lines. One's own stacks are judged
+#   as they are; whether they show those lines, only their owner knows.
 
 # %%
 claims = scorecard.read_claims()

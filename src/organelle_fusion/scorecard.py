@@ -189,7 +189,8 @@ def verdict(concerns: str, data: str, outcomes: Sequence[Outcome]) -> str:
 
     All hold: *supported*, or on the phantom *a property of the method, shown on the phantom*. One
     fails: *refuted*, as a statement on the method on these data. Otherwise, and always where the
-    claim concerns the six cell lines and the data are not the reader's own stacks: *cannot tell*.
+    claim concerns the six cell lines and the data are not the reader's own stacks, which may show
+    them: *cannot tell*.
 
     Parameters
     ----------
