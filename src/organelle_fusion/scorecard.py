@@ -16,6 +16,7 @@ import yaml
 
 from organelle_fusion.comparisons import best_single_difference, paired_difference
 from organelle_fusion.config import UserError
+from organelle_fusion.evaluation import NOT_COMPUTED
 from organelle_fusion.provenance import note_file, write_csv
 
 COLUMNS = ("claim", "measure", "value", "low", "high", "reference", "sense", "data")
@@ -24,7 +25,6 @@ CONCERNS = ("method", "cell lines", "computation")
 PHANTOM = "phantom"
 PROPERTY = "a property of the method, shown on the phantom"
 SUPPORTED, REFUTED, CANNOT_TELL = "supported", "refuted", "cannot tell"
-NOT_COMPUTED = "not yet computed"
 
 Outcome = Literal["holds", "fails", "open"]
 
