@@ -39,7 +39,7 @@ data_banner(run)
 # %% [markdown]
 # ## The stacks
 #
-# Every stack is an OME-TIFF that carries its channel names and voxel size; ground-truth labels of
+# Every stack of the phantom is an OME-TIFF that carries its channel names and voxel size; ground-truth labels of
 # each object lie beside it. One random stream per channel makes every channel reproducible on its
 # own. Stacks that are there already and whose settings and code are unchanged are not made again.
 
@@ -69,7 +69,7 @@ show_table(per_class, f"Images per class ({run.data}).", "tab-images")
 # %% [markdown]
 # ## What is planted
 #
-# The phenotypes differ in the length, straightness and thickness of their mitochondria, in the size of
+# The phenotypes of the phantom differ in the length, straightness and thickness of their mitochondria, in the size of
 # early endosomes, how they cluster and how close to the nucleus they lie, and in how many recycling
 # endosomes gather at one pole. The amount of each organelle per cell and the staining follow one law
 # in all classes; size and crowding still change how bright a patch is on average, so that intensity

@@ -21,6 +21,8 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %% tags=["hide-input"]
+import math
+
 import pandas as pd
 from IPython.display import Markdown
 
@@ -182,7 +184,8 @@ show_table(
 #
 # Three of the paper's claims rest on this curve: a peak at 350 px (C5), a dip at 300 px (C6), and
 # that patches smaller than a cell suffice (C13). Differences are taken in the same resampled
-# images.
+# images. The best of several rivals is flattered by chance, so that the last difference leans against
+# the profile's size; with four or five images per class all intervals are too narrow.
 
 # %%
 rest = [size for size in sizes if size != size_px]
@@ -221,6 +224,7 @@ findings = [
             "C5", words, difference, reference=0, data=run.data
         )
         for words, difference in peak.items()
+        if size_px == 350  # the claim is on this size
     ),
     *(
         scorecard.finding(
@@ -246,14 +250,14 @@ findings = [
         "C13",
         f"balanced accuracy at {sizes[0]} px ({paper_px_to_um(sizes[0]):.1f} µm)",
         smallest,
-        reference=chance["balanced_accuracy"],
+        # Only where a cell is known can a patch be known to be smaller.
+        reference=math.nan
+        if outline is None
+        else chance["balanced_accuracy"],
         data=run.data,
     ),
 ]
 scorecard.write_findings(run.folder, "03", findings)
-curves.pipe(lambda t: t.loc[t.groupby("images")["value"].idxmax()])[
-    ["images", "size_px", "value", "low", "high"]
-].round(2)
 
 # %%
 best = int(on_scored["value"].idxmax())

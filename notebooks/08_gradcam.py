@@ -20,9 +20,9 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %% tags=["hide-input"]
-import math
 import time
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
@@ -133,7 +133,7 @@ plots.gradcam_figure(
 # common with the rest, the strongest part most of all. So the question is put in two ways. The correlation with the sum of the
 # *other* organelles' maps is free of this; the one with the fused map is what the eye compares. Both are
 # Pearson's over the pixels of a plane, before ReLU, averaged over all images; brackets hold the 95 %
-# interval of a bootstrap over images. A correlation above 0 is no sign of shared biology by itself: the
+# interval of a bootstrap that resamples groups within their class. A correlation above 0 is no sign of shared biology by itself: the
 # maps of all organelles are of the same squares and go through one head.
 
 # %%
@@ -163,8 +163,7 @@ show_table(
 )
 
 # %% [markdown]
-# On the phantom this is a property of the method on planted classes and says nothing about cell lines.
-# Other planes of the same stacks give other numbers: the interval covers the choice of images, not that
+# Where the data are the phantom, this says nothing about cell lines. Other planes of the same stacks give other numbers: the interval covers the choice of images, not that
 # of planes or of the network's random start.
 
 # %%
@@ -193,7 +192,7 @@ Markdown(
     f"{fused['value'][best]:.2f} ({fused['low'][best]:.2f} to {fused['high'][best]:.2f}). The paper "
     "reports mitochondria, for its six cell lines."
     + (
-        " This is a property of the method on the phantom, not of cancer cells."
+        " All of this is about the phantom, not about cancer cells."
         * run.is_phantom
     )
 )
@@ -213,17 +212,18 @@ table = patch_table(
     min_foreground=settings.patches.min_foreground,
     statistics=statistics,
 )
+predict_proba(network, np.zeros((1, *network.input_shape[1:]), np.uint8))
+started = time.perf_counter()  # after what is compiled once
 patches = extract_patches(
     volume,
     table,
     output_px=settings.encoder.input_px,
     statistics=statistics,
 )
-started = time.perf_counter()
 predict_proba(network, patches)
 seconds = time.perf_counter() - started
 Markdown(
-    f"{len(patches)} patches of one stack ({run.data}) were classified in {seconds:.2f} s by networks of "
+    f"{len(patches)} patches of one stack ({run.data}) were cut and classified in {seconds:.2f} s by networks of "
     f"the {settings.encoder.kind} encoder."
 )
 
@@ -238,7 +238,6 @@ scorecard.write_findings(
                 f"map of {title(row.Index)}: correlation with the joint map of the other organelles",
                 row._asdict(),
                 data=run.data,
-                reference=0 if row.Index == "mitochondria" else math.nan,
             )
             for row in others.itertuples()
         ),

@@ -127,3 +127,22 @@ def test_build_refuses_a_missing_page(project):
     (project / "book/index.md").write_text("# Title\n")
     with pytest.raises(book.BookError, match=r"book/executed/01_first.*run `make book`"):
         book.build_pages(project)
+
+
+def test_one_chapter_tells_which_pages_it_left_behind(project, capsys, monkeypatch):
+    """A later chapter whose input the executed one has changed is named, with the reason."""
+    monkeypatch.setattr(book, "build_pages", lambda root: root / "index.html")
+    write = "from organelle_fusion.provenance import write_json\nimport random\n"
+    write_chapter(project, f"# %%\n{write}write_json('x.json', random.random())\n")
+    read = "from organelle_fusion.provenance import note_file\n"
+    write_chapter(project, f"# %%\n{read}note_file('x.json').read_text()\n", "02_second")
+    book.reproduce(load_profile("smoke"), "smoke")
+    capsys.readouterr()
+    book.reproduce(load_profile("smoke"), "smoke", chapter="1")
+    assert (
+        "02_second is out of date (file x.json): `make book` executes it" in capsys.readouterr().out
+    )
+    book.reproduce(load_profile("smoke"), "smoke")
+    capsys.readouterr()
+    book.reproduce(load_profile("smoke"), "smoke", chapter="2")
+    assert "out of date" not in capsys.readouterr().out

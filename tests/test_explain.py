@@ -304,8 +304,8 @@ def test_a_constant_map_has_no_correlation():
 def similarities(values, organelle="golgi"):
     return pd.DataFrame(
         {
-            "image": range(len(values)), "organelle": organelle,
-            "compared_with": explain.WITH_OTHERS, "value": values,
+            "image": range(len(values)), "label": "a", "group": range(len(values)),
+            "organelle": organelle, "compared_with": explain.WITH_OTHERS, "value": values,
         }
     )  # fmt: skip
 
@@ -329,6 +329,17 @@ def test_interval_is_that_of_the_mean_of_many_images():
     assert found["value"] == pytest.approx(values.mean())
     assert found["low"] == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
     assert found["high"] == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
+
+
+def test_interval_resamples_groups_within_their_class():
+    """Two images of one slide go together; one slide per class leaves nothing to vary."""
+    table = similarities([0.0, 0.0, 1.0, 1.0])
+    together = table.assign(group=["s", "s", "t", "t"])
+    found = explain.mean_similarity(together, repeats=500, seed=1).iloc[0]
+    assert [found["low"], found["value"], found["high"]] == [0, 0.5, 1]
+    apart = together.assign(label=["a", "a", "b", "b"])
+    found = explain.mean_similarity(apart, repeats=500, seed=1).iloc[0]
+    assert [found["low"], found["value"], found["high"]] == [0.5, 0.5, 0.5]
 
 
 def test_maps_that_are_constant_everywhere_are_refused():

@@ -54,8 +54,8 @@ def test_outcome_follows_the_interval(figure, sense, reference, expected):
         ("cell lines", "phantom", ["holds"], CANNOT_TELL),
         ("cell lines", "phantom", ["fails"], CANNOT_TELL),
         ("cell lines", "real cells (cell-lines-9)", ["holds"], CANNOT_TELL),
-        ("cell lines", "own stacks (mine.csv)", ["holds"], SUPPORTED),
-        ("cell lines", "own stacks (mine.csv)", ["fails"], REFUTED),
+        ("cell lines", "own stacks (mine.csv)", ["holds"], CANNOT_TELL),
+        ("method", "own stacks (mine.csv)", ["fails"], REFUTED),
         ("computation", "networks", ["holds", "holds"], SUPPORTED),
         ("computation", "networks", ["fails"], REFUTED),
     ],
@@ -63,6 +63,28 @@ def test_outcome_follows_the_interval(figure, sense, reference, expected):
 def test_verdict_follows_the_rule(concerns, data, outcomes, expected):
     """A phantom never judges cell lines, and never says "supported"."""
     assert scorecard.verdict(concerns, data, outcomes) == expected
+
+
+def test_only_stacks_of_the_six_lines_decide_claims_on_them():
+    """Their labels say so; five of them, or a sixth of another name, do not."""
+    claims = {"C3": scorecard.read_claims()["C3"]}
+    findings = pd.DataFrame([finding("C3", data="own stacks (mine.csv)"), finding("C3")])
+    lines = sorted(scorecard.CELL_LINES)
+    for labels, expected in (
+        (lines * 2, SUPPORTED),
+        (lines[1:], CANNOT_TELL),
+        ([*lines[1:], "HeLa"], CANNOT_TELL),
+    ):
+        card = scorecard.scorecard(claims, findings, labels=labels)
+        assert card["verdict"].tolist() == [expected, CANNOT_TELL]  # the phantom never does
+
+
+def test_an_end_near_zero_keeps_the_digit_that_says_its_side():
+    figure = {"value": 0.0412, "low": 0.0028, "high": 0.08}
+    card = scorecard.scorecard(
+        {"C1": scorecard.read_claims()["C1"]}, pd.DataFrame([finding(figure=figure)])
+    )
+    assert card["figures"].tolist() == ["a minus b: 0.041 [0.003, 0.080]"]
 
 
 def test_verdict_refuses_an_unknown_kind_of_claim():
@@ -157,8 +179,8 @@ def test_fusion_findings_are_the_differences_of_evaluation():
         ("C3", "mitochondria minus the better of the other channels", 0.5),
         ("C3", "intermediate fusion minus mitochondria", 0.25),
     ]
-    assert [row["reference"] for row in found[:4]] == [0] * 4
-    assert np.isnan(found[4]["reference"])
+    assert [row["reference"] for row in found] == [0, 0, 0, 0, 0.05]
+    assert found[4]["sense"] == "below"
     without = frame[frame["model"] != "mitochondria"]
     found = scorecard.fusion_findings(without, ["golgi"], data="x", repeats=50, seed=0)
     assert [row["claim"] for row in found] == ["C1", "C1", "C2"]

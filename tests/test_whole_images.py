@@ -76,5 +76,7 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
             assert plane.label == {"one": "a", "two": "b"}[name]
             assert plane.predicted == "a"  # the mean over the patches of its own test part
             of_plane = found.similarity.query("image == @name and squares == @squares")
+            assert set(of_plane["label"]) == {plane.label}
+            assert set(of_plane["group"]) == {name}
             own = explain.map_similarity(expected, PROFILE.channels)["value"]
             np.testing.assert_allclose(of_plane["value"], own, atol=1e-4)

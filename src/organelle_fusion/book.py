@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from organelle_fusion.chapters import EXECUTED, BookError, execute_chapter
@@ -99,6 +100,17 @@ def execute_chapters(
         if execution.complete:
             write_record(executed[source], inputs, files)
         print(f"{place} done in {execution.seconds:.0f} s", flush=True)
+    if chapter:
+        _tell_what_is_out_of_date(root, inputs_of)
+
+
+def _tell_what_is_out_of_date(root: Path, inputs_of: Callable[[Path], dict]) -> None:
+    """Name the pages that one chapter's execution left behind: later ones, or of other settings."""
+    for source in chapter_sources(root):
+        executed = root / EXECUTED / f"{source.stem}.ipynb"
+        why = difference(executed, inputs_of(source)) if executed.is_file() else ""
+        if why:
+            print(f"{source.stem} is out of date ({why}): `make book` executes it", flush=True)
 
 
 # --- building -----------------------------------------------------------------------------------

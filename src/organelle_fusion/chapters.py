@@ -93,7 +93,7 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
                 # Otherwise each kernel warns that it talks by TCP, as Jupyter's kernels do.
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except PapermillExecutionError as error:
             if error.ename != UNAVAILABLE:

@@ -360,12 +360,12 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def mean_similarity(similarities: pd.DataFrame, *, repeats: int, seed: int) -> pd.DataFrame:
-    """Mean correlation over images, with a 95 % percentile bootstrap interval over images.
+    """Mean correlation over images, with a 95 % bootstrap interval over groups within classes.
 
     Parameters
     ----------
     similarities
-        Rows of `map_similarity` for every image, with a column ``image``.
+        Rows of `map_similarity` for every image, with the columns ``label`` and ``group``.
     repeats, seed
         Number of resamples, and their seed.
 
@@ -383,12 +383,18 @@ def mean_similarity(similarities: pd.DataFrame, *, repeats: int, seed: int) -> p
     rows = []
     compared = ["organelle", "compared_with"]
     for (organelle, other), found in similarities.groupby(compared, sort=False):
-        values = found["value"].dropna().to_numpy()
-        if not len(values):
+        known = found.dropna(subset="value")
+        if known.empty:
             raise ExplainError(
                 f"Grad-CAM of {organelle}: expected maps that vary, found them constant in all "
                 f"{len(found)} images; train the network longer"
             )
-        drawn = draw_groups(np.zeros(len(values)), repeats, seed) @ values / len(values)
-        rows.append((organelle, other, values.mean(), *interval(drawn), len(values)))
+        groups = known.groupby("group", sort=True)
+        # A group that holds several classes ties them together, as in count_groups.
+        tied = groups["label"].nunique().max() > 1
+        stratum = np.zeros(len(groups)) if tied else pd.factorize(groups["label"].first())[0]
+        weights = draw_groups(stratum, repeats, seed)
+        sums, sizes = groups["value"].sum().to_numpy(), groups["value"].size().to_numpy()
+        drawn = (weights @ sums) / (weights @ sizes)
+        rows.append((organelle, other, known["value"].mean(), *interval(drawn), len(known)))
     return pd.DataFrame(rows, columns=[*compared, "value", "low", "high", "images"])

@@ -43,7 +43,7 @@ class Run:
             raise PageError(
                 f"{path.name}: expected in {path.parent.name}/, found nothing; it is written by "
                 f"chapter {chapter}: run `make chapter N={chapter}` first, "
-                "with the same PROFILE and MANIFEST"
+                "or `make book`, with the same PROFILE and MANIFEST"
             )
         return note_file(path) if path.is_file() else path
 

@@ -1,8 +1,8 @@
 """The claims of the paper, what the chapters found of each, and the verdict by rule.
 
 Every chapter writes its *findings*: a measure with its interval, and where it decides a claim the
-value to compare it with. The verdicts follow from findings alone, by rules that were written down
-in ``registry/claims.yaml`` before there were numbers.
+value to compare it with. The verdicts follow from findings alone, by the rules in
+``registry/claims.yaml``, which says when they were written.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +27,9 @@ PROPERTY = "a property of the method, shown on the phantom"
 SUPPORTED, REFUTED, CANNOT_TELL = "supported", "refuted", "cannot tell"
 
 Outcome = Literal["holds", "fails", "open"]
+
+CELL_LINES = {"MCF10A", "AU565", "T47D", "MDA-MB-231", "MDA-MB-468", "MDA-MB-436"}
+"""The six lines of the paper, as labels of a manifest that shows them are spelt."""
 
 
 class ScorecardError(UserError):
@@ -129,16 +132,22 @@ def fusion_findings(
         added = paired_difference(predictions, "intermediate", "mitochondria", **options)
         findings += [
             finding("C3", "mitochondria minus the better of the other channels", ahead, **decisive),
-            finding("C3", "intermediate fusion minus mitochondria", added, data=data),
+            finding(
+                "C3",
+                "intermediate fusion minus mitochondria",
+                added,
+                data=data,
+                reference=0.05,
+                sense="below",
+            ),
         ]
     return findings
 
 
-def write_findings(folder: Path, chapter: str, rows: Sequence[Mapping]) -> pd.DataFrame:
+def write_findings(folder: Path, chapter: str, rows: Sequence[Mapping]) -> None:
     """Write the findings of a chapter, such as "06", to ``findings/<chapter>.csv`` of its run."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     write_csv(Path(folder) / "findings" / f"{chapter}.csv", frame)
-    return frame
 
 
 def read_findings(folders: Iterable[Path]) -> pd.DataFrame:
@@ -184,26 +193,29 @@ def outcome(row: Mapping) -> Outcome:
     return "fails" if exact or max(margins) < 0 else "open"
 
 
-def verdict(concerns: str, data: str, outcomes: Sequence[Outcome]) -> str:
+def verdict(
+    concerns: str, data: str, outcomes: Sequence[Outcome], *, shows_lines: bool = False
+) -> str:
     """Judge a claim on one kind of data from its decisive findings.
 
     All hold: *supported*, or on the phantom *a property of the method, shown on the phantom*. One
     fails: *refuted*, as a statement on the method on these data. Otherwise, and always where the
-    claim concerns the six cell lines and the data are not the reader's own stacks, which may show
-    them: *cannot tell*.
+    claim concerns the six cell lines and the data do not show them: *cannot tell*.
 
     Parameters
     ----------
     concerns
         Out of `CONCERNS`.
     data
-        ``phantom``, or other words; those of own stacks begin with "own".
+        ``phantom``, or other words.
     outcomes
         Of `outcome`; empty where nothing decides.
+    shows_lines
+        The data show the paper's six cell lines.
     """
     if concerns not in CONCERNS:
         raise ScorecardError(f"concerns: expected one of {', '.join(CONCERNS)}, found {concerns}")
-    if not outcomes or (concerns == "cell lines" and not data.startswith("own")):
+    if not outcomes or (concerns == "cell lines" and not shows_lines):
         return CANNOT_TELL
     if "fails" in outcomes:
         return REFUTED
@@ -212,8 +224,20 @@ def verdict(concerns: str, data: str, outcomes: Sequence[Outcome]) -> str:
     return PROPERTY if data == PHANTOM else SUPPORTED
 
 
-def scorecard(claims: Mapping[str, Mapping[str, str]], findings: pd.DataFrame) -> pd.DataFrame:
+def scorecard(
+    claims: Mapping[str, Mapping[str, str]], findings: pd.DataFrame, *, labels: Iterable[str] = ()
+) -> pd.DataFrame:
     """One row per claim and kind of data, in the order of the claims.
+
+    Parameters
+    ----------
+    claims
+        Of `read_claims`.
+    findings
+        Of `read_findings`.
+    labels
+        Classes of one's own stacks: only if they are `CELL_LINES` do these stacks, whose findings
+        have a name of data that begins with "own", decide claims on the cell lines.
 
     Returns
     -------
@@ -228,7 +252,8 @@ def scorecard(claims: Mapping[str, Mapping[str, str]], findings: pd.DataFrame) -
             decisive = part[part["reference"].notna()]
             outcomes = [outcome(row) for row in decisive.to_dict("records")]
             lines = [_line(row) for row in part.to_dict("records")]
-            judged = verdict(about["concerns"], str(data), outcomes)
+            lines_shown = str(data).startswith("own") and set(labels) == CELL_LINES
+            judged = verdict(about["concerns"], str(data), outcomes, shows_lines=lines_shown)
             rows.append((name, about["claim"], str(data), "\n".join(lines), judged))
         if of_claim.empty:
             rows.append((name, about["claim"], "none", NOT_COMPUTED, CANNOT_TELL))
@@ -253,5 +278,8 @@ def deciding(findings: pd.DataFrame, claims: Iterable[str]) -> pd.DataFrame:
 
 
 def _line(row: Mapping) -> str:
-    text = f"{row['measure']}: {row['value']:.2f}"
-    return text if np.isnan(row["low"]) else f"{text} [{row['low']:.2f}, {row['high']:.2f}]"
+    ends = [] if np.isnan(row["low"]) else [row["low"], row["high"]]
+    # Two digits, unless they would hide on which side of 0 an end lies.
+    digits = 3 if any(0 < abs(end) < 0.005 for end in ends) else 2
+    text = f"{row['measure']}: {row['value']:.{digits}f}"
+    return text + (f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "")

@@ -24,7 +24,7 @@ class Explained(NamedTuple):
     """Maps of some images, and how alike the organelles' maps are in each."""
 
     planes: dict[str, dict[str, ExplainedPlane]]  # tiling → image → plane
-    similarity: pd.DataFrame  # squares (tiling), image, and the columns of explain.map_similarity
+    similarity: pd.DataFrame  # squares (tiling), image, label, group, and explain.map_similarity's
 
 
 def explain_images(
@@ -71,7 +71,11 @@ def explain_images(
             for name, plane in _explain(image, network, classes, profile, guesses).items():
                 planes[name][image.image] = plane
                 found = explain.map_similarity(plane.maps, profile.channels)
-                similarities.append(found.assign(image=image.image, squares=name))
+                similarities.append(
+                    found.assign(
+                        image=image.image, label=image.label, group=image.group, squares=name
+                    )
+                )
     return Explained(planes, pd.concat(similarities, ignore_index=True))
 
 
