@@ -263,7 +263,7 @@ plots.pr_figure(
 # %% [markdown]
 # ## Which is best
 #
-# Two comparisons were fixed before there were scores: intermediate fusion against early fusion, and against
+# Two comparisons stood in this chapter from its first version: intermediate fusion against early fusion, and against
 # the best single channel (the best is chosen anew in every bootstrap sample, so that the choice is
 # part of the uncertainty). The one with late fusion, which the paper makes too, was added when its scores
 # were known. All are paired: the same groups are drawn for both sides.
