@@ -110,7 +110,7 @@ class PatchSet:
         folder = Path(folder)
         facts = {
             "channels": list(self.channels),
-            "code": code_version("intensity", "patches", "patchset"),
+            "code": code_version("intensity", "patches", "patchset", "preprocessing"),
             "data_hash": self.data_hash,
             "pixel_size_um": self.pixel_size_um,
         }
