@@ -61,6 +61,7 @@ class PatchSettings(Settings):
     sizes_px: tuple[Positive, ...]
     min_foreground: Share
     max_per_image: Positive | None = None
+    rotations_deg: tuple[float, ...] = ()  # whole images turned before patching, for chapter 03
 
 
 class EncoderSettings(Settings):
@@ -69,6 +70,25 @@ class EncoderSettings(Settings):
     kind: Literal["compact", "resnet50"]
     input_px: Annotated[int, Field(ge=16)]
     filters: tuple[Positive, ...] = (8, 16, 32)
+    stem_stride: Literal[1, 2] = 2
+    weights: str | None = None  # "imagenet", or the path of a file with the same weights
+
+
+class AugmentationSettings(Settings):
+    """Random changes of a patch in training, the same for all its channels."""
+
+    flips: bool = True
+    quarter_turns: bool = False
+    crop: Annotated[float, Field(ge=0, lt=1)] = 0.0  # largest share of the edge that is cut off
+    rotation_deg: Annotated[float, Field(ge=0, le=45)] = 0.0  # largest angle, either way
+
+
+class HeadWidths(Settings):
+    """Width of the dense layer, where it differs between the strategies."""
+
+    single: Positive
+    early: Positive
+    intermediate: Positive
 
 
 class TrainingSettings(Settings):
@@ -82,8 +102,15 @@ class TrainingSettings(Settings):
     decay_steps: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
     l2: Annotated[float, Field(ge=0)]
-    dense_units: Positive
+    dense_units: Positive | HeadWidths
+    augmentation: AugmentationSettings = AugmentationSettings()
     steps_per_execution: Positive = 1
+
+    def head_width(self, strategy: str) -> int:
+        """Width of the dense layer of ``single``, ``early`` or ``intermediate``."""
+        if isinstance(self.dense_units, HeadWidths):
+            return getattr(self.dense_units, strategy)
+        return self.dense_units
 
 
 class FoldSettings(Settings):
@@ -109,6 +136,28 @@ class SelectionSettings(Settings):
     n_splits: Annotated[int, Field(ge=2)]
 
 
+class TuningSettings(Settings):
+    """Hyperband search of chapter 04: how long, and between which values."""
+
+    max_epochs: Annotated[int, Field(ge=2)]
+    factor: Annotated[int, Field(ge=2)]
+    seed: int
+    learning_rate: tuple[float, float]  # least and greatest
+    dropout: tuple[float, float]
+    l2: tuple[float, float]
+    dense_units: tuple[Positive, ...]  # one of these
+    batch_size: tuple[Positive, ...]
+
+
+class LeakageSettings(Settings):
+    """Chapter 10: the same data in folds of several kinds."""
+
+    slabs: Annotated[int, Field(ge=2)]  # stretches of planes that each image is cut into
+    guard_planes: Annotated[int, Field(ge=0)]  # planes left out between two of them
+    candidates: Annotated[int, Field(ge=2)]  # settings to choose among
+    trees: Positive  # of the forests on measured features
+
+
 class RealCellsSettings(Settings):
     """The class-balanced subset of the public crops used in chapter 09."""
 
@@ -122,13 +171,15 @@ class Profile(Settings):
     name: str
     backend: Literal["tensorflow", "jax"] = "tensorflow"
     channels: Annotated[tuple[str, ...], Field(min_length=2)] = ORGANELLES
-    phantom: PhantomSettings
+    phantom: PhantomSettings | None = None  # none: the profile is for one's own stacks
     patches: PatchSettings
     encoder: EncoderSettings
     training: TrainingSettings
     folds: FoldSettings
     many_folds: ManyFoldsSettings
-    selection: SelectionSettings
+    selection: SelectionSettings | None = None
+    tuning: TuningSettings
+    leakage: LeakageSettings
     real_cells: RealCellsSettings
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
 
@@ -148,7 +199,12 @@ class Profile(Settings):
                 f"patches.size_px {self.patches.size_px} is not among "
                 f"patches.sizes_px {list(self.patches.sizes_px)}"
             )
-        if self.selection.seed == self.phantom.seed:
+        if (self.phantom is None) != (self.selection is None):
+            raise ValueError(
+                "phantom and selection: expected both or neither, found one; the second gives "
+                "phantom images to choose settings on"
+            )
+        if self.phantom and self.selection.seed == self.phantom.seed:
             raise ValueError(
                 f"selection.seed {self.selection.seed} is phantom.seed, so that choices would be "
                 "made on the images that are scored; give it another value"
