@@ -4,7 +4,6 @@ All lengths are in µm: the same seed gives the same cells at any voxel size. A 
 the method finds what was planted; it says nothing about biology.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from organelle_fusion.mosaic import PhantomError, Tissue
 from organelle_fusion.organelles import CONTACT_NETWORKS, PHENOTYPES, draw_organelles
 from organelle_fusion.provenance import (
     code_version,
-    file_hash,
     hash_of,
+    is_current,
     note_file,
+    record_files,
     write_csv,
-    write_json,
 )
 from organelle_fusion.volumes import write_ome_tiff
 
@@ -247,7 +246,7 @@ def simulate_dataset(
         paths = [folder / part / f"{name}.ome.tif" for part in ("stacks", "labels")]
         record = folder / "stacks" / f"{name}.json"
         inputs = hash_of([law, index, str(label), variant, code])
-        if not _is_current(record, inputs, paths):
+        if not is_current(record, inputs, paths):
             phantom = simulate_stack(str(label), index=index, variant=variant, settings=settings)
             for path, array in zip(paths, (phantom.image, phantom.labels), strict=True):
                 write_ome_tiff(
@@ -257,20 +256,10 @@ def simulate_dataset(
                     pixel_size_um=settings.pixel_size_um,
                     z_step_um=settings.z_step_um,
                 )
-            write_json(record, {"inputs": inputs, "files": [file_hash(path) for path in paths]})
+            record_files(record, inputs, paths)
         for path in (record, *paths):
             note_file(path)
         rows.append((name, f"stacks/{name}.ome.tif", str(label), name))
     manifest = folder / "manifest.csv"
     write_csv(manifest, pd.DataFrame(rows, columns=["image", "path", "label", "group"]))
     return manifest
-
-
-def _is_current(record: Path, inputs: str, paths: list[Path]) -> bool:
-    if not (record.is_file() and all(path.is_file() for path in paths)):
-        return False
-    try:
-        stored = json.loads(record.read_text("utf-8"))
-    except json.JSONDecodeError:
-        return False
-    return stored == {"inputs": inputs, "files": [file_hash(path) for path in paths]}

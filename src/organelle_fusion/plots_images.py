@@ -257,7 +257,13 @@ def attrition_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-_SIZE_MARKS = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"))
+_SIZE_MARKS = (
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "--"),
+    ("#009E73", "^", ":"),
+    ("#CC79A7", "D", "-."),
+    ("#E69F00", "v", ":"),
+)
 
 
 @styled
@@ -274,7 +280,7 @@ def patch_size_figure(
     Parameters
     ----------
     scores
-        images (name of a set of images, one curve each, at most two), size_px (the paper's
+        images (name of a set of images, one curve each, at most five), size_px (the paper's
         pixels), size_um, value, low, high.
     chance
         Score of guessing, the dashed line.
@@ -293,9 +299,10 @@ def patch_size_figure(
     box = (left / WIDTH, (height - 0.55 - curve) / height, 1 - left / WIDTH, curve / height)
     axes = figure.add_axes(box)
     place = dict(zip(sizes["size_px"], range(n), strict=True))
-    for k, (name, rows) in enumerate(scores.groupby("images", sort=False)):
+    curves = list(scores.groupby("images", sort=False))
+    for k, (name, rows) in enumerate(curves):
         color, marker, line = _SIZE_MARKS[k]
-        x = rows["size_px"].map(place) + (0.06 if k else -0.06)
+        x = rows["size_px"].map(place) + 0.12 * (k - (len(curves) - 1) / 2)
         spread = (rows["value"] - rows["low"], rows["high"] - rows["value"])
         axes.errorbar(
             x, rows["value"], yerr=spread, color=color, marker=marker, linestyle=line,

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import resources
@@ -142,3 +142,19 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(_plain(value), indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def is_current(record: Path, inputs: str, files: Sequence[Path]) -> bool:
+    """Whether `record` says that these files, with these bytes, were made from `inputs`."""
+    if not (record.is_file() and all(path.is_file() for path in files)):
+        return False
+    try:
+        stored = json.loads(record.read_text("utf-8"))
+    except json.JSONDecodeError:
+        return False
+    return stored == {"inputs": inputs, "files": [file_hash(path) for path in files]}
+
+
+def record_files(record: Path, inputs: str, files: Sequence[Path]) -> None:
+    """Say in `record` what files were made from, see `is_current`."""
+    write_json(record, {"inputs": inputs, "files": [file_hash(path) for path in files]})
