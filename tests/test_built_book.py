@@ -40,6 +40,11 @@ PROMISED = {
         "fig-patch-size": "Fig. 8 of the paper",
         "tab-patch-size": "yield on the scored images",
     },
+    "04_tuning": {
+        "tab-trials": "trial",
+        "fig-tuning": "trial",
+        "tab-tuned": "the paper",
+    },
     "06_fusion_cv5": {
         "tab-folds5": "Groups in each fold",
         "fig-early": "Fig. 2 of the paper",
@@ -51,6 +56,10 @@ PROMISED = {
         "tab-folds5-scores": "single folds",
         "fig-confusion5": "Fig. 4 of the paper",
         "fig-pr5": "Fig. 5 of the paper",
+        "tab-comparisons5": "Holm",
+        "fig-calibration": "reliability|calibration",
+        "tab-calibration": "calibration error",
+        "tab-ablations": "nucleus",
     },
     "07_fusion_cv30": {
         "tab-fusion30": "Table 2 of the paper",
@@ -59,6 +68,7 @@ PROMISED = {
         "fig-confusion30-patch": "by patch.*Fig. 9 of the paper",
         "fig-pr30": "keep images whole.*Fig. 10 of the paper",
         "fig-pr30-patch": "by patch.*Fig. 10 of the paper",
+        "tab-comparisons30": "Holm",
     },
     "08_gradcam": {
         "fig-gradcam-tiles": "Fig. 6 of the paper, without overlap",
@@ -70,6 +80,12 @@ PROMISED = {
         "fig-real-scores": "real cells",
         "fig-real-confusion": "real cells",
         "fig-real-pr": "real cells",
+    },
+    "10_leakage": {
+        "tab-applicability": "can be asked",
+        "fig-leakage": "grouping",
+        "tab-leakage": "grouping",
+        "tab-nested": "nested",
     },
     "14_scorecard": {
         "tab-rules": "the rule for each",

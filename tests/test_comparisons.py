@@ -94,7 +94,7 @@ def test_folding_difference_resamples_images_in_both():
     both = ((3 + 3) / 8 + (2 + 1) / 4) / 2
     assert found["value"] == pytest.approx(both - VALUES[300])
     same = evaluation.folding_difference(MIDDLE, MIDDLE, repeats=200)
-    assert same == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert same == {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
 
 
 def test_attrition_difference_by_hand():
@@ -104,7 +104,7 @@ def test_attrition_difference_by_hand():
     rows += [("x", 4, "sparse"), ("x", 4, ""), ("y", 4, ""), ("y", 4, "over the limit")]
     table = pd.DataFrame(rows, columns=["group", "paper_px", "reason"])
     table["label"] = table["group"]
-    expected = {"value": 0.25, "low": 0.25, "high": 0.25}
+    expected = {"value": 0.25, "low": 0.25, "high": 0.25, "p": 2 / 51}  # 0 of 50 reach 0
     assert evaluation.attrition_difference(table, 2, 4, repeats=50) == pytest.approx(expected)
 
 
@@ -113,4 +113,29 @@ def test_attrition_difference_resamples_groups():
     rows = [("x", 2, "sparse"), ("y", 2, ""), ("x", 4, ""), ("y", 4, "")]
     table = pd.DataFrame(rows, columns=["group", "paper_px", "reason"]).assign(label="a")
     found = evaluation.attrition_difference(table, 2, 4, repeats=400)
+    p = found.pop("p")
     assert found == pytest.approx({"value": 0.5, "low": 0.0, "high": 1.0})
+    drawn = draw_groups(np.array([0, 0]), 400, 0)
+    assert p == pytest.approx(
+        2 * ((drawn[:, 0] == 0).sum() + 1) / 401
+    )  # none of x: nothing removed
+
+
+def test_strategies_are_compared_with_their_rivals():
+    """Intermediate right in all, late in three of four patches, of the singles y better than x."""
+    hits = {
+        "intermediate": {"a0": [1, 1], "b0": [1, 1]},
+        "early": {"a0": [1, 1], "b0": [1, 1]},
+        "late": {"a0": [1, 0], "b0": [1, 1]},
+        "x": {"a0": [0, 0], "b0": [1, 0]},
+        "y": {"a0": [1, 1], "b0": [0, 0]},
+    }
+    frames = [predictions(of_model).assign(model=model) for model, of_model in hits.items()]
+    found = evaluation.strategy_differences(pd.concat(frames), ["x", "y"], repeats=100)
+    values = {words: difference["value"] for words, difference in found.items()}
+    assert values == {
+        "intermediate minus early fusion": 0.0,
+        "intermediate minus late fusion": 0.25,
+        "intermediate fusion minus the best single channel": 0.5,
+    }
+    assert found["intermediate fusion minus the best single channel"]["best"] == "y"

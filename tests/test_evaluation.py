@@ -262,7 +262,7 @@ def test_paired_difference_uses_the_same_groups():
     twin = one.assign(model="late")
     both = pd.concat([one, twin], ignore_index=True)
     assert evaluation.paired_difference(both, "early", "late", repeats=100) == {
-        "value": 0.0, "low": 0.0, "high": 0.0,
+        "value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0,
     }  # fmt: skip
     other = make_predictions("late", seed=2, signal=3)
     found = evaluation.paired_difference(pd.concat([one, other]), "late", "early", repeats=300)

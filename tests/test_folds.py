@@ -9,6 +9,7 @@ from organelle_fusion.folds import (
     check_no_leakage,
     fold_parts,
     fold_summary,
+    leave_one_group_out,
     make_folds,
     read_folds,
     write_folds,
@@ -129,6 +130,51 @@ def test_one_image_can_be_left_out_at_a_time():
     folds = make_folds(table, n_splits=9, validation_share=0.2, seed=0)
     assert (fold_summary(folds)["test"] == 1).all()
     check_no_leakage(folds, table)
+
+
+def test_each_group_is_tested_alone_and_the_rest_divided_as_ever():
+    """Nine images of two classes: of the others each class gives one to validation."""
+    table = images(a=5, b=4).iloc[::-1]
+    folds = leave_one_group_out(table, validation_share=0.2, seed=7)
+    tested = folds[folds["part"] == "test"]
+    assert tested["group"].tolist() == [f"a{k}" for k in range(5)] + [f"b{k}" for k in range(4)]
+    assert tested["fold"].tolist() == list(range(9))
+    inner = folds[folds["part"] == "validation"].groupby("fold")["label"].agg(sorted)
+    assert inner.tolist() == [["a", "b"]] * 9
+    check_no_leakage(folds, table)
+    other = leave_one_group_out(table, validation_share=0.2, seed=8)
+    assert not other.equals(folds)
+    with pytest.raises(FoldError, match="class 'b': expected at least 3 groups, found 2"):
+        leave_one_group_out(images(a=5, b=2), validation_share=0.2, seed=7)
+
+
+@pytest.mark.filterwarnings(FEW)
+@pytest.mark.parametrize("alone", [True, False], ids=["one left out", "three folds"])
+def test_without_validation_two_groups_of_a_class_do(alone):
+    """One to test and one to train on; one group would leave a fold without its class."""
+    rule = {"validation_share": 0, "seed": 7}
+
+    def divide(table):
+        if alone:
+            return leave_one_group_out(table, **rule)
+        return make_folds(table, n_splits=3, **rule)
+
+    folds = divide(images(a=3, b=2))
+    assert set(folds["part"]) == {"train", "test"}
+    assert (folds[folds["part"] == "train"].groupby("fold")["label"].nunique() == 2).all()
+    check_no_leakage(folds, images(a=3, b=2))
+    with pytest.raises(FoldError, match="class 'b': expected at least 2 groups, found 1"):
+        divide(images(a=3, b=1))
+
+
+def test_seeds_divide_images_of_different_size_differently(paper):
+    """Each seed pairs the images anew, and the classes stay spread as evenly as they can be."""
+    divisions = set()
+    for seed in range(6):
+        tested = paper_folds(paper, seed=seed).query("part == 'test'")
+        divisions.add(frozenset(tested.groupby("fold")["group"].agg(frozenset)))
+        assert tested.groupby(["fold", "label"])["group"].nunique().max() == 1
+    assert len(divisions) == 6
 
 
 def test_a_class_of_two_groups_is_refused():

@@ -77,6 +77,13 @@ def test_difference_sentence_says_what_the_interval_allows(low, high, verdict):
     assert verdict in sentence
 
 
+def test_difference_sentence_never_hides_the_side_of_an_end():
+    """-0.004 would be -0.00 with two digits, as if 0 were the end."""
+    found = {"value": 0.055, "low": -0.0042, "high": 0.117}
+    sentence = pages.difference_sentence("a minus b", found)
+    assert "+0.055 in balanced accuracy (95 % interval -0.004 to +0.117)" in sentence
+
+
 def test_csv_lies_beside_the_pages_and_is_linked(project):
     """Each profile and data set has its own file, and the link is relative to the chapters."""
     frame = pd.DataFrame({"model": ["early", "late"], "value": [0.25, None]})

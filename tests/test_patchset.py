@@ -151,3 +151,51 @@ def test_split_groups_gives_every_patch_a_group_of_its_own(patch_set):
     pd.testing.assert_frame_equal(split.table[rest], patch_set.table[rest])
     np.testing.assert_array_equal(split.patches, patch_set.patches)
     assert split.data_hash != patch_set.data_hash
+
+
+def stack(planes, patches_at=1):
+    """Patches of images a and b, `patches_at` of them in each of the listed planes."""
+    rows = [
+        (image, z, y) for image, of_image in planes.items() for z in of_image
+        for y in range(patches_at)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["image", "z", "y"])
+    table = table.assign(label=table["image"], group="slide", x=0)
+    pixels = np.arange(len(table), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return PatchSet(pixels, table, ("mitochondria",), 0.2)
+
+
+def test_slabs_of_ten_planes_with_two_left_out_between():
+    """Planes 1 to 9 and 3 to 12: 9 − 2 are 4 and 3, 10 − 2 are 4 and 4."""
+    whole = stack({"a": range(1, 10), "b": range(3, 13)}, patches_at=2)
+    assert whole.planes.to_dict() == {"a": 9, "b": 10}
+    parted = whole.split_slabs(2, 2)
+    of_group = parted.table.groupby("group")["z"].agg(lambda z: sorted(set(z))).to_dict()
+    assert of_group == {
+        "a slab 1": [1, 2, 3, 4],
+        "a slab 2": [7, 8, 9],
+        "b slab 1": [3, 4, 5, 6],
+        "b slab 2": [9, 10, 11, 12],
+    }
+    assert parted.table["group"].value_counts().tolist() == [8, 8, 8, 6]
+    # pixels stay with their rows, and the whole set is as it was
+    kept = whole.table.reset_index().merge(parted.table[["image", "z", "y"]])["index"]
+    assert parted.patches[:, 0, 0, 0].tolist() == kept.tolist()
+    assert set(whole.table["group"]) == {"slide"}
+
+
+def test_slabs_without_a_gap_lose_nothing_and_three_may_leave_one_empty():
+    """Seven planes in three: 3, 2, 2; planes without a patch count for the depth."""
+    parted = stack({"a": [0, 1, 2, 5, 6]}).split_slabs(3, 0)
+    assert parted.table["group"].tolist() == ["a slab 1"] * 3 + ["a slab 3"] * 2
+    assert parted.table["z"].tolist() == [0, 1, 2, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("planes", "found"), [(range(3), 3), ([4], 1)], ids=["thin", "as ready-cut crops"]
+)
+def test_an_image_of_too_few_planes_has_no_slabs(planes, found):
+    whole = stack({"a": range(9), "b": planes})
+    message = rf"^image b: expected 4 planes or more for 2 slabs with 2 left out .*found {found};"
+    with pytest.raises(PatchError, match=message):
+        whole.split_slabs(2, 2)

@@ -1,30 +1,34 @@
 """Public crops come whole and unchanged, or not at all; no test leaves this machine."""
 
 import hashlib
+import io
 import os
 import threading
 import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import get_type_hints
 
 import imagecodecs
 import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion import sources
+from organelle_fusion import cli, sources
 from organelle_fusion.sources import (
     DATA_VARIABLE,
     SourceUnavailable,
     balanced_subset,
     fetch,
     read_crops,
+    read_measurements,
 )
 
 NAME = "cell-lines-9"
 FILES = ["00002", "00003", "00011", "00205", "09632"]
 PARTS = ("blue", "red", "yellow")
+CELLS = "mcf10a-mcf7"
 
 
 @pytest.fixture
@@ -66,7 +70,8 @@ def server(tmp_path, monkeypatch):
         thread.start()
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         url = f"http://127.0.0.1:{running.server_port}/archive.zip"
-        monkeypatch.setitem(sources.SOURCES, NAME, sources.SOURCES[NAME]._replace(url=url))
+        for name, source in list(sources.SOURCES.items()):
+            monkeypatch.setitem(sources.SOURCES, name, source._replace(url=url))
         yield folder / "archive.zip", Quiet
         running.shutdown()
         thread.join()
@@ -98,9 +103,9 @@ def pack(path, images, *, picture=grey, without=(), also=()):
             archive.writestr(name, content)
 
 
-def refusal(*parts, call=fetch, **keywords):
+def refusal(*parts, call=fetch, name=NAME, **keywords):
     with pytest.raises(SourceUnavailable) as caught:
-        call(NAME, **keywords)
+        call(name, **keywords)
     message = str(caught.value)
     assert "\n" not in message
     for part in parts:
@@ -151,11 +156,20 @@ def test_file_missing_in_the_archive(tmp_path, crops, server):
     assert list((tmp_path / "sources").iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"no png", imagecodecs.png_encode(np.zeros((9, 9), np.uint8))])
-def test_file_that_is_no_such_crop(tmp_path, crops, server, content):
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"no png", "none"),
+        (imagecodecs.png_encode(np.zeros((9, 9), np.uint8)), "uint8 (9, 9)"),
+        (imagecodecs.png_encode(np.zeros((64, 64), np.uint16)), "uint16 (64, 64)"),
+    ],
+    ids=["no picture", "size", "16 bits"],
+)
+def test_file_that_is_no_such_crop(tmp_path, crops, server, content, found):
     broken = ("AI_project-8e61/data/images_train/00003_red.png", content)
     pack(server[0], crops, without=["00003_red.png"], also=[broken])
-    refusal("00003_red.png", "expected an 8-bit PNG (64, 64)", folder=tmp_path / "sources")
+    expected = f"expected an 8-bit PNG (64, 64), found {found}"
+    refusal("00003_red.png", expected, folder=tmp_path / "sources")
 
 
 def test_archive_that_is_none_or_cut_short(tmp_path, crops, server):
@@ -181,9 +195,105 @@ def test_no_network(tmp_path, crops, monkeypatch):
     refusal(*parts, folder=tmp_path / "sources")
 
 
-def test_unknown_name():
-    with pytest.raises(SourceUnavailable, match="cell-lines-8: expected one of cell-lines-9"):
-        fetch("cell-lines-8")
+@pytest.mark.parametrize(
+    ("call", "name", "known"),
+    [
+        (fetch, "cell-lines-8", "cell-lines-9, mcf10a-mcf7, otccp-eea1"),
+        (read_crops, "otccp-eea1", "cell-lines-9, mcf10a-mcf7"),
+        (read_measurements, "cell-lines-9", "otccp-eea1"),
+    ],
+)
+def test_unknown_name(call, name, known):
+    """The message lists what this function reads, and nothing else."""
+    refusal(f"{name}: expected one of {known}; choose", call=call, name=name)
+
+
+def test_command_names_every_data_set():
+    (argument,) = get_type_hints(cli.fetch, include_extras=True)["name"].__metadata__
+    assert all(name in argument.help for name in (*sources.SOURCES, *sources.MEASURED))
+
+
+# Crops kept as arrays.
+
+
+@pytest.fixture
+def cells(monkeypatch):
+    """Two random crops of two channels and, in place of the committed list, theirs."""
+    images = np.random.default_rng(5).integers(0, 256, (2, 2, 100, 100)).astype(np.uint8)
+    listed = pd.DataFrame(
+        {
+            "file": ["000_104", "001_0"],
+            "label": ["MCF7", "MCF10A"],
+            "group": ["acq000", "acq001"],
+            "keep": [True, True],
+            "sha256": [hashlib.sha256(crop.tobytes()).hexdigest() for crop in images],
+        }
+    )
+    monkeypatch.setattr(sources, "_list", lambda name: listed.copy())
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
+    return images
+
+
+def pack_cells(path, images, **changed):
+    """Pack the nucleus as N and the membrane as M; `changed` are other contents by name."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, crop in zip(["000_104", "001_0"], images, strict=True):
+            for part, plane in zip("NM", crop, strict=True):
+                content = changed.get(f"{part}{file}", npy(plane))
+                if content is not None:
+                    folder = "Breas-Cell-Classification-1f1d/train_folder/train"
+                    archive.writestr(f"{folder}/{file}/{file}_{part}.npy", content)
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_download_of_arrays(tmp_path, cells, server):
+    pack_cells(server[0], cells)
+    images, table, channels = read_crops(CELLS, folder=tmp_path / "sources")
+    np.testing.assert_array_equal(images, cells)
+    assert channels == ("nucleus", "membrane")
+    assert table.to_numpy().tolist() == [
+        ["000_104", "MCF7", "acq000", True],
+        ["001_0", "MCF10A", "acq001", True],
+    ]
+    assert fetch(CELLS, folder=tmp_path / "sources") == tmp_path / "sources" / CELLS
+
+
+def test_flipped_pixel_in_an_array(tmp_path, cells, server):
+    changed = cells.copy()
+    changed[1, 0, 50, 50] ^= 1
+    pack_cells(server[0], changed)
+    parts = ("crop 001_0", "1 of 2", "fetch mcf10a-mcf7", DATA_VARIABLE)
+    refusal(*parts, name=CELLS, folder=tmp_path / "sources")
+    assert list((tmp_path / "sources").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (None, "001_0/001_0_M.npy, found no such file, as 1 of 4"),
+        (npy(np.zeros((100, 100), np.int16)), "found int16 (100, 100)"),
+        (npy(np.zeros((90, 100), np.uint8)), "found uint8 (90, 100)"),
+        (npy(np.full((100, 100), 255.0)), "found float64 (100, 100)"),
+    ],
+    ids=["missing", "type", "size", "range"],
+)
+def test_array_that_is_no_such_crop(tmp_path, cells, server, content, found):
+    pack_cells(server[0], cells, M001_0=content)
+    refusal("001_0/001_0_M.npy", found, name=CELLS, folder=tmp_path / "sources")
+    assert list((tmp_path / "sources").iterdir()) == []
+
+
+def test_no_network_for_arrays(tmp_path, cells, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    source = sources.SOURCES[CELLS]._replace(url="http://127.0.0.1:1/archive.zip")
+    monkeypatch.setitem(sources.SOURCES, CELLS, source)
+    parts = ("`organelle-fusion fetch mcf10a-mcf7` with a network", f"{CELLS}/images.npz")
+    refusal(*parts, name=CELLS, folder=tmp_path / "sources")
 
 
 # A folder given.
@@ -239,6 +349,39 @@ def test_committed_list():
     assert listed.groupby("group")["label"].nunique().max() == 1
     # Equal pixels are never in two groups: that would be a leak between folds.
     assert listed.groupby("sha256")["group"].nunique().max() == 1
+
+
+def test_committed_list_of_cells():
+    listed = sources._list(CELLS)
+    assert listed.columns.tolist() == ["file", "label", "group", "keep", "sha256"]
+    assert listed["label"].value_counts().to_dict() == {"MCF7": 697, "MCF10A": 674}
+    assert listed["file"].is_unique
+    assert listed["sha256"].str.fullmatch(r"[0-9a-f]{64}").all()
+    assert listed["sha256"].is_unique  # no crop twice, so all are kept
+    assert listed["keep"].all()
+    # The group is the acquisition, which the first half of a file's name numbers.
+    assert ("acq" + listed["file"].str.split("_").str[0] == listed["group"]).all()
+    acquisitions = listed.groupby("label")["group"].nunique()
+    assert acquisitions.to_dict() == {"MCF10A": 120, "MCF7": 119}
+    assert listed.groupby("group")["label"].nunique().max() == 1
+
+
+def test_real_cells_agree_with_the_list():
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder or not (Path(folder) / CELLS / "images.npz").is_file():
+        pytest.skip(f"{DATA_VARIABLE} names no folder with {CELLS}")
+    images, table, _ = read_crops(CELLS)
+    assert images.shape == (1371, 2, 100, 100)
+    manifest = pd.read_csv(Path(folder) / CELLS / "manifest.csv", dtype=str)
+    assert table["image"].tolist() == manifest["image_id"].tolist()
+    assert table["label"].tolist() == manifest["label"].tolist()
+    assert table["group"].tolist() == manifest["group"].tolist()
+    assert manifest["keep"].eq("1").all()
+    # The public files are read as fractions of 255 if they are no integers: the levels that this
+    # loses are those that the crops lack, see `archives`.
+    kept = np.unique((np.arange(256) * (1 / 255) * 255).astype(np.uint8))
+    assert np.unique(images).tolist() == kept.tolist()
+    assert len(kept) == 232
 
 
 def test_real_crops_agree_with_the_list():

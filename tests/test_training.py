@@ -8,7 +8,11 @@ keras = pytest.importorskip("keras")
 from scipy.special import softmax  # noqa: E402
 from sklearn.metrics import accuracy_score, log_loss  # noqa: E402
 
-from organelle_fusion.config import EncoderSettings, TrainingSettings  # noqa: E402
+from organelle_fusion.config import (  # noqa: E402
+    AugmentationSettings,
+    EncoderSettings,
+    TrainingSettings,
+)
 from organelle_fusion.models import build_model  # noqa: E402
 from organelle_fusion.training import (  # noqa: E402
     TrainingError,
@@ -40,9 +44,13 @@ SETTINGS = TrainingSettings(
 )
 
 
-def build():
+FULL = AugmentationSettings(quarter_turns=True, crop=0.2, rotation_deg=15)
+
+
+def build(augmentation=SETTINGS.augmentation, **others):
+    settings = SETTINGS.model_copy(update={"augmentation": augmentation, **others})
     return build_model(
-        "early", channels=("a", "b"), n_classes=2, encoder=ENCODER, training=SETTINGS
+        "early", channels=("a", "b"), n_classes=2, encoder=ENCODER, training=settings
     )
 
 
@@ -59,38 +67,51 @@ def patches_and_parts(n_train, n_validation, n_test, seed=0):
     return patches, labels, parts[order]
 
 
-def test_reset_model_trains_exactly_as_a_fresh_one():
+@pytest.mark.parametrize("augmentation", [SETTINGS.augmentation, FULL], ids=["flips", "full"])
+def test_reset_model_trains_exactly_as_a_fresh_one(augmentation):
     """Whatever a model has seen: after a reset it gives the predictions of a new one."""
+
+    def build_it():
+        return build(augmentation)
+
     patches, labels, parts = patches_and_parts(37, 13, 20)
     keras.utils.set_random_seed(5)
-    fresh = compile_model(build(), SETTINGS)
+    fresh = compile_model(build_it(), SETTINGS)
     expected, expected_history = train_fold(
         fresh, patches, labels, parts, settings=SETTINGS, seed=5
     )
 
-    used = compile_model(build(), SETTINGS)
+    used = compile_model(build_it(), SETTINGS)
     other = patches_and_parts(50, 11, 8, seed=1)
     train_fold(used, *other, settings=SETTINGS, seed=99)
-    reset_model(used, build, 5)
+    reset_model(used, build_it, 5)
     found, history = train_fold(used, patches, labels, parts, settings=SETTINGS, seed=5)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(history, expected_history, atol=1e-6)
 
-    reset_model(used, build, 6)
+    reset_model(used, build_it, 6)
     otherwise, _ = train_fold(used, patches, labels, parts, settings=SETTINGS, seed=6)
     assert np.abs(otherwise - expected).max() > 1e-3  # another seed is another network
 
 
-def test_reset_model_assigns_every_variable():
+@pytest.mark.parametrize(
+    ("augmentation", "seeds"), [(SETTINGS.augmentation, 3), (FULL, 5)], ids=["flips", "full"]
+)
+def test_reset_model_assigns_every_variable(augmentation, seeds):
     """Weights, running statistics, seed states and the optimiser's: as in a new model."""
-    model = compile_model(build(), SETTINGS)
+
+    def build_it():
+        return build(augmentation)
+
+    model = compile_model(build_it(), SETTINGS)
     train_fold(model, *patches_and_parts(20, 8, 0), settings=SETTINGS, seed=1)
     assert int(model.optimizer.iterations) > 0
-    reset_model(model, build, 3)
+    reset_model(model, build_it, 3)
     keras.utils.set_random_seed(3)
-    fresh = compile_model(build(), SETTINGS)
-    # Two flips and one dropout have a seed state each, which `weights` does not hold.
-    assert len(model.variables) == len(model.weights) + 3
+    fresh = compile_model(build_it(), SETTINGS)
+    # Each random layer has a seed state, which `weights` does not hold: two flips, the dropout,
+    # and in full augmentation quarter turns and windows.
+    assert len(model.variables) == len(model.weights) + seeds
     for variables in ("variables", "optimizer"):
         own, new = (
             getattr(m, variables) if variables == "variables" else m.optimizer.variables
@@ -154,6 +175,55 @@ def test_training_stops_when_validation_no_longer_gains():
     assert len(history) < 60
     assert accuracy[-1] <= accuracy[-2]
     assert (np.diff(accuracy[:-1]) > 0).all()
+
+
+def test_labels_classes_and_regulariser_make_up_the_loss():
+    """One step over all patches: the weighted cross-entropy and L2, worked out from the logits."""
+    patches, labels, parts = patches_and_parts(40, 8, 0)
+    settings = SETTINGS.model_copy(
+        update={"epochs": 1, "batch_size": 40, "steps_per_execution": 1, "learning_rate": 1e-9}
+    )
+
+    def bare():
+        return build(AugmentationSettings(flips=False), dropout=0, l2=0.01)
+
+    model = compile_model(bare(), settings)
+    reset_model(model, bare, 8)
+    train = parts == "train"
+    labels[train] = np.arange(40) < 10  # one quarter of class 1
+    logits = keras.ops.convert_to_numpy(model(patches[train], training=True)).astype(float)
+    reset_model(model, bare, 8)  # the call above moved the running statistics
+    _, history = train_fold(model, patches, labels, parts, settings=settings, seed=8)
+    of_truth = softmax(logits, axis=1)[np.arange(40), labels[train]]
+    weights = np.where(labels[train] == 1, 40 / 20, 40 / 60)
+    head = model.get_layer("fusion_head")
+    squares = sum(
+        (keras.ops.convert_to_numpy(head.get_layer(name).kernel) ** 2).sum()
+        for name in ("dense", "logits")
+    )
+    entropy = -np.log(of_truth)
+    assert history["loss"].item() == pytest.approx(
+        (entropy * weights).mean() + 0.01 * squares, rel=1e-4
+    )
+    assert abs((entropy * weights).mean() - entropy.mean()) > 1e-3  # so that both would be missed
+    assert squares > 1
+
+
+def test_weights_of_the_best_epoch_are_restored():
+    """Against inverted labels each epoch of learning makes it worse: an early one is kept."""
+    patches, labels, parts = patches_and_parts(90, 30, 4)
+    labels = np.where(parts == "validation", 1 - labels, labels)
+    settings = SETTINGS.model_copy(update={"epochs": 30, "patience": 6})
+    keras.utils.set_random_seed(4)
+    model = compile_model(build(), settings)
+    probabilities, history = train_fold(model, patches, labels, parts, settings=settings, seed=4)
+    accuracy = history["val_accuracy"]
+    assert accuracy.iloc[-1] < accuracy.max() - 0.1
+    assert len(accuracy) == accuracy.argmax() + 1 + settings.patience
+    rest = parts != "train"
+    validation = parts[rest] == "validation"
+    found = accuracy_score(labels[rest][validation], probabilities[validation].argmax(1))
+    assert found == pytest.approx(accuracy.max())
 
 
 def test_learning_rate_falls_by_a_twentieth_every_175_steps():

@@ -128,6 +128,18 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def two_sided_p(differences: np.ndarray) -> float:
+    """Two-sided p-value of a resampled difference, against the hypothesis that it is 0.
+
+    Twice the share of resamples at or beyond 0, on the side where it is smaller, at most 1. The
+    difference itself counts as one resample more on that side, so that p is never 0. It is below
+    0.05 where the interval of `interval` leaves 0 out, up to that one resample.
+    """
+    found = differences[~np.isnan(differences)].round(12)  # what is equal up to rounding is equal
+    fewer = min((found <= 0).sum(), (found >= 0).sum())
+    return float(min(1, 2 * (fewer + 1) / (len(found) + 1)))
+
+
 class Sample(NamedTuple):
     """The test rows of one model, as arrays."""
 

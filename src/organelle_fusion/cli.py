@@ -1,13 +1,18 @@
 """The command line: ``organelle-fusion reproduce``, ``simulate``, ``fetch``."""
 
+import os
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from organelle_fusion import __version__
-from organelle_fusion.config import UserError, load_profile
+from organelle_fusion.config import Profile, UserError, load_profile, use_backend
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,23 +50,46 @@ def reproduce(
     chapter: Annotated[
         str, typer.Option(help="Number of one chapter to execute again, such as 06.")
     ] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what would be trained, and what it would take."),
+    ] = False,
 ) -> None:
     """Execute the chapters in order and build the book."""
     from organelle_fusion import book
     from organelle_fusion.manifest import read_manifest, validate_manifest
 
     settings = load_profile(profile)
+    stacks = None
+    if dry_run and chapter:
+        raise UserError("--dry-run: expected no --chapter, since it plans all; leave out one")
     if profile.endswith((".yaml", ".yml")):
         profile = str(Path(profile).resolve())  # the chapters run in the repository's folder
     if manifest:
         path = Path(manifest).resolve()
         images = read_manifest(path)
-        validate_manifest(
+        stacks = validate_manifest(
             images, channels=settings.channels, n_splits=settings.folds.n_splits, source=path
         )
         manifest = str(path)
+    if dry_run:
+        typer.echo(_plan(settings, manifest, stacks))
+        return
     index = book.reproduce(settings, profile, manifest, chapter)
     typer.echo(f"The book: {index}")
+
+
+def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> str:
+    from organelle_fusion import dry_run, plan
+    from organelle_fusion.pages import open_run
+
+    run = open_run(settings, manifest)
+    if stacks is None:
+        stacks = plan.phantom_stacks(settings.phantom, settings.channels)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
+    use_backend(settings)
+    typer.echo("Timing one step of each network; on a processor this takes a while.", err=True)
+    return dry_run.dry_run(settings, stacks, run)
 
 
 @app.command()
@@ -73,15 +101,23 @@ def simulate(
     """Write a phantom data set: OME-TIFF stacks, ground truth, manifest."""
     from organelle_fusion.phantom import simulate_dataset
 
-    path = simulate_dataset(folder, load_profile(profile).phantom, variant=variant)
+    settings = load_profile(profile)
+    if settings.phantom is None:
+        raise UserError(
+            f"profile {settings.name}: expected a section phantom to simulate from, found none; "
+            "choose another profile, such as quick"
+        )
+    path = simulate_dataset(folder, settings.phantom, variant=variant)
     typer.echo(f"The manifest: {path}")
 
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="Name of a public data set, such as cell-lines-9.")],
+    name: Annotated[
+        str, typer.Argument(help="Public data set: cell-lines-9, mcf10a-mcf7 or otccp-eea1.")
+    ],
 ) -> None:
-    """Bring a public data set here and verify every image of it."""
+    """Bring a public data set here, or find it here, and verify the whole of it."""
     from organelle_fusion import sources
 
     typer.echo(f"{name}: verified in {sources.fetch(name)}")
@@ -89,6 +125,7 @@ def fetch(
 
 def main() -> None:
     """Entry point: an error the user can mend is one line and exit code 1, no traceback."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
     except UserError as error:

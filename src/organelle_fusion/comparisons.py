@@ -2,6 +2,9 @@
 
 What makes an image easy or hard for both sides cancels in a difference, so both sides are scored
 in the same resamples of groups, and the interval is that of the difference.
+
+Each difference is a dict: ``value``; ``low``, ``high``, the ends of its 95 % interval; ``p``, see
+`bootstrap.two_sided_p`.
 """
 
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.bootstrap import draw_groups, interval, of_model, sample_of
+from organelle_fusion.bootstrap import draw_groups, interval, of_model, sample_of, two_sided_p
 from organelle_fusion.metrics import METRICS, EvaluationError
 
 
@@ -18,10 +21,16 @@ def _paired(predictions, models, metric, level, repeats, seed) -> tuple[np.ndarr
     if metric not in METRICS:
         raise EvaluationError(f"metric: expected one of {', '.join(METRICS)}, found {metric!r}")
     parts = [of_model(predictions, name) for name in models]
+    check_same_rows(parts, models, ["seed", "patch", "label", "group"])
+    return _resampled(parts, models, metric, level, repeats, seed)
+
+
+def check_same_rows(
+    parts: Sequence[pd.DataFrame], models: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Refuse models whose test rows differ in any of `columns`, which tell the rows apart."""
     tested = [
-        part.loc[part["part"] == "test", ["seed", "patch", "label", "group"]]
-        .sort_values(["seed", "patch"])
-        .reset_index(drop=True)
+        part.loc[part["part"] == "test", columns].sort_values(columns, ignore_index=True)
         for part in parts
     ]
     for name, rows in zip(models, tested, strict=True):
@@ -30,7 +39,6 @@ def _paired(predictions, models, metric, level, repeats, seed) -> tuple[np.ndarr
                 f"predictions: expected {models[0]} and {name} tested on the same patches, found "
                 f"{len(tested[0])} and {len(rows)} rows that differ; run both on the same folds"
             )
-    return _resampled(parts, models, metric, level, repeats, seed)
 
 
 def _resampled(parts, names, metric, level, repeats, seed) -> tuple[np.ndarray, np.ndarray]:
@@ -51,6 +59,12 @@ def _resampled(parts, names, metric, level, repeats, seed) -> tuple[np.ndarray, 
     return np.array(values), np.array([s.resampled(metric, repeats, seed) for s in samples])
 
 
+def _difference(value: float, resampled: np.ndarray) -> dict:
+    """A difference on all rows and in every resample, (repeats,), as this module gives it."""
+    low, high = interval(resampled)
+    return {"value": float(value), "low": low, "high": high, "p": two_sided_p(resampled)}
+
+
 def paired_difference(
     predictions: pd.DataFrame,
     a: str,
@@ -69,7 +83,7 @@ def paired_difference(
     Returns
     -------
     dict
-        value, low, high: the difference and its 95 % interval.
+        value, low, high, p: the difference a − b.
 
     Raises
     ------
@@ -77,8 +91,7 @@ def paired_difference(
         A model or metric is not there, or the two were not tested on the same rows.
     """
     values, resampled = _paired(predictions, [a, b], metric, level, repeats, seed)
-    low, high = interval(resampled[0] - resampled[1])
-    return {"value": float(values[0] - values[1]), "low": low, "high": high}
+    return _difference(values[0] - values[1], resampled[0] - resampled[1])
 
 
 def best_single_difference(
@@ -101,7 +114,7 @@ def best_single_difference(
     Returns
     -------
     dict
-        value, low, high as in `paired_difference`; best, the best channel on all rows; chosen,
+        value, low, high, p as in `paired_difference`; best, the best channel on all rows; chosen,
         channel → share of the resamples in which it was the best.
 
     Raises
@@ -111,14 +124,51 @@ def best_single_difference(
     """
     values, resampled = _paired(predictions, [model, *channels], metric, level, repeats, seed)
     singles = resampled[1:]
-    low, high = interval(resampled[0] - singles.max(axis=0))
     chosen = np.bincount(singles.argmax(axis=0), minlength=len(channels)) / repeats
     return {
-        "value": float(values[0] - values[1:].max()),
-        "low": low,
-        "high": high,
+        **_difference(values[0] - values[1:].max(), resampled[0] - singles.max(axis=0)),
         "best": channels[int(values[1:].argmax())],
         "chosen": dict(zip(channels, chosen.tolist(), strict=True)),
+    }
+
+
+def strategy_rivals(channels: Sequence[str]) -> dict[str, str | list[str]]:
+    """What intermediate fusion is compared with: the comparison in words → model, or channels.
+
+    Early and late fusion (claim C1), and the single channels, of which the best counts (C2).
+    """
+    return {
+        "intermediate minus early fusion": "early",
+        "intermediate minus late fusion": "late",
+        "intermediate fusion minus the best single channel": list(channels),
+    }
+
+
+def strategy_differences(
+    predictions: pd.DataFrame, channels: Sequence[str], *, repeats: int = 2000, seed: int = 0
+) -> dict[str, dict]:
+    """Intermediate fusion minus each of `strategy_rivals`, in balanced accuracy by patch.
+
+    Parameters
+    ----------
+    predictions
+        Of the single channels, early, intermediate and late fusion.
+    channels
+        Names of the single channels.
+    repeats, seed
+        As in `paired_difference`.
+
+    Returns
+    -------
+    dict
+        Words of `strategy_rivals` → `paired_difference`, or `best_single_difference`.
+    """
+    options = {"repeats": repeats, "seed": seed}
+    return {
+        words: paired_difference(predictions, "intermediate", rival, **options)
+        if isinstance(rival, str)
+        else best_single_difference(predictions, rival, **options)
+        for words, rival in strategy_rivals(channels).items()
     }
 
 
@@ -149,7 +199,7 @@ def size_difference(
     Returns
     -------
     dict
-        value, low, high: the difference and its 95 % interval.
+        value, low, high, p: the difference.
 
     Raises
     ------
@@ -167,8 +217,10 @@ def size_difference(
     names = [f"{size} px" for size in sizes]
     values, resampled = _resampled(parts, names, metric, level, repeats, seed)
     n = len(first)
-    low, high = interval(resampled[:n].mean(axis=0) - resampled[n:].max(axis=0))
-    return {"value": float(values[:n].mean() - values[n:].max()), "low": low, "high": high}
+    return _difference(
+        values[:n].mean() - values[n:].max(),
+        resampled[:n].mean(axis=0) - resampled[n:].max(axis=0),
+    )
 
 
 def folding_difference(
@@ -193,7 +245,7 @@ def folding_difference(
     Returns
     -------
     dict
-        value, low, high: the difference and its 95 % interval.
+        value, low, high, p: the difference.
 
     Raises
     ------
@@ -201,8 +253,7 @@ def folding_difference(
         The groups differ.
     """
     values, resampled = _resampled([a, b], ["a", "b"], metric, level, repeats, seed)
-    low, high = interval(resampled[0] - resampled[1])
-    return {"value": float(values[0] - values[1]), "low": low, "high": high}
+    return _difference(values[0] - values[1], resampled[0] - resampled[1])
 
 
 def attrition_difference(
@@ -222,7 +273,7 @@ def attrition_difference(
     Returns
     -------
     dict
-        value, low, high: the difference and its 95 % interval.
+        value, low, high, p: the difference.
     """
     groups = table.groupby("group", sort=True)["label"].first()
     sides = []
@@ -234,5 +285,4 @@ def attrition_difference(
     weights = np.vstack([np.ones(len(groups)), draw_groups(stratum, repeats, seed)])
     first, second = ((weights @ side[:, 0]) / (weights @ side[:, 1]) for side in sides)
     difference = first - second
-    low, high = interval(difference[1:])
-    return {"value": float(difference[0]), "low": low, "high": high}
+    return _difference(difference[0], difference[1:])

@@ -28,6 +28,8 @@ METRIC_TITLES = {
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+Choices = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
 class UserError(Exception):
@@ -141,12 +143,27 @@ class TuningSettings(Settings):
 
     max_epochs: Annotated[int, Field(ge=2)]
     factor: Annotated[int, Field(ge=2)]
-    seed: int
-    learning_rate: tuple[float, float]  # least and greatest
-    dropout: tuple[float, float]
-    l2: tuple[float, float]
-    dense_units: tuple[Positive, ...]  # one of these
-    batch_size: tuple[Positive, ...]
+    seed: Positive  # Keras-Tuner takes 0 for "any"
+    learning_rate: Range  # least and greatest; drawn on a logarithmic scale, as l2 is
+    dropout: Range
+    l2: Range
+    dense_units: Choices  # one of these
+    batch_size: Choices
+
+    @model_validator(mode="after")
+    def _searchable(self) -> "TuningSettings":
+        for name in ("learning_rate", "dropout", "l2", "dense_units", "batch_size"):
+            values = getattr(self, name)
+            if list(values) != sorted(set(values)):
+                raise ValueError(f"{name}: expected ascending values, found {list(values)}")
+        if self.dropout[1] >= 1:
+            raise ValueError(f"dropout: expected shares below 1, found {self.dropout[1]}")
+        if self.max_epochs < self.factor:
+            raise ValueError(
+                f"max_epochs: expected at least factor, {self.factor}, found {self.max_epochs}; "
+                "otherwise no trial is stopped early"
+            )
+        return self
 
 
 class LeakageSettings(Settings):
@@ -217,6 +234,11 @@ class Profile(Settings):
 def paper_px_to_um(size_px: float) -> float:
     """Length in µm of a size given in the paper's pixels: 350 px are 12.37 µm."""
     return size_px * PAPER_PIXEL_UM
+
+
+def decimals(*ends: float) -> int:
+    """Decimals to print an interval with: 2, or 3 where 2 would hide on which side of 0 it ends."""
+    return 3 if any(0 < abs(end) < 0.005 for end in ends) else 2
 
 
 def title(name: str) -> str:

@@ -21,6 +21,8 @@ from organelle_fusion.comparisons import (
     folding_difference,
     paired_difference,
     size_difference,
+    strategy_differences,
+    strategy_rivals,
 )
 from organelle_fusion.config import METRIC_TITLES, title
 from organelle_fusion.metrics import (
@@ -50,6 +52,8 @@ __all__ = [
     "score_tables",
     "scores",
     "size_difference",
+    "strategy_differences",
+    "strategy_rivals",
 ]
 
 NOT_COMPUTED = "not yet computed"

@@ -7,6 +7,7 @@ the manifest, which is the image unless a specimen, slide or day is named.
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,14 +31,17 @@ def make_folds(
     """Split groups into folds, and the training side of each fold into train and validation.
 
     Outside, scikit-learn's ``StratifiedGroupKFold`` (``StratifiedKFold`` where every group is one
-    row) tests every group once. Inside, the remaining groups are visited in a seeded order, and one
-    goes to validation if that brings the classes' shares of rows there nearer to
-    `validation_share` (sum of absolute differences) and leaves no class without training rows. So
-    where groups have one label no class gives twice the share or more; at 0.2 a class with three
-    to seven equal groups gives one, a class with only two none, because half is too much. Were
-    validation to stay empty, it gets the one group that misses the shares by least.
-    scikit-learn's splitters cannot do this inside: with a group or less per class to give they
-    leave out whole classes, or refuse.
+    row) tests every group once. Where every group has one label it is groups that are stratified,
+    not rows: given rows, the splitter goes from the most uneven group to the least, an order that
+    no seed changes once groups differ in size, so that repeats would repeat the same folds.
+
+    Inside, the remaining groups are visited in a seeded order, and one goes to validation if that
+    brings the classes' shares of rows there nearer to `validation_share` (sum of absolute
+    differences) and leaves no class without training rows. So where groups have one label no class
+    gives twice the share or more; at 0.2 a class with three to seven equal groups gives one, a
+    class with only two none, because half is too much. Were validation to stay empty, it gets the
+    one group that misses the shares by least. scikit-learn's splitters cannot do this inside: with
+    a group or less per class to give they leave out whole classes, or refuse.
 
     Parameters
     ----------
@@ -48,7 +52,8 @@ def make_folds(
         Number of folds. Where a class has fewer groups, some test folds lack it: see
         `fold_summary`.
     validation_share
-        Share of the training rows kept for early stopping, ≈ 0.2 in the paper (Validation).
+        Share of the training rows kept for early stopping, ≈ 0.2 in the paper (Validation). 0 is
+        for classifiers that stop nothing early: no group validates, and two groups of a class do.
     seed
         Of both splits. The order of the rows of `table` does not matter.
 
@@ -61,14 +66,70 @@ def make_folds(
     Raises
     ------
     FoldError
-        A column or value is missing, there is one class only, a class has fewer than three groups,
-        there are fewer groups than folds, or a fold would train or validate on nothing.
+        A column or value is missing, there is one class only, a class has fewer than three groups
+        (two, without validation), there are fewer groups than folds, or a fold would train or
+        validate on nothing.
 
     Warns
     -----
     UserWarning
         A class has fewer groups than there are folds.
     """
+    counted = _count(table, validation_share)
+    if len(counted.groups) < n_splits:
+        raise FoldError(
+            f"table: expected at least {n_splits} groups for {n_splits} folds, found "
+            f"{len(counted.groups)}; lower folds.n_splits"
+        )
+    per_class = (counted.rows > 0).sum(axis=0)
+    few = [f"{counted.labels[k]} ({per_class[k]})" for k in np.flatnonzero(per_class < n_splits)]
+    if few:
+        warnings.warn(
+            f"fewer groups than the {n_splits} folds in {', '.join(few)}: "
+            "some test folds lack these classes, so pool the folds before scoring",
+            stacklevel=2,
+        )
+    return _with_training(counted, _test_groups(counted, n_splits, seed), validation_share, seed)
+
+
+def leave_one_group_out(table: pd.DataFrame, *, validation_share: float, seed: int) -> pd.DataFrame:
+    """Test every group in a fold of its own, in the order of their names.
+
+    The training side is divided as in `make_folds`, by the same rule.
+
+    Parameters
+    ----------
+    table, validation_share
+        As in `make_folds`.
+    seed
+        Of the division into training and validation.
+
+    Returns
+    -------
+    DataFrame
+        As `make_folds` gives it, with as many folds as groups.
+
+    Raises
+    ------
+    FoldError
+        As in `make_folds`.
+    """
+    counted = _count(table, validation_share)
+    tests = [np.array([group]) for group in range(len(counted.groups))]
+    return _with_training(counted, tests, validation_share, seed)
+
+
+class _Counted(NamedTuple):
+    """A table as numbers: which group and class each row is of, and how many rows each pair has."""
+
+    labels: np.ndarray  # (K,) str
+    groups: np.ndarray  # (G,) str
+    label_of: np.ndarray  # (N,)
+    group_of: np.ndarray  # (N,)
+    rows: np.ndarray  # (G, K)
+
+
+def _count(table: pd.DataFrame, validation_share: float) -> _Counted:
     missing = [name for name in ("image", "label", "group") if name not in table]
     if missing:
         raise FoldError(f"table: expected column {missing[0]}, found {list(table.columns)}; add it")
@@ -77,14 +138,30 @@ def make_folds(
         raise FoldError(f"table row {int(np.argmax(gaps))}: expected a label and a group; fill in")
     labels, label_of = np.unique(table["label"].to_numpy(str), return_inverse=True)
     groups, group_of = np.unique(table["group"].to_numpy(str), return_inverse=True)
-    rows = np.zeros((len(groups), len(labels)), np.int64)  # patches of each group and class
+    rows = np.zeros((len(groups), len(labels)), np.int64)
     np.add.at(rows, (group_of, label_of), 1)
-    _check_enough_groups(labels, rows, n_splits)
+    if len(labels) < 2:
+        raise FoldError(f"table: expected two classes or more, found {labels.tolist()}; add images")
+    per_class = (rows > 0).sum(axis=0)
+    worst = int(np.argmin(per_class))
+    least = MIN_GROUPS if validation_share > 0 else MIN_GROUPS - 1
+    if per_class[worst] < least:
+        raise FoldError(
+            f"class {str(labels[worst])!r}: expected at least {least} groups, found "
+            f"{per_class[worst]}; add images or leave the class out"
+        )
+    return _Counted(labels, groups, label_of, group_of, rows)
 
-    generators = np.random.SeedSequence(seed).spawn(n_splits)
+
+def _with_training(
+    counted: _Counted, tests: Sequence[np.ndarray], validation_share: float, seed: int
+) -> pd.DataFrame:
+    """Folds that test these groups (codes), with the others in training and validation."""
+    labels, groups, rows = counted.labels, counted.groups, counted.rows
+    generators = np.random.SeedSequence(seed).spawn(len(tests))
     pair_group, pair_label = np.nonzero(rows)
     frames = []
-    for fold, test in enumerate(_test_groups(rows, label_of, group_of, n_splits, seed)):
+    for fold, test in enumerate(tests):
         part_of = np.full(len(groups), "train", dtype="<U10")
         part_of[test] = "test"
         training = np.flatnonzero(part_of == "train")
@@ -95,13 +172,14 @@ def make_folds(
             )
             raise FoldError(f"fold {fold}: {what}; use other folds.n_splits, or smaller groups")
         order = np.random.default_rng(generators[fold]).permutation(training)
-        chosen = _validation_groups(rows, order, validation_share)
-        if not chosen:
-            raise FoldError(
-                f"fold {fold}: expected a group to spare for validation, found every training "
-                "group the only one of its class; add images or use fewer folds"
-            )
-        part_of[chosen] = "validation"
+        if validation_share > 0:
+            chosen = _validation_groups(rows, order, validation_share)
+            if not chosen:
+                raise FoldError(
+                    f"fold {fold}: expected a group to spare for validation, found every training "
+                    "group the only one of its class; add images or use fewer folds"
+                )
+            part_of[chosen] = "validation"
         frames.append(
             pd.DataFrame(
                 {
@@ -115,47 +193,26 @@ def make_folds(
     return pd.concat(frames, ignore_index=True)
 
 
-def _check_enough_groups(labels: np.ndarray, rows: np.ndarray, n_splits: int) -> None:
-    if len(labels) < 2:
-        raise FoldError(f"table: expected two classes or more, found {labels.tolist()}; add images")
-    per_class = (rows > 0).sum(axis=0)
-    worst = int(np.argmin(per_class))
-    if per_class[worst] < MIN_GROUPS:
-        raise FoldError(
-            f"class {str(labels[worst])!r}: expected at least {MIN_GROUPS} groups, found "
-            f"{per_class[worst]}; add images or leave the class out"
-        )
-    if len(rows) < n_splits:
-        raise FoldError(
-            f"table: expected at least {n_splits} groups for {n_splits} folds, found {len(rows)}; "
-            "lower folds.n_splits"
-        )
-    few = [f"{labels[k]} ({per_class[k]})" for k in np.flatnonzero(per_class < n_splits)]
-    if few:
-        warnings.warn(
-            f"fewer groups than the {n_splits} folds in {', '.join(few)}: "
-            "some test folds lack these classes, so pool the folds before scoring",
-            stacklevel=3,
-        )
-
-
-def _test_groups(
-    rows: np.ndarray, label_of: np.ndarray, group_of: np.ndarray, n_splits: int, seed: int
-) -> list[np.ndarray]:
+def _test_groups(counted: _Counted, n_splits: int, seed: int) -> list[np.ndarray]:
     """Codes of the groups tested in each fold."""
-    most = rows.sum(axis=0).max()
+    rows, label_of, group_of = counted.rows, counted.label_of, counted.group_of
+    largest = rows.sum(axis=1).max()
+    if ((rows > 0).sum(axis=1) == 1).all():
+        # All as large as the largest: groups are stratified, and equal ones as their rows were.
+        label_of = np.repeat(rows.argmax(axis=1), largest)
+        group_of = np.repeat(np.arange(len(rows)), largest)
+    most = np.bincount(label_of).max()
     with warnings.catch_warnings():
-        # The same is said of groups, by class, in _check_enough_groups.
+        # The same is said of groups, by class, in make_folds.
         warnings.filterwarnings("ignore", message="The least populated class in y")
-        if rows.sum(axis=1).max() == 1 and most >= n_splits:
+        if largest == 1 and most >= n_splits:
             # Every group one row, as with single crops: stratifying groups is stratifying rows,
             # which takes milliseconds where the greedy search takes seconds.
-            label = rows.argmax(axis=1)
             plain = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
-            return [test for _, test in plain.split(label, label)]
+            return [test for _, test in plain.split(label_of, label_of)]
         if most < n_splits:
-            # The splitter counts rows where groups matter, and would refuse a table of one row
-            # per image here; repeating every row changes none of the shares it weighs.
+            # The splitter would refuse a class of fewer rows than folds, though it is groups that
+            # matter; repeating every row changes none of the shares it weighs.
             label_of, group_of = np.repeat(label_of, n_splits), np.repeat(group_of, n_splits)
         grouped = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
         return [

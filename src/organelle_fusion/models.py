@@ -1,9 +1,9 @@
 """The networks: encoders, and the single-channel, early and intermediate fusion models.
 
-Every model takes images of 0..255 with all its channels, scales and flips them inside, and
-returns logits; softmax belongs to whoever asks for probabilities. Encoders give (feature map,
-embedding) and carry their own names, and the head is always ``fusion_head``, so that a feature
-map can be traced to the logits in a model read back from a file as well.
+Every model takes images of 0..255 with all its channels, scales and augments them inside, and
+returns logits; softmax belongs to whoever asks for probabilities. The encoders of `encoders` carry
+their own names, and the head is always ``fusion_head``, so that a feature map can be traced to the
+logits in a model read back from a file as well.
 
 Keras 3 only: nothing here knows the backend.
 """
@@ -16,59 +16,13 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
-from organelle_fusion.config import ORGANELLES, EncoderSettings, TrainingSettings, UserError
+from organelle_fusion.augmentation import augment
+from organelle_fusion.config import ORGANELLES, EncoderSettings, TrainingSettings
+from organelle_fusion.encoders import BATCH_NORM_MOMENTUM, ModelError, build_encoder
 
 Strategy = Literal["single", "early", "intermediate"]
 
 HEAD = "fusion_head"
-
-# Keras' default of 0.99 needs hundreds of steps before the running statistics used at prediction
-# are those of the data; a quick training has about 300 steps in all, a smoke one four.
-_BATCH_NORM_MOMENTUM = 0.9
-
-
-class ModelError(UserError):
-    """A network that cannot be built as asked; the message is one line."""
-
-
-def build_encoder(
-    kind: Literal["compact", "resnet50"],
-    input_shape: tuple[int, int, int],
-    *,
-    name: str,
-    filters: Sequence[int] = (8, 16, 32),
-) -> keras.Model:
-    """Convolutional encoder: image → (feature map, embedding).
-
-    Parameters
-    ----------
-    kind
-        ``compact``, a small residual network for a laptop, or ``resnet50``, the paper's backbone
-        without its classifier, from random weights.
-    input_shape
-        (height, width, channels); pixels are expected in 0..1.
-    name
-        Name of the encoder in the model it is nested in; must be unique there.
-    filters
-        Widths of ``compact``: the stem, then one residual block each. ``resnet50`` has its own.
-
-    Returns
-    -------
-    keras.Model
-        Two outputs, float32: the feature map (N, h, w, f) before pooling, and its global average
-        (N, f), the embedding that is classified or fused (paper: Deep learning classification
-        framework, Figs 2 and 3).
-
-    Raises
-    ------
-    ModelError
-        The kind is not known, or the image is too small for it.
-    """
-    if kind == "compact":
-        return _compact_encoder(input_shape, name, filters)
-    if kind == "resnet50":
-        return _resnet50_encoder(input_shape, name)
-    raise ModelError(f"encoder kind: expected compact or resnet50, found {kind!r}; choose one")
 
 
 def build_model(
@@ -92,7 +46,8 @@ def build_model(
     n_classes
         Number of logits.
     encoder, training
-        Kind and input size of the encoder; dropout, L2 and width of the head.
+        Kind, stem, weights and input size of the encoder; dropout, L2 and width of the head, and
+        the random changes of the images in training.
 
     Returns
     -------
@@ -103,7 +58,8 @@ def build_model(
     Raises
     ------
     ModelError
-        The strategy is not known or does not fit the number of channels.
+        The strategy is not known or does not fit the number of channels, or the encoder cannot be
+        built, see `encoders.build_encoder`.
     """
     if strategy not in ("single", "early", "intermediate"):
         raise ModelError(
@@ -119,25 +75,31 @@ def build_model(
     size = encoder.input_px
     image = keras.Input((size, size, len(channels)), name="image")
     scaled = layers.Rescaling(1 / 255, name="scale")(image)
-    # Two layers, since RandomFlip("horizontal_and_vertical") of Keras 3 draws once per image for
-    # both axes: it turns by 180 degrees or not at all, and never mirrors.
-    flipped = layers.RandomFlip("horizontal", name="flip_horizontal")(scaled)
-    flipped = layers.RandomFlip("vertical", name="flip_vertical")(flipped)
+    # Before the channels part, so that all of an image change alike.
+    changed = augment(scaled, training.augmentation)
+
+    def encode(plane, name: str):
+        network = build_encoder(
+            encoder.kind,
+            (size, size, plane.shape[-1]),
+            name=name,
+            filters=encoder.filters,
+            stem_stride=encoder.stem_stride,
+            weights=encoder.weights,
+        )
+        return network(plane)[1]
+
     if strategy == "intermediate":
-        planes = keras.ops.split(flipped, len(channels), axis=-1)
-        embeddings = []
-        for channel, plane in zip(channels, planes, strict=True):
-            encode = build_encoder(
-                encoder.kind, (size, size, 1), name=f"encoder_{channel}", filters=encoder.filters
-            )
-            embeddings.append(encode(plane)[1])
+        planes = keras.ops.split(changed, len(channels), axis=-1)
+        embeddings = [
+            encode(plane, f"encoder_{channel}")
+            for channel, plane in zip(channels, planes, strict=True)
+        ]
         embedding = layers.Concatenate(name="fusion")(embeddings)
     else:
-        encode = build_encoder(
-            encoder.kind, (size, size, len(channels)), name="encoder", filters=encoder.filters
-        )
-        embedding = encode(flipped)[1]
-    logits = _fusion_head(embedding.shape[-1], n_classes, training)(embedding)
+        embedding = encode(changed, "encoder")
+    head = _fusion_head(embedding.shape[-1], n_classes, training.head_width(strategy), training)
+    logits = head(embedding)
     return keras.Model(image, logits, name=strategy)
 
 
@@ -207,50 +169,9 @@ def paper_parameters(strategy: Literal["early", "intermediate", "late"], dense_u
     return copies * count_parameters(model)["trainable"]
 
 
-def _compact_encoder(
-    input_shape: tuple[int, int, int], name: str, filters: Sequence[int]
+def _fusion_head(
+    n_features: int, n_classes: int, width: int, training: TrainingSettings
 ) -> keras.Model:
-    smallest = 2 ** len(filters)
-    if min(input_shape[:2]) < smallest:
-        raise ModelError(
-            f"encoder {name}: expected images of at least {smallest} px for {len(filters)} "
-            f"halvings, found {input_shape[0]} × {input_shape[1]}; raise encoder.input_px"
-        )
-    image = keras.Input(input_shape, name="plane")
-    x = layers.ReLU(name="stem_relu")(_convolution(image, filters[0], 3, 2, "stem"))
-    for number, width in enumerate(filters[1:], start=1):
-        block = f"block{number}"
-        # One 3 × 3 convolution a block and no normalisation of the shortcut: a third less time than
-        # with the usual two, at no loss of accuracy on the phantoms used for calibration.
-        shortcut = layers.Conv2D(width, 1, 2, name=f"{block}_shortcut")(x)
-        y = _convolution(x, width, 3, 2, f"{block}_conv")
-        x = layers.ReLU(name=f"{block}_relu")(layers.Add(name=f"{block}_add")([shortcut, y]))
-    return keras.Model(image, (x, _pooled(x)), name=name)
-
-
-def _convolution(x, width: int, kernel: int, stride: int, name: str):
-    """Convolution and batch normalisation, which makes a bias needless."""
-    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, name=name)(x)
-    return layers.BatchNormalization(momentum=_BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
-
-
-def _resnet50_encoder(input_shape: tuple[int, int, int], name: str) -> keras.Model:
-    if min(input_shape[:2]) < 32:
-        raise ModelError(
-            f"encoder {name}: expected images of at least 32 px for resnet50, "
-            f"found {input_shape[0]} × {input_shape[1]}; raise encoder.input_px"
-        )
-    backbone = keras.applications.ResNet50(
-        include_top=False, weights=None, input_shape=input_shape, name=f"{name}_backbone"
-    )
-    return keras.Model(backbone.input, (backbone.output, _pooled(backbone.output)), name=name)
-
-
-def _pooled(feature_map):
-    return layers.GlobalAveragePooling2D(name="embedding")(feature_map)
-
-
-def _fusion_head(n_features: int, n_classes: int, training: TrainingSettings) -> keras.Model:
     def dense(units: int, activation: str | None, name: str) -> layers.Layer:
         # One regulariser per layer: Keras would otherwise share, and save, a single object.
         return layers.Dense(
@@ -263,8 +184,8 @@ def _fusion_head(n_features: int, n_classes: int, training: TrainingSettings) ->
     return keras.Sequential(
         [
             keras.Input((n_features,), name="embedding"),
-            dense(training.dense_units, "relu", "dense"),
-            layers.BatchNormalization(momentum=_BATCH_NORM_MOMENTUM, name="dense_norm"),
+            dense(width, "relu", "dense"),
+            layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name="dense_norm"),
             layers.Dropout(training.dropout, name="dropout"),
             dense(n_classes, None, "logits"),
         ],

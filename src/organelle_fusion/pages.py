@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from organelle_fusion.config import Profile, UserError
+from organelle_fusion.config import Profile, UserError, decimals
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.provenance import note_file, write_csv
 from organelle_fusion.published import read_published
@@ -65,7 +65,17 @@ def open_run(profile: Profile, manifest: str = "") -> Run:
 
     Results of different profiles and manifests never share a folder. The path of the manifest is
     relative to the folder of the repository.
+
+    Raises
+    ------
+    PageError
+        No manifest is named, and the profile has no phantom to take its place.
     """
+    if not manifest and profile.phantom is None:
+        raise PageError(
+            f"profile {profile.name}: expected a table of your own stacks, since it has no phantom, "
+            "found none; name it by MANIFEST=stacks.csv (or --manifest stacks.csv)"
+        )
     if not manifest:
         folder = results_folder(profile, "phantom")
         return Run(folder, folder / "images" / "manifest.csv", True)
@@ -152,9 +162,10 @@ def difference_sentence(what: str, difference: dict[str, float]) -> str:
         verdict = "the interval lies below 0"
     else:
         verdict = "the interval includes 0, so that these data cannot tell"
+    digits = decimals(low, high)
     return (
-        f"{what[0].upper()}{what[1:]}: {value:+.2f} in balanced accuracy "
-        f"(95 % interval {low:+.2f} to {high:+.2f}); {verdict}."
+        f"{what[0].upper()}{what[1:]}: {value:+.{digits}f} in balanced accuracy "
+        f"(95 % interval {low:+.{digits}f} to {high:+.{digits}f}); {verdict}."
     )
 
 

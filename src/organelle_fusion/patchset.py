@@ -100,6 +100,58 @@ class PatchSet:
         groups = self.table["group"].astype(str) + " patch " + self.table.index.astype(str)
         return replace(self, table=self.table.assign(group=groups))
 
+    @property
+    def planes(self) -> pd.Series:
+        """Number of planes of each image, from the first to the last that holds a patch."""
+        z = self.table.groupby("image", sort=True)["z"]
+        return z.max() - z.min() + 1
+
+    def split_slabs(self, n_slabs: int, guard_planes: int) -> "PatchSet":
+        """Cut every image in depth and make every slab a group of its own: this leaks as well.
+
+        The `planes` of an image are divided into stretches of equal depth, or the first ones a
+        plane deeper; the planes between two of them are left out of the set. So folds may part an
+        image, but never patches of planes that are nearer than the gap.
+
+        Parameters
+        ----------
+        n_slabs
+            Slabs per image. One without a patch is no group.
+        guard_planes
+            Planes left out between two neighbours.
+
+        Returns
+        -------
+        PatchSet
+            The patches of the slabs; ``group`` is the image and the number of its slab, from 1.
+
+        Raises
+        ------
+        PatchError
+            An image has fewer planes than slabs and gaps together, as ready-cut crops have.
+        """
+        least = n_slabs + guard_planes * (n_slabs - 1)
+        planes = self.planes
+        if (planes < least).any():
+            image = planes.index[planes < least][0]
+            raise PatchError(
+                f"image {image}: expected {least} planes or more for {n_slabs} slabs with "
+                f"{guard_planes} left out between two, found {planes[image]}; ask for fewer slabs "
+                "or a thinner gap, or divide by image (ready-cut crops have one plane)"
+            )
+        images, z = self.table["image"].to_numpy(), self.table["z"].to_numpy()
+        slab = np.zeros(len(z), dtype=int)  # from 1; 0 is a gap
+        for image, depth in planes.items():
+            rows = images == image
+            number = np.zeros(depth, dtype=int)
+            stretches = np.array_split(np.arange(depth - guard_planes * (n_slabs - 1)), n_slabs)
+            for k, stretch in enumerate(stretches):
+                number[stretch + k * guard_planes] = k + 1
+            slab[rows] = number[z[rows] - z[rows].min()]
+        part = self.take(slab > 0)
+        names = part.table["image"].astype(str) + " slab " + pd.Series(slab[slab > 0]).astype(str)
+        return replace(part, table=part.table.assign(group=names))
+
     def save(self, folder: Path) -> None:
         """Write ``patches.npy``, ``patches.parquet`` and last ``patches.json`` into `folder`.
 

@@ -17,6 +17,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import PercentFormatter
 
 from organelle_fusion.config import METRIC_TITLES, title
+from organelle_fusion.plots_calibration import reliability_figure
 from organelle_fusion.plots_images import (
     attrition_figure,
     composite,
@@ -25,8 +26,10 @@ from organelle_fusion.plots_images import (
     pipeline_figure,
     stack_overview,
 )
+from organelle_fusion.plots_leakage import choice_figure, leakage_figure
 from organelle_fusion.plots_maps import gradcam_figure
 from organelle_fusion.plots_networks import architecture_figure
+from organelle_fusion.plots_tuning import tuning_figure
 from organelle_fusion.style import (
     OKABE_ITO,
     SINGLE_COLOR,
@@ -40,17 +43,21 @@ __all__ = [
     "STYLE",
     "architecture_figure",
     "attrition_figure",
+    "choice_figure",
     "composite",
     "confusion_figure",
     "gradcam_figure",
     "grouping_figure",
+    "leakage_figure",
     "otsu_figure",
     "patch_size_figure",
     "pipeline_figure",
     "pr_figure",
+    "reliability_figure",
     "score_figure",
     "scorecard_figure",
     "stack_overview",
+    "tuning_figure",
 ]
 
 

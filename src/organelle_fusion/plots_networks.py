@@ -44,8 +44,8 @@ def encoder_stages(table: pd.DataFrame, part: str) -> list[_Stage]:
     """
     stages: list[_Stage] = []
     rows = table[(table["part"] == part) & (table["kind"] != "InputLayer")]
-    # A padding layer only prepares the next convolution: its odd size is no stage.
-    for row in rows[rows["kind"] != "ZeroPadding2D"].to_dict("records"):
+    # Padding and scaling only prepare the next convolution: they are no stages.
+    for row in rows[~rows["kind"].isin(["ZeroPadding2D", "Rescaling"])].to_dict("records"):
         name, shape = str(row["layer"]).split("_")[0], tuple(row["output shape"])
         if stages and stages[-1].shape[:-1] == shape[:-1]:
             stages[-1] = _Stage(name, shape, stages[-1].parameters + row["parameters"])

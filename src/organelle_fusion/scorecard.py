@@ -14,8 +14,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from organelle_fusion.comparisons import best_single_difference, paired_difference
-from organelle_fusion.config import UserError
+from organelle_fusion.comparisons import (
+    best_single_difference,
+    paired_difference,
+    strategy_differences,
+)
+from organelle_fusion.config import UserError, decimals
 from organelle_fusion.evaluation import NOT_COMPUTED
 from organelle_fusion.provenance import note_file, write_csv
 
@@ -113,19 +117,13 @@ def fusion_findings(
     """
     options = {"repeats": repeats, "seed": seed}
     decisive = {"reference": 0, "data": data}
+    differences = strategy_differences(predictions, channels, **options)
     findings = [
-        finding(
-            "C1",
-            f"intermediate minus {other} fusion",
-            paired_difference(predictions, "intermediate", other, **options),
-            **decisive,
+        finding(claim, measure, difference, **decisive)
+        for claim, (measure, difference) in zip(
+            ("C1", "C1", "C2"), differences.items(), strict=True
         )
-        for other in ("early", "late")
     ]
-    best = best_single_difference(predictions, channels, **options)
-    findings.append(
-        finding("C2", "intermediate fusion minus the best single channel", best, **decisive)
-    )
     if "mitochondria" in channels:
         others = [name for name in channels if name != "mitochondria"]
         ahead = best_single_difference(predictions, others, "mitochondria", **options)
@@ -279,7 +277,6 @@ def deciding(findings: pd.DataFrame, claims: Iterable[str]) -> pd.DataFrame:
 
 def _line(row: Mapping) -> str:
     ends = [] if np.isnan(row["low"]) else [row["low"], row["high"]]
-    # Two digits, unless they would hide on which side of 0 an end lies.
-    digits = 3 if any(0 < abs(end) < 0.005 for end in ends) else 2
+    digits = decimals(*ends)
     text = f"{row['measure']}: {row['value']:.{digits}f}"
     return text + (f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "")

@@ -1,20 +1,22 @@
-"""Public data sets: brought here once, verified crop by crop against a committed list."""
+"""Public data sets: brought here once, verified against a committed list of hashes."""
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-import imagecodecs
 import numpy as np
 import pandas as pd
 import pooch
 
+from organelle_fusion.archives import ArchiveError, read_pictures
 from organelle_fusion.config import UserError
 from organelle_fusion.provenance import atomic_path, note_file, write_csv
 
@@ -35,6 +37,14 @@ class Source(NamedTuple):
     height_width: tuple[int, int]
 
 
+class Measured(NamedTuple):
+    """A table of measured objects: its file, and where its values were published."""
+
+    file: str
+    origin: str
+    names: dict[str, str]  # the file's columns that say which object → ours; the others are values
+
+
 SOURCES = {
     "cell-lines-9": Source(
         url="https://github.com/GutKat/AI_project_microscopy/archive/"
@@ -43,8 +53,33 @@ SOURCES = {
         parts=("blue", "red", "yellow"),
         channels=("nucleus", "microtubules", "endoplasmic_reticulum"),
         height_width=(64, 64),
+    ),
+    "mcf10a-mcf7": Source(
+        url="https://github.com/fabiesposit/Breas-Cell-Classification/archive/"
+        "1f1dbdb1d2d0780b9908bbda6bb1a19399bf6907.zip",
+        member="train_folder/train/{file}/{file}_{part}.npy",
+        parts=("N", "M"),
+        channels=("nucleus", "membrane"),
+        height_width=(100, 100),
+    ),
+}
+"""Sets of ready-cut crops, for `read_crops`."""
+
+MEASURED = {
+    "otccp-eea1": Measured(
+        file="objects.csv",
+        origin="https://github.com/dancan-sandys/publicotccp, commit f928516, "
+        "media/temp_folder/*.xls",
+        names={
+            "cell_line": "label",
+            "image": "image",
+            "cell": "cell",
+            "zoom": "batch",
+            "object_id": "object",
+        },
     )
 }
+"""Tables of measured objects, for `read_measurements`."""
 
 
 class SourceUnavailable(UserError):  # noqa: N818 - it says what the reader can mend
@@ -55,26 +90,31 @@ def fetch(name: str, *, folder: Path | None = None) -> Path:
     """Return the folder of a public data set, downloading it where it is not yet here.
 
     Looked for, in this order: the folder that ``ORGANELLE_FUSION_DATA`` names, an earlier
-    download, the public source. Wherever it is found, each crop is verified.
+    download, the public source. Wherever it is found, all of it is verified. A table of
+    measurements is not downloaded, only looked for.
 
     Parameters
     ----------
     name
-        A key of `SOURCES`.
+        A key of `SOURCES` or `MEASURED`.
     folder
         Where downloads are kept; ``data/sources`` if not given.
 
     Returns
     -------
     Path
-        Folder with ``images.npz``, whose array ``images`` is uint8 (N, C, H, W).
+        Folder with ``images.npz``, whose array ``images`` is uint8 (N, C, H, W), or with the
+        table.
 
     Raises
     ------
     SourceUnavailable
-        The name is not known, the source cannot be reached, or a crop is missing or differs.
-        One line: what, where from, the remedy.
+        The name is not known, the source cannot be reached, or a crop or the table is missing or
+        differs. One line: what, where from, the remedy.
     """
+    _check_name(name, {**SOURCES, **MEASURED})
+    if name in MEASURED:
+        return _find_table(name, folder)[0].parent
     return _fetch(name, folder)[0]
 
 
@@ -85,7 +125,9 @@ def read_crops(
 
     Parameters
     ----------
-    name, folder
+    name
+        A key of `SOURCES`.
+    folder
         As `fetch`.
 
     Returns
@@ -103,9 +145,56 @@ def read_crops(
     SourceUnavailable
         As `fetch`.
     """
+    _check_name(name, SOURCES)
     _, images = _fetch(name, folder)
     table = _list(name).rename(columns={"file": "image"})
     return images, table[["image", "label", "group", "keep"]], SOURCES[name].channels
+
+
+def read_measurements(
+    name: str, *, folder: Path | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read a table of measured objects, finding and verifying it first.
+
+    Parameters
+    ----------
+    name
+        A key of `MEASURED`.
+    folder
+        As `fetch`.
+
+    Returns
+    -------
+    features
+        float64, one row per object and one column per measured value, in plain names that end in
+        their unit (µm, µm², µm³) where they have one.
+    table
+        str, the same rows: label (cell line), image, cell, batch (zoom), object (its number
+        within the cell).
+
+    Raises
+    ------
+    SourceUnavailable
+        As `fetch`; or a value is no finite number: how many, and row and column of the first.
+    """
+    _check_name(name, MEASURED)
+    path, content = _find_table(name, folder)
+    names = MEASURED[name].names
+    frame = pd.read_csv(
+        io.BytesIO(content),
+        dtype=dict.fromkeys(names, str),
+        keep_default_na=False,
+    )
+    features = frame.drop(columns=list(names)).apply(pd.to_numeric, errors="coerce").astype(float)
+    rows, columns = np.nonzero(~np.isfinite(features.to_numpy()))
+    if len(rows):
+        # The header is row 1.
+        place = f"row {rows[0] + 2}, {features.columns[columns[0]]}"
+        raise SourceUnavailable(
+            f"{path}: {place}: expected a finite number, found none, as in {len(rows)} of "
+            f"{features.size} values; leave the file as it was published"
+        )
+    return features, frame[list(names)].rename(columns=names)
 
 
 def balanced_subset(table: pd.DataFrame, per_class: int, seed: int) -> np.ndarray:
@@ -147,16 +236,23 @@ def balanced_subset(table: pd.DataFrame, per_class: int, seed: int) -> np.ndarra
     return np.sort(in_turn.groupby("label").head(per_class)["position"].to_numpy())
 
 
-def _fetch(name: str, folder: Path | None) -> tuple[Path, np.ndarray]:
-    if name not in SOURCES:
-        raise SourceUnavailable(
-            f"{name}: expected one of {', '.join(SOURCES)}; choose one of these"
-        )
+def _check_name(name: str, known: Mapping[str, object]) -> None:
+    if name not in known:
+        raise SourceUnavailable(f"{name}: expected one of {', '.join(known)}; choose one of these")
+
+
+def _places(name: str, folder: Path | None) -> list[Path]:
+    """Return the folders in which a data set may lie, in the order they are looked into."""
     given = os.environ.get(DATA_VARIABLE)
-    downloaded = Path(folder or DOWNLOADS) / name
-    for place in ([Path(given) / name] if given else []) + [downloaded]:
+    return ([Path(given) / name] if given else []) + [Path(folder or DOWNLOADS) / name]
+
+
+def _fetch(name: str, folder: Path | None) -> tuple[Path, np.ndarray]:
+    places = _places(name, folder)
+    for place in places:
         if (place / "images.npz").is_file():
             return place, _load(name, place / "images.npz")
+    downloaded = places[-1]
     images = _download(name, downloaded.parent)
     write_csv(downloaded / "manifest.csv", _list(name))
     # Written last: a folder with images.npz is complete.
@@ -165,11 +261,36 @@ def _fetch(name: str, folder: Path | None) -> tuple[Path, np.ndarray]:
     return downloaded, images
 
 
+def _find_table(name: str, folder: Path | None) -> tuple[Path, bytes]:
+    """Return path and content of a table whose bytes are those of the list."""
+    measured = MEASURED[name]
+    remedy = f"set {DATA_VARIABLE} to a folder that holds {name}/{measured.file}"
+    places = [place / measured.file for place in _places(name, folder)]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise SourceUnavailable(
+            f"{name}: expected {' or '.join(map(str, places))}, found no such file; {remedy} (it "
+            f"is not downloaded; the tables it was made from are at {measured.origin})"
+        )
+    content = note_file(found).read_bytes()
+    listed = _registry(name).set_index("file").loc[measured.file, "sha256"]
+    if hashlib.sha256(content).hexdigest() != listed:
+        raise SourceUnavailable(
+            f"{found}: expected the content in the list, SHA-256 {listed[:12]}…, found another; "
+            f"replace it, or {remedy}"
+        )
+    return found, content
+
+
 def _list(name: str) -> pd.DataFrame:
     """Return the committed list: file, label, group, keep (bool), sha256, in the crops' order."""
-    path = note_file(resources.files("organelle_fusion") / "registry" / f"{name}.csv")
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame = _registry(name)
     return frame.assign(keep=frame["keep"] == "1")
+
+
+def _registry(name: str) -> pd.DataFrame:
+    path = note_file(resources.files("organelle_fusion") / "registry" / f"{name}.csv")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def _load(name: str, path: Path) -> np.ndarray:
@@ -228,10 +349,8 @@ def _download(name: str, folder: Path) -> np.ndarray:
             f"run `organelle-fusion fetch {name}` with a network, or set {DATA_VARIABLE} to a "
             f"folder that holds {name}/images.npz"
         ) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise SourceUnavailable(
-            f"{name}: expected a whole zip archive at {source.url}, found {error}; {_again(name)}"
-        ) from error
+    except ArchiveError as error:
+        raise SourceUnavailable(f"{source.url}: {error}; {_again(name)}") from error
     finally:
         shutil.rmtree(temporary)
     _verify(name, images, source.url, _again(name))
@@ -248,42 +367,6 @@ def _again(name: str) -> str:
 def _crops(name: str, archive: Path) -> np.ndarray:
     """Read the crops of the list out of the archive: uint8 (N, C, H, W)."""
     source, files = SOURCES[name], _list(name)["file"]
-    images = np.zeros((len(files), len(source.parts), *source.height_width), np.uint8)
-    with zipfile.ZipFile(archive) as opened:
-        # Everything lies in one folder, named after the repository and the commit.
-        members = {member.partition("/")[2]: member for member in opened.namelist()}
-        wanted = [
-            source.member.format(file=file, part=part) for file in files for part in source.parts
-        ]
-        missing = [path for path in wanted if path not in members]
-        if missing:
-            raise SourceUnavailable(
-                f"{source.url}: expected {missing[0]}, found no such file, as {len(missing)} of "
-                f"{len(wanted)} files; {_again(name)}"
-            )
-        for index, path in enumerate(wanted):
-            crop, channel = divmod(index, len(source.parts))
-            pixels = _grey(opened.read(members[path]))
-            if pixels is None or pixels.shape != source.height_width:
-                found = "none" if pixels is None else f"{pixels.shape}"
-                raise SourceUnavailable(
-                    f"{source.url}: {path}: expected an 8-bit PNG {source.height_width}, "
-                    f"found {found}; {_again(name)}"
-                )
-            images[crop, channel] = pixels
-    return images
-
-
-def _grey(png: bytes) -> np.ndarray | None:
-    """Return the brightest colour of each pixel, (H, W) uint8; None if it is no 8-bit PNG."""
-    try:
-        pixels = imagecodecs.png_decode(png)
-    except (imagecodecs.PngError, ValueError):
-        return None
-    if pixels.dtype != np.uint8:
-        return None
-    if pixels.ndim == 2:
-        return pixels
-    # With 2 or 4 samples the last is opacity.
-    colours = pixels.shape[-1] - (pixels.shape[-1] in (2, 4))
-    return pixels[..., :colours].max(axis=-1)
+    paths = [source.member.format(file=file, part=part) for file in files for part in source.parts]
+    pictures = read_pictures(archive, paths, source.height_width)
+    return pictures.reshape(len(files), len(source.parts), *source.height_width)

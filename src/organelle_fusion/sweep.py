@@ -184,7 +184,7 @@ def train_cells(
     Raises
     ------
     SweepError
-        A model is not known, or a cell failed.
+        A model is not known, there is no file of weights, or a cell failed.
     FoldError
         The folds leak, or do not fit the patches.
     """
@@ -214,9 +214,14 @@ def train_cells(
         "settings": hash_of([profile.encoder, profile.training, channels]),
         "data": patch_set.data_hash,
         "folds": hash_of(folds),
-        "code": code_version("models", "predictions", "sweep", "training"),
+        "code": code_version(
+            "augmentation", "encoders", "models", "predictions", "sweep", "training"
+        ),
         "backend": backend_name(),
     }
+    if profile.encoder.weights not in (None, "imagenet"):
+        # The settings hold the path only. What Keras downloads, it checks by a hash of its own.
+        inputs["weights"] = _weights_hash(Path(profile.encoder.weights))
     run_cells(
         cells(trained),
         lambda cell: _train(cell, patch_set, folds, profile, folder),
@@ -284,6 +289,15 @@ def backend_name() -> str:
 def network_seed(seed: int, fold: int) -> int:
     """Seed of one fold's network: of its own for each fold, the same for all models of the fold."""
     return int(np.random.SeedSequence(entropy=seed, spawn_key=(fold,)).generate_state(1)[0])
+
+
+def _weights_hash(path: Path) -> str:
+    if not note_file(path).is_file():
+        raise SweepError(
+            f"encoder.weights: expected imagenet or a file of weights, found no file {path}; "
+            "check the path"
+        )
+    return file_hash(path)
 
 
 def _device() -> str:

@@ -5,7 +5,7 @@ more than a quick training itself. Batches are always full for the same reason, 
 another size is traced, and on an accelerator compiled, again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import keras
@@ -143,6 +143,45 @@ def train_fold(
 
     Parameters
     ----------
+    model, patches, labels, parts, settings, seed
+        As in `fit_model`.
+
+    Returns
+    -------
+    probabilities : numpy.ndarray
+        Softmax, float32 (rows not in ``train``, K), in the order of the rows.
+    history : pandas.DataFrame
+        One row per epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy. The first two
+        are weighted by class, as the loss that is minimised; the last two are plain.
+
+    Raises
+    ------
+    TrainingError
+        The training or the validation part is empty.
+    """
+    parts = np.asarray(parts)
+    history = fit_model(model, patches, labels, parts, settings=settings, seed=seed)
+    frame = pd.DataFrame(history.history)
+    frame.insert(0, "epoch", np.arange(1, len(frame) + 1))
+    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+    return predict_proba(model, patches[parts != "train"]), frame[columns]
+
+
+def fit_model(
+    model: keras.Model,
+    patches: np.ndarray,
+    labels: np.ndarray,
+    parts: np.ndarray,
+    *,
+    settings: TrainingSettings,
+    seed: int,
+    initial_epoch: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> keras.callbacks.History:
+    """Train on the training part of a fold, and keep the weights of the best validation accuracy.
+
+    Parameters
+    ----------
     model
         Compiled and fresh (`compile_model` or `reset_model`).
     patches
@@ -154,15 +193,16 @@ def train_fold(
     settings
         Epochs, patience and batch size.
     seed
-        Seed of the order of the patches, the flips and the dropout.
+        Seed of the order of the patches, the augmentation and the dropout.
+    initial_epoch
+        Epochs that `model` was trained before; they count among those of `settings`.
+    callbacks
+        Further callbacks of Keras.
 
     Returns
     -------
-    probabilities : numpy.ndarray
-        Softmax, float32 (rows not in ``train``, K), in the order of the rows.
-    history : pandas.DataFrame
-        One row per epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy. The first two
-        are weighted by class, as the loss that is minimised; the last two are plain.
+    keras.callbacks.History
+        loss, accuracy, val_loss and val_accuracy of each epoch.
 
     Raises
     ------
@@ -193,20 +233,17 @@ def train_fold(
     seed_again = keras.callbacks.LambdaCallback(
         on_train_begin=lambda logs: keras.utils.set_random_seed(seed)
     )
-    history = model.fit(
+    return model.fit(
         patches[train],
         labels[train],
         sample_weight=weights[train],
         validation_data=validation_data,
         batch_size=settings.batch_size,
         epochs=settings.epochs,
-        callbacks=[seed_again, stop],
+        initial_epoch=initial_epoch,
+        callbacks=[seed_again, *callbacks, stop],
         verbose=0,
     )
-    frame = pd.DataFrame(history.history)
-    frame.insert(0, "epoch", np.arange(1, len(frame) + 1))
-    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
-    return predict_proba(model, patches[parts != "train"]), frame[columns]
 
 
 def predict_proba(model: keras.Model, patches: np.ndarray) -> np.ndarray:

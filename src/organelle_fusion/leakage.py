@@ -1,0 +1,173 @@
+"""How much a score owes to the way its folds were made: what can be asked, and what it adds.
+
+The unit that must stay whole is the image, or what the manifest groups. Folds that are cut finer
+(by patch, by slab of planes) show a network in testing what it saw in training.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from organelle_fusion.bootstrap import interval, sample_of
+from organelle_fusion.comparisons import folding_difference
+from organelle_fusion.config import decimals
+
+METRIC = "balanced_accuracy"
+
+
+def confined_classes(labels: Sequence[str], batches: Sequence[str]) -> dict[str, str]:
+    """Classes that lie in one batch only: leave that batch out, and there is nothing to learn from.
+
+    Parameters
+    ----------
+    labels, batches
+        Class and batch (a day, a magnification, an acquisition) of each of N rows.
+
+    Returns
+    -------
+    dict
+        Class → its only batch, sorted; empty where every batch can be left out.
+    """
+    pairs = pd.DataFrame({"label": labels, "batch": batches}).astype(str).drop_duplicates()
+    alone = pairs[~pairs.duplicated("label", keep=False)]
+    return dict(sorted(zip(alone["label"], alone["batch"], strict=True)))
+
+
+def batch_answer(labels: Sequence[str], batches: Sequence[str], what: str = "batch") -> str:
+    """Say whether whole batches can be left out, and whether one compares classes.
+
+    Parameters
+    ----------
+    labels, batches
+        As in `confined_classes`.
+    what
+        What a batch is, in one word of the table.
+
+    Returns
+    -------
+    str
+        "no: …" where classes are confined to one batch; "yes, …" else, and what is to be minded
+        where every batch holds one class.
+    """
+    pairs = pd.DataFrame({"label": labels, "batch": batches}).astype(str).drop_duplicates()
+    confined = confined_classes(labels, batches)
+    number = pairs["batch"].nunique()
+    if confined:
+        where = pd.Series(confined)
+        told = "; ".join(
+            f"{batch} alone holds {', '.join(of_batch.index)}"
+            for batch, of_batch in where.groupby(where, sort=True)
+        )
+        return f"no: {what} {told}, so that leaving it out leaves classes out"
+    if not pairs.duplicated("batch").any():
+        return f"yes, {number}; each holds one class, so that no {what} compares classes"
+    return f"yes, {number}"
+
+
+def with_groups(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Give predictions the groups of `table` back, by image, however finely the folds were cut.
+
+    Intervals resample groups, and what is uncertain is which images were taken.
+
+    Parameters
+    ----------
+    predictions
+        Of folds by patch, by slab, or any.
+    table
+        One row per patch, with ``image`` and the ``group`` that should stay whole.
+    """
+    group_of = table.groupby("image")["group"].first()
+    return predictions.assign(group=predictions["image"].map(group_of))
+
+
+def leakage_table(
+    results: Mapping[tuple[str, str], pd.DataFrame],
+    baselines: Mapping[str, str],
+    *,
+    repeats: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Balanced accuracy of every data set under every grouping, and its distance from a baseline.
+
+    Parameters
+    ----------
+    results
+        (data set, grouping) → predictions of one model, with groups as `with_groups` gives them.
+    baselines
+        Data set → the grouping that the others are compared with.
+    repeats, seed
+        Of the bootstrap, which resamples groups; both sides of a difference in the same resamples.
+
+    Returns
+    -------
+    DataFrame
+        data, grouping, runs (trainings), value, low, high, chance (1/K), difference,
+        difference_low, difference_high (to the baseline; NaN for itself); data sets in the order
+        of `baselines`, groupings in that of `results`.
+    """
+    options = {"repeats": repeats, "seed": seed}
+    rows = []
+    wanted = [(data, name) for data in baselines for of, name in results if of == data]
+    for data, grouping in wanted:
+        frame = results[data, grouping]
+        sample = sample_of(frame, "patch")
+        low, high = interval(sample.resampled(METRIC, **options))
+        difference = dict.fromkeys(("value", "low", "high"), np.nan)
+        if grouping != baselines[data]:
+            other = results[data, baselines[data]]
+            difference = folding_difference(frame, other, metric=METRIC, **options)
+        rows.append(
+            {
+                "data": data,
+                "grouping": grouping,
+                "runs": len(frame[["seed", "fold"]].drop_duplicates()),
+                "value": sample.scores()[METRIC],
+                "low": low,
+                "high": high,
+                "chance": 1 / len(set(sample.labels)),
+                "difference": difference["value"],
+                "difference_low": difference["low"],
+                "difference_high": difference["high"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def chance_words(row: Mapping[str, float]) -> str:
+    """Where a score lies to chance, by its interval: ``value``, ``low``, ``high``, ``chance``."""
+    if row["low"] > row["chance"]:
+        return "above chance"
+    if row["high"] < row["chance"]:
+        return "below chance"
+    return "not to be told from chance"
+
+
+def printed(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Format a table of `leakage_table` as text.
+
+    Parameters
+    ----------
+    table
+        Of `leakage_table`.
+    baseline
+        What the differences are to, in words.
+    """
+    scores = [f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in table.itertuples()]
+    differences = []
+    for row in table.itertuples():
+        ends = row.difference_low, row.difference_high
+        digits = decimals(*ends)
+        low, high = (f"{end:+.{digits}f}" for end in ends)
+        known = np.isfinite(row.difference)
+        differences.append(f"{row.difference:+.{digits}f} [{low}, {high}]" if known else "")
+    return pd.DataFrame(
+        {
+            "data set": table["data"],
+            "folds": table["grouping"],
+            "trainings": table["runs"],
+            "balanced accuracy": scores,
+            "chance": [f"{chance:.2f}" for chance in table["chance"]],
+            f"minus {baseline}": differences,
+        }
+    )

@@ -1,0 +1,132 @@
+"""The plan as text, from steps whose times are given."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from organelle_fusion import costs, dry_run, plan, training
+from organelle_fusion.config import load_profile
+from organelle_fusion.costs import NetworkCost, PreprocessingCost
+from organelle_fusion.intensity import PatchError
+from organelle_fusion.pages import Run
+
+pytestmark = pytest.mark.keras
+
+SMOKE = load_profile("smoke")
+STACKS = plan.phantom_stacks(SMOKE.phantom, SMOKE.channels)
+
+
+@pytest.fixture
+def text_of(monkeypatch, tmp_path):
+    """Gives the text for steps of `step` seconds each, where nothing else takes time."""
+
+    def text(step, *, profile=SMOKE, preprocessing=PreprocessingCost(0, 0, 0, 0)):  # noqa: B008
+        cost = NetworkCost(step, 0.0, 0.0, 10**6, 10**6, 10**5)
+        monkeypatch.setattr(costs, "time_network", lambda *arguments: cost)
+
+        def time_preprocessing(*arguments):
+            if isinstance(preprocessing, Exception):
+                raise preprocessing
+            return preprocessing
+
+        monkeypatch.setattr(costs, "time_preprocessing", time_preprocessing)
+        monkeypatch.setattr(training, "device", lambda: "cpu")
+        run = Run(tmp_path / "smoke" / "phantom", Path("manifest.csv"), True)
+        return dry_run.dry_run(profile, STACKS, run)
+
+    return text
+
+
+def cells(text, beginning):
+    """Columns of the line that begins so."""
+    (line,) = [line for line in text.splitlines() if line.startswith(beginning)]
+    return re.split(r"\s{2,}", line)
+
+
+def test_it_fits_one_screen_and_says_what_it_is(text_of):
+    """No line is longer than 100 characters, nor are there more than 50."""
+    lines = text_of(0.01).splitlines()
+    assert lines[0] == (
+        "Plan of profile smoke for phantom: 18 images in 6 classes, 54 planes of 240 × 240 pixels."
+    )
+    assert "Nothing is trained" in lines[1]
+    assert max(map(len, lines)) <= 100
+    assert len(lines) <= 50
+
+
+def test_times_add_up(text_of):
+    """Chapter 06: 12 trainings of 2 steps; all: by hand, crops at 5.2 and 3.2 times the pixels."""
+    text = text_of(1.0)
+    assert cells(text, "     chapter")[4:6] == ["from, min", "to, min"]
+    assert cells(text, "06   all networks")[2:6] == ["12", "63", "1", "0.40"]
+    chapter_04 = 2 * (2 + 1 + 2 * 2) + 2  # trials times epochs, and the settings found
+    crops_09 = 15 * 2 * (64 / 28) ** 2
+    # one left out and by patch or slab 3 steps of 32, others 2; crops 22 or 19
+    chapter_10 = 3 * (18 + 4) + 2 * 6 + 3 * (18 + 4 + 4) + 2 * (6 + 6)
+    crops_10 = (22 * 8 + 19 * 6) * (50 / 28) ** 2
+    sizes = 2 * 3 * 3 * 2 + 9 * 1  # 200 and 350 px take 2 steps, 500 px one
+    all_steps = sizes + chapter_04 + 2 * 18 + 2 * 15 + 3 * 20 + crops_09 + chapter_10 + crops_10
+    assert cells(text, "all                  ")[1:] == ["181", *[f"{all_steps / 60:.0f}"] * 2]
+
+
+@pytest.mark.parametrize(
+    ("step", "unit"), [(1e-3, "s"), (1.0, "min"), (100.0, "h")], ids=["short", "longer", "long"]
+)
+def test_unit_suits_the_whole(text_of, step, unit):
+    """Seconds, minutes or hours."""
+    assert cells(text_of(step), "     chapter")[4] == f"from, {unit}"
+
+
+def test_early_stopping_makes_a_range(text_of):
+    """16 epochs if nothing improves after the first, 100 if something always does."""
+    settings = SMOKE.training.model_copy(update={"epochs": 100, "patience": 15})
+    text = text_of(1.0, profile=SMOKE.model_copy(update={"training": settings}))
+    least, most = 12 * 16 * 2 / 3600, 12 * 100 * 2 / 3600
+    assert cells(text, "06   all networks")[4:] == [
+        "16–100", f"{least:.2f}", f"{most:.2f}", cells(text, "06   all networks")[-1]
+    ]  # fmt: skip
+
+
+def test_preprocessing_counts_as_well(text_of):
+    """54 stacks at 2 s, 54 planes at 1 s turned and 540 at 1 s tabulated, nothing for the cuts."""
+    text = text_of(0.0, preprocessing=PreprocessingCost(2, 1, 1, 0))
+    seconds = 54 * 2 + 54 + 540
+    assert cells(text, "all  stacks and patches")[2] == f"{seconds / 60:.0f}"
+
+
+def test_a_plane_without_an_image_is_said(text_of):
+    """The plan is made all the same."""
+    text = " ".join(text_of(1.0, preprocessing=PatchError("constant")).split())
+    assert "so that preprocessing is left out" in text
+
+
+def test_memory_and_disk_by_hand(text_of):
+    """Four values of 4 bytes for each of a million parameters; layers of 32 patches."""
+    text = " ".join(text_of(1.0).split())
+    assert "16 MB for single fusion" not in text
+    assert "16 MB for the largest network" in text
+    assert "up to 13 MB for its layers" in text  # 10⁵ × 4 × 32
+    files = 181 - 5 + 3 / 3  # all but the trials; three networks have a fourth encoder
+    assert f"{files * 4:.0f} MB of weights" in text
+
+
+def test_files_that_are_there_are_counted(text_of, tmp_path):
+    """Those of a plan only."""
+    assert "none of 189 files of predictions is there yet" in " ".join(text_of(1.0).split())
+    folder = tmp_path / "smoke/phantom/predictions/cv5/350px/early"
+    folder.mkdir(parents=True)
+    for fold in range(2):
+        (folder / f"fold-{fold:02d}-seed-7.parquet").touch()
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / "fold-00-seed-7.parquet").touch()
+    assert "2 of 189 files of predictions are there already" in " ".join(text_of(1.0).split())
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "0"), (0.0123, "0.012"), (0.0999, "0.10"), (0.534, "0.53"), (0.999, "1.0"), (4.24, "4.2"),
+     (9.96, "10"), (318.4, "318"), (12345.0, "12,345")],
+)  # fmt: skip
+def test_numbers_have_the_digits_that_count(value, expected):
+    assert dry_run._figure(value) == expected
