@@ -15,7 +15,7 @@ REPRODUCE = $(BIN)/organelle-fusion reproduce --profile '$(PROFILE)' \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book chapter test pages notebooks lint lock clean
+.PHONY: help book chapter plan test pages notebooks lint lock clean
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -44,6 +44,9 @@ book: .venv/.ready  ## run all notebooks and build the book
 chapter: .venv/.ready  ## run one chapter again and rebuild: make chapter N=06
 	@$(if $(N),,echo 'make: which chapter? for example: make chapter N=06' >&2; exit 2)
 	@$(REPRODUCE) --chapter '$(N)'
+
+plan: .venv/.ready  ## say what make book would train and take, and do nothing
+	@$(REPRODUCE) --dry-run
 
 test: .venv/.ready  ## run the tests
 	@$(BIN)/python -m pytest

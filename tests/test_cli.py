@@ -1,13 +1,16 @@
 """The command as a user runs it: what it prints, and how it ends."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from organelle_fusion import __version__
+from organelle_fusion import __version__, cli
 from organelle_fusion.volumes import write_ome_tiff
 
 COMMAND = Path(sys.executable).with_name("organelle-fusion")
@@ -48,10 +51,14 @@ def test_importing_the_package_is_cheap():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["reproduce", "--profile", "quik"], "profile 'quik': expected one of quick, smoke"),
+        (["reproduce", "--profile", "quik"], "profile 'quik': expected one of paper, quick"),
         (["reproduce", "--profile", "none.yaml"], "none.yaml: expected a profile file"),
         (["reproduce", "--manifest", "none.csv"], "none.csv"),
         (["reproduce", "--chapter", "99"], "chapter 99: expected one of 01_data"),
+        (["reproduce", "--profile", "paper"], "name it by MANIFEST=stacks.csv"),
+        (["reproduce", "--profile", "paper", "--dry-run"], "name it by MANIFEST=stacks.csv"),
+        (["reproduce", "--dry-run", "--chapter", "06"], "--dry-run: expected no --chapter"),
+        (["simulate", "nowhere", "--profile", "paper"], "expected a section phantom"),
         (["fetch", "no-such-set"], "no-such-set"),
     ],
 )
@@ -108,6 +115,64 @@ def test_channels_that_differ_between_images_are_refused(stacks):
     write_ome_tiff(stacks / "s2.ome.tif", array, names, pixel_size_um=0.1, z_step_um=None)
     message = one_line(run("reproduce", "--manifest", stacks / "stacks.csv"))
     assert all(part in message for part in ("s2", "mitochondria", "tubulin", "channel_map"))
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """What makes a folder one of the repository; nothing is to be added to it."""
+    folder = tmp_path / "clone"
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "_toc.yml").touch()
+    return folder
+
+
+def test_dry_run_plans_the_phantom_and_writes_nothing(clone):
+    """Every chapter that trains is in the plan, which is timed here."""
+    result = run("reproduce", "--profile", "smoke", "--dry-run", cwd=clone)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("Plan of profile smoke for phantom: 18 images in 6 classes")
+    chapters = {line[:2] for line in lines[4:] if line[:2].isdigit()}
+    assert chapters == {"03", "04", "06", "07", "09", "10"}
+    assert re.search(r"^all +180 ", result.stdout, flags=re.MULTILINE)
+    assert "none of 188 files of predictions is there yet" in " ".join(result.stdout.split())
+    assert sorted(path.name for path in clone.rglob("*")) == ["_toc.yml", "notebooks"]
+
+
+def test_dry_run_of_the_paper_reads_own_stacks(stacks, clone, monkeypatch):
+    """Their number, planes and size; the networks are not timed, which takes minutes here."""
+    from organelle_fusion import costs
+
+    rng = np.random.default_rng(0)
+    names = ["early_endosomes", "mitochondria", "recycling_endosomes"]
+    for number in range(6):
+        array = rng.integers(0, 200, (3, 7, 180, 190), dtype=np.uint16)
+        path = stacks / f"s{number}.ome.tif"
+        write_ome_tiff(path, array, names, pixel_size_um=0.106, z_step_um=0.5)
+    step = costs.NetworkCost(2.0, 0.1, 1.0, 10**7, 10**7, 10**6)
+    monkeypatch.setattr(costs, "time_network", lambda *arguments: step)
+    monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "tensorflow"))
+    monkeypatch.chdir(clone)
+    arguments = ["--profile", "paper", "--manifest", str(stacks / "stacks.csv"), "--dry-run"]
+    with pytest.warns(UserWarning, match="some test folds will lack a class"):
+        result = CliRunner().invoke(cli.app, ["reproduce", *arguments])
+    assert result.exception is None, result.output
+    text = " ".join(result.stdout.split())
+    assert "own stacks (stacks.csv): 6 images in 2 classes, 42 planes of 180 × 190 pixels" in text
+    # Of 190 × 180 pixels, 67 and 83 of the paper's 200 and 250 px fit 2 × 2 times, others once.
+    assert "200 px 168; 250 px 168; 300 px 42; 350 px 42; 400 px 42; 450 px 42; 500 px 42;" in text
+    assert "null phantom" not in text
+    assert sorted(path.name for path in clone.rglob("*")) == ["_toc.yml", "notebooks"]
+
+
+def test_a_warning_is_one_line(stacks):
+    """Too few groups for the folds, before the error that ends it here: patches do not fit."""
+    result = run("reproduce", "--manifest", stacks / "stacks.csv", "--dry-run")
+    assert result.returncode == 1
+    warning, error = result.stderr.splitlines()
+    assert warning.startswith("warning: ")
+    assert "some test folds will lack a class" in warning
+    assert "image s0: a patch of" in error
 
 
 def test_simulate_refuses_an_unknown_variant(tmp_path):

@@ -1,8 +1,10 @@
 """Profiles: what is read, and what is refused in one line."""
 
 import os
+import re
 import subprocess
 import sys
+from importlib import resources
 
 import pytest
 import yaml
@@ -40,6 +42,50 @@ def test_quick_has_the_papers_number_of_images():
     """26 images over six classes, four or five in each."""
     images = load_profile("quick").phantom.images_per_class
     assert (len(images), sum(images), min(images), max(images)) == (6, 26, 4, 5)
+
+
+def test_paper_is_the_study_as_published():
+    """What the text states (Dataset optimization; Network architecture, training, validation)."""
+    paper = load_profile("paper")
+    assert paper.phantom is None
+    assert paper.channels == ("early_endosomes", "mitochondria", "recycling_endosomes")
+    assert (paper.patches.size_px, paper.patches.sizes_px) == (350, tuple(range(200, 501, 50)))
+    assert paper.patches.max_per_image is None
+    assert (paper.encoder.kind, paper.encoder.weights) == ("resnet50", "imagenet")
+    training = paper.training
+    assert (training.epochs, training.patience, training.batch_size) == (100, 15, 32)
+    assert (training.decay_rate, training.decay_steps, training.dropout) == (0.95, 175, 0.4)
+    changes = training.augmentation
+    assert changes.flips
+    assert changes.quarter_turns
+    assert min(changes.crop, changes.rotation_deg) > 0
+    assert (paper.folds.n_splits, paper.folds.validation_share) == (5, 0.2)
+    assert (paper.many_folds.n_splits, paper.backend) == (30, "tensorflow")
+
+
+def test_every_setting_of_paper_says_where_it_is_from():
+    """The paper, our choice where it gives nothing, or ours altogether."""
+    text = (resources.files("organelle_fusion") / "profiles" / "paper.yaml").read_text("utf-8")
+    settings = [line for line in text.splitlines() if re.match(r" *\w+: *[^ #]", line)]
+    assert len(settings) > 40
+    assert [line for line in settings if not re.search(r"# (paper|not given|ours)\b", line)] == [
+        "name: paper"
+    ]
+
+
+@pytest.mark.parametrize("missing", ["phantom", "selection"])
+def test_a_phantom_and_its_second_one_come_together(tmp_path, missing):
+    """Neither: the profile is for own stacks. One of them is a mistake."""
+    path = tmp_path / "mine.yaml"
+    content = load_profile("smoke").model_dump(mode="json")
+    del content[missing]
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    with pytest.raises(ProfileError, match="expected both or neither, found one"):
+        load_profile(path)
+    content.pop("phantom", None)
+    content.pop("selection", None)
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    assert load_profile(path).phantom is None
 
 
 def write(path, **changes):
@@ -87,7 +133,7 @@ def test_files_that_are_no_profile(tmp_path, content, message):
 
 def test_unknown_name_lists_the_known_ones():
     """A misspelt name shows what there is."""
-    with pytest.raises(ProfileError, match="'quik': expected one of quick, smoke"):
+    with pytest.raises(ProfileError, match="'quik': expected one of paper, quick"):
         load_profile("quik")
 
 

@@ -63,14 +63,14 @@ def test_weights_kept_by_hand():
     """Four bytes for each value of each network that leaves a file; a search keeps 5 meanwhile."""
     rows = pd.concat(
         [
-            named(chapter="04"),  # 5 trials without a file, and one network
+            named(chapter="04"),  # 5 trials without a file, and three networks
             named(chapter="06", model="late"),
             named(chapter="06", model="mitochondria"),
             named(dataset="cv5-nucleus"),
         ]
     )
     kept, searching = costs.weight_bytes(rows, KNOWN, SMOKE)
-    assert kept == pytest.approx(4 * (330 + 3 * 110 + 3 * 330 * 4 / 3))
+    assert kept == pytest.approx(4 * (3 * 330 + 3 * 110 + 3 * 330 * 4 / 3))
     assert searching == 4 * 5 * 330
 
 
@@ -81,6 +81,7 @@ def test_patches_in_memory_by_hand():
     memory = costs.patch_memory(SMOKE, STACKS, PLAN, PHANTOM, "jax")
     assert memory["02"] == own
     assert memory["03"] == 3 * every + 63 * one  # scored, second, turned
+    assert memory["04"] == 2 * own + 63 * one
     assert memory["06"] == 2 * own + own * 4 / 3 + 63 * 28**2 * 4
     assert memory["07"] == own + 71 * one
     assert memory["10"] == 3 * own + 678 * 50**2 * 2

@@ -56,18 +56,20 @@ def test_it_fits_one_screen_and_says_what_it_is(text_of):
 
 
 def test_times_add_up(text_of):
-    """Chapter 06: 12 trainings of 2 steps; all: by hand, crops at 5.2 and 3.2 times the pixels."""
-    text = text_of(1.0)
-    assert cells(text, "     chapter")[4:6] == ["from, min", "to, min"]
-    assert cells(text, "06   all networks")[2:6] == ["12", "63", "1", "0.40"]
-    chapter_04 = 2 * (2 + 1 + 2 * 2) + 2  # trials times epochs, and the settings found
+    """A step takes an hour, so that hours are steps, which are counted by hand."""
+    text = text_of(3600.0)
+    assert cells(text, "     chapter")[5:7] == ["from, h", "to, h"]
+    assert cells(text, "06   all networks")[2:6] == ["12", "63", "1", "24"]
+    chapter_03 = 3 * 3 * (2 + 2 + 1)  # 63 patches are two batches, those of 500 px one
+    chapter_04 = 2 * (2 + 1 + 2 * 2) + 3 * 2  # trials times epochs, and the settings found
+    chapter_06 = 2 * 12 + 2 * 3 + 2 * 3 * 4 / 3  # the last with a fourth encoder
+    chapter_07 = 2 * 15 + 3 * 20  # by patch 71, three batches
     crops_09 = 15 * 2 * (64 / 28) ** 2
-    # one left out and by patch or slab 3 steps of 32, others 2; crops 22 or 19
-    chapter_10 = 3 * (18 + 4) + 2 * 6 + 3 * (18 + 4 + 4) + 2 * (6 + 6)
-    crops_10 = (22 * 8 + 19 * 6) * (50 / 28) ** 2
-    sizes = 2 * 3 * 3 * 2 + 9 * 1  # 200 and 350 px take 2 steps, 500 px one
-    all_steps = sizes + chapter_04 + 2 * 18 + 2 * 15 + 3 * 20 + crops_09 + chapter_10 + crops_10
-    assert cells(text, "all                  ")[1:] == ["181", *[f"{all_steps / 60:.0f}"] * 2]
+    # One left out: three batches; by slab and settings: two. Null phantom: by patch, repeats too.
+    own, null = 3 * 18 + 2 * 4 + 2 * 6, 3 * 4 + 2 * 6
+    crops_10 = (22 * 8 + 19 * 3) * (50 / 28) ** 2  # 678 and 603 patches
+    steps = chapter_03 + chapter_04 + chapter_06 + chapter_07 + crops_09 + 2 * own + null + crops_10
+    assert cells(text, "all                  ")[1:] == ["180", *[f"{steps:,.0f}"] * 2]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_times_add_up(text_of):
 )
 def test_unit_suits_the_whole(text_of, step, unit):
     """Seconds, minutes or hours."""
-    assert cells(text_of(step), "     chapter")[4] == f"from, {unit}"
+    assert cells(text_of(step), "     chapter")[5] == f"from, {unit}"
 
 
 def test_early_stopping_makes_a_range(text_of):
@@ -107,20 +109,20 @@ def test_memory_and_disk_by_hand(text_of):
     assert "16 MB for single fusion" not in text
     assert "16 MB for the largest network" in text
     assert "up to 13 MB for its layers" in text  # 10⁵ × 4 × 32
-    files = 181 - 5 + 3 / 3  # all but the trials; three networks have a fourth encoder
+    files = 180 - 5 + 3 / 3  # all but the trials; three networks have a fourth encoder
     assert f"{files * 4:.0f} MB of weights" in text
 
 
 def test_files_that_are_there_are_counted(text_of, tmp_path):
     """Those of a plan only."""
-    assert "none of 189 files of predictions is there yet" in " ".join(text_of(1.0).split())
+    assert "none of 188 files of predictions is there yet" in " ".join(text_of(1.0).split())
     folder = tmp_path / "smoke/phantom/predictions/cv5/350px/early"
     folder.mkdir(parents=True)
     for fold in range(2):
         (folder / f"fold-{fold:02d}-seed-7.parquet").touch()
     (folder.parent / "other").mkdir()
     (folder.parent / "other" / "fold-00-seed-7.parquet").touch()
-    assert "2 of 189 files of predictions are there already" in " ".join(text_of(1.0).split())
+    assert "2 of 188 files of predictions are there already" in " ".join(text_of(1.0).split())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from organelle_fusion import plan
+from organelle_fusion.config import load_profile
+from organelle_fusion.pages import Run
 from organelle_fusion.volumes import write_ome_tiff
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +77,14 @@ def test_smoke_runs_the_whole_chain_and_resumes(tmp_path):
     tested = pd.concat(late).query("part == 'test'")
     patches = pd.read_parquet(phantom / "patches/350px/patches.parquet")
     assert sorted(tested["patch"]) == list(range(len(patches)))
+    # The plan of a dry run is what a run leaves; real data may have been out of reach.
+    settings = load_profile("smoke")
+    stacks = plan.phantom_stacks(settings.phantom, settings.channels)
+    planned = plan.planned_trainings(settings, stacks, Run(phantom, phantom / "manifest.csv", True))
+    planned = planned[planned["folder"].str.startswith("phantom")]
+    compared = plan.compare_with_files(planned, phantom.parent)
+    assert compared["found"].tolist() == compared["planned"].tolist()
+    assert compared["planned"].sum() > 100
     written = [path.stat().st_mtime_ns for path in files]
     # Without its public data a chapter ends early, has no record, and is tried again.
     complete = {path.stem for path in (folder / "book/executed").glob("[0-9]*.json")}

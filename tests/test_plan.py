@@ -9,8 +9,9 @@ import pytest
 from organelle_fusion import plan
 from organelle_fusion.config import load_profile
 from organelle_fusion.intensity import PatchError
-from organelle_fusion.manifest import read_manifest
+from organelle_fusion.manifest import open_image, read_manifest
 from organelle_fusion.pages import Run
+from organelle_fusion.phantom import simulate_dataset
 from organelle_fusion.preprocessing import tabulate_patches
 from organelle_fusion.volumes import write_ome_tiff
 
@@ -72,6 +73,28 @@ def test_a_patch_larger_than_an_image_is_refused():
         plan.count_patches(stacks(y=150), SMOKE.patches)
 
 
+def test_a_phantom_is_planned_as_it_will_be(tmp_path):
+    """What is known of its stacks beforehand is what the files say afterwards."""
+    settings = SMOKE.phantom.model_copy(
+        update={"images_per_class": (1, 2, 1, 1, 1, 1), "shape_zyx": (2, 50, 60)}
+    )
+    path = simulate_dataset(tmp_path, settings, progress=False)
+    rows = []
+    for row in read_manifest(path).itertuples():
+        volume = open_image(row)
+        rows.append((*volume.shape[1:], volume.pixel_size_um, str(volume.dtype), volume.channels))
+    expected = plan.phantom_stacks(settings, SMOKE.channels)
+    channels = [tuple(sorted(text.split(", "))) for text in expected["channels"]]
+    columns = ["z", "y", "x", "pixel_size_um", "dtype"]
+    assert [row[:-1] for row in rows] == [
+        (z, y, x, pytest.approx(pixel), dtype)
+        for z, y, x, pixel, dtype in expected[columns].itertuples(index=False)
+    ]
+    assert [tuple(sorted(row[-1])) for row in rows] == channels
+    labels = read_manifest(path)["label"]
+    assert sorted(labels.value_counts()) == sorted(expected["label"].value_counts())
+
+
 # --- the search ---------------------------------------------------------------------------------
 
 
@@ -114,13 +137,13 @@ def test_trainings_of_the_smoke_profile_by_hand():
     found = planned(PHANTOM).groupby("chapter")[["trainings", "files"]].sum()
     expected = {
         "03": (3 * (3 + 3 + 3), 27),  # scored, second phantom, turned
-        "04": (5 + 1, 1),  # trials leave no file
+        "04": (5 + 3, 3),  # trials leave no file
         "06": (4 * 3 + 2 * 3, 7 * 3),  # without intermediate, which is in 03; late trains nothing
         "07": (5 * (3 + 4), 6 * (3 + 4)),
         "09": (5 * 3, 6 * 3),
         # one left out, slabs, settings; the same with folds by patch and repeats on the null
         # phantom; crops
-        "10": ((18 + 4 + 6) + (18 + 4 + 6 + 4 + 6) + (4 + 4 + 6), 80),
+        "10": ((18 + 4 + 6) + (18 + 4 + 6 + 4 + 6) + (4 + 4 + 3), 77),
     }
     assert {key: tuple(row) for key, row in zip(found.index, found.to_numpy(), strict=True)} == (
         expected
@@ -175,6 +198,15 @@ def test_patches_and_epochs_of_a_training():
     frame = planned(PHANTOM, profile=longer).set_index(["chapter", "dataset", "size_px", "model"])
     assert frame.loc[("06", "cv5", 350, "early"), columns[3:]].tolist() == [16, 100]
     assert frame.loc[("07", "cv4-by-patch", 350, "early"), columns[3:]].tolist() == [1, 1]
+
+
+def test_slabs_train_on_fewer_patches_for_longer():
+    """Of 10 planes one is left out, so of 48 patches five; and 20 epochs become 22."""
+    many = SMOKE.many_folds.model_copy(update={"epochs": 20})
+    found = planned(OWN, stacks(), SMOKE.model_copy(update={"many_folds": many}))
+    row = found.query("dataset == 'cv4-by-slab'").iloc[0]
+    assert row[["train", "validation", "test"]].sum() == 43  # nine tenths of 48
+    assert row["epochs_most"] == 22
 
 
 def test_networks_and_their_channels():

@@ -88,7 +88,6 @@ def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> st
         stacks = plan.phantom_stacks(settings.phantom, settings.channels)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
     use_backend(settings)
-    typer.echo("Timing one step of each network; on a processor this takes a while.", err=True)
     return dry_run.dry_run(settings, stacks, run)
 
 

@@ -77,7 +77,7 @@ def patch_memory(
         {
             "02": own,
             "03": every * (1 + run.is_phantom + min(angles, 1)),
-            "04": own,
+            "04": own * (1 + run.is_phantom),
             "06": own * 2 + nucleus,
             "07": own,
             "09": crops.number * crops.edge_px**2 * len(crops.channels),

@@ -1,5 +1,6 @@
 """The plan of a run as text: what would be trained, and what it would cost on this machine."""
 
+import sys
 import textwrap
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ from organelle_fusion.plan import (
 
 _WIDTH = 100
 _INDENT = 10
+_ENDS = {"from": "least", "to": "most"}
 _UNITS = (("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -47,9 +49,11 @@ def dry_run(profile: Profile, stacks: pd.DataFrame, run: Run) -> str:
         A patch is larger than an image; a step cannot be timed.
     """
     from organelle_fusion.sweep import backend_name
-    from organelle_fusion.training import device
 
     plan = planned_trainings(profile, stacks, run)
+    print("timing one step of each network, minutes without a GPU", file=sys.stderr, flush=True)
+    from organelle_fusion.training import device
+
     n_classes = stacks["label"].nunique()
     networks = {name: costs.time_network(name, profile, n_classes) for name in costs.NETWORKS}
     try:
@@ -96,18 +100,9 @@ def _table(plan: pd.DataFrame, memory: pd.Series, preparing: float) -> list[str]
     unit, seconds = next(
         (name, length) for name, length in _UNITS if in_all > 2 * length or length == 1
     )
-    ends = ("least", "most")
+    times = [f"{word}, {unit}" for word in _ENDS]
     cells = [
-        (
-            "chapter",
-            "",
-            "trainings",
-            "patches each",
-            "epochs",
-            f"from, {unit}",
-            f"to, {unit}",
-            "memory",
-        ),
+        ("", "chapter", "trainings", "of patches", "epochs", *times, "memory"),
         ("all", "stacks and patches", "", "", "", *2 * (_figure(preparing / seconds),), ""),
     ]
     last = ""
@@ -120,12 +115,12 @@ def _table(plan: pd.DataFrame, memory: pd.Series, preparing: float) -> list[str]
                 f"{trained['trainings'].sum():,}",
                 _range(trained["train"]),
                 _range([trained["epochs_least"].min(), trained["epochs_most"].max()]),
-                *(_figure(trained[end].sum() / seconds) for end in ends),
+                *(_figure(trained[end].sum() / seconds) for end in _ENDS.values()),
                 "" if chapter == last else _bytes(memory[chapter]),
             )
         )
         last = chapter
-    sums = [(plan[end].sum() + preparing) / seconds for end in ends]
+    sums = [(plan[end].sum() + preparing) / seconds for end in _ENDS.values()]
     cells.append(("all", "", f"{plan['trainings'].sum():,}", "", "", *map(_figure, sums), ""))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [

@@ -73,7 +73,7 @@ def open_run(profile: Profile, manifest: str = "") -> Run:
     """
     if not manifest and profile.phantom is None:
         raise PageError(
-            f"profile {profile.name}: expected a table of your own stacks, since it has no phantom, "
+            f"profile {profile.name}: expected a table of your own stacks, as it has no phantom, "
             "found none; name it by MANIFEST=stacks.csv (or --manifest stacks.csv)"
         )
     if not manifest:

@@ -192,10 +192,11 @@ def _rows(
     tested: float,
     channels: tuple[str, ...],
     epochs: int,
+    share: float = 1.0,
     files: int | None = None,
     **place,
 ) -> list[dict]:
-    """One row per model; `place` holds folder, size_px and edge_px."""
+    """One row per model, for that share of the patches; `place`: folder, size_px and edge_px."""
     return [
         {
             "chapter": chapter,
@@ -205,7 +206,7 @@ def _rows(
             "network": {"late": ""}.get(model, "single" if model in channels else model),
             "trainings": 0 if model == "late" else runs,
             "files": runs if files is None else files,
-            "patches": patches,
+            "patches": int(patches * share),
             "tested": tested,
             "epochs_most": epochs,
             "channels": 1 if model in channels else len(channels),
@@ -236,15 +237,12 @@ def _size_rows(profile: Profile, counts: pd.Series, rows: Callable, run: Run) ->
 
 def _tuning_rows(profile: Profile, rows: Callable, run: Run) -> list[dict]:
     """Chapter 04: one search on the second phantom, or one inside each fold of own stacks."""
-    dataset, searches, splits = "cv5", profile.folds.n_splits, profile.folds.n_splits
-    if run.is_phantom:
-        dataset, searches, splits = "selection", 1, profile.selection.n_splits
-    options = {"dataset": f"{dataset}-tuned", "models": ["intermediate"], "tested": 1 / splits}
+    searches = 1 if run.is_phantom else profile.folds.n_splits
     found = []
     for trials, epochs in hyperband_rounds(profile.tuning):
         of_round = {"runs": searches * trials, "epochs": epochs, "files": 0}
-        found += rows("04", "search for settings", **options | of_round)
-    return found + rows("04", "the settings found", **options | {"runs": searches})
+        found += rows("04", "search for settings", "cv5-tuned", ["intermediate"], **of_round)
+    return found + rows("04", "the settings found", "cv5-tuned", ["intermediate"])
 
 
 def _fusion_rows(profile: Profile, stacks: pd.DataFrame, rows: Callable) -> list[dict]:
@@ -278,8 +276,11 @@ def _leakage_rows(profile: Profile, stacks: pd.DataFrame, rows: Callable, run: R
     thirty = _nearly_all(profile, many.n_splits)
     repeated = {"runs": profile.folds.n_splits * many.repeats}
     kinds = [("one left out", "leave-one-out", _nearly_all(profile, stacks["group"].nunique()))]
-    if stacks["z"].min() >= leakage.slabs + leakage.guard_planes * (leakage.slabs - 1):
-        kinds.append(("folds by slab", f"cv{many.n_splits}-by-slab", thirty))
+    gaps = leakage.guard_planes * (leakage.slabs - 1)
+    if stacks["z"].min() >= leakage.slabs + gaps:
+        left = 1 - gaps / stacks["z"].mean()  # share of the planes, which train for longer
+        slabs = {"share": left, "epochs": round(many.epochs / left)}
+        kinds.append(("folds by slab", f"cv{many.n_splits}-by-slab", thirty | slabs))
     kinds += [
         ("choice of settings", f"candidate-{number}", {})
         for number in range(1, leakage.candidates + 1)
@@ -302,7 +303,7 @@ def _leakage_rows(profile: Profile, stacks: pd.DataFrame, rows: Callable, run: R
         for what, dataset, options in (
             ("by crop", f"cv{many.n_splits}-by-crop", thirty),
             ("by acquisition", f"cv{many.n_splits}-by-acquisition", thirty),
-            (f"by acquisition, {many.repeats} times", "cv5", repeated),
+            ("by acquisition, few folds", "cv5", {}),
         )
     ]
     return [

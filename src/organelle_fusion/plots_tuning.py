@@ -50,9 +50,9 @@ def tuning_figure(trials: pd.DataFrame, settings: TuningSettings) -> Figure:
     Returns
     -------
     Figure
-        Colour is the validation accuracy, and the colour bar stands on its axis. Values to choose
-        from are equally far apart, and lines that meet there lie side by side. The best trial of
-        each fold is bold: of equal ones that of more epochs, then the earlier.
+        Colour is the validation accuracy, and the colour bar stands on its axis. Values to
+        choose from are equally far apart, and lines that meet there lie side by side. The best
+        trial of each fold is bold: of equal ones that of more epochs, then the earlier.
     """
     order = trials.sort_values(["val_accuracy", "epochs", "trial"], ascending=[True, True, False])
     accuracy = order["val_accuracy"].to_numpy()

@@ -127,7 +127,7 @@ def read_trials(path: Path) -> pd.DataFrame:
 
 def trials_table(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials as a page shows them: rounded; the fold only where there are several."""
-    table = trials[COLUMNS if trials["fold"].nunique() > 1 else COLUMNS[1:]].copy()
+    table = trials[COLUMNS if len(trials["fold"].unique()) > 1 else COLUMNS[1:]].copy()
     for name in ("learning_rate", "dropout", "l2"):
         table[name] = [_text(value) for value in trials[name]]
     table[OBJECTIVE] = [f"{value:.2f}" for value in trials[OBJECTIVE]]
