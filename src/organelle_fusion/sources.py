@@ -265,14 +265,15 @@ def _find_table(name: str, folder: Path | None) -> tuple[Path, bytes]:
     """Return path and content of a table whose bytes are those of the list."""
     measured = MEASURED[name]
     remedy = f"set {DATA_VARIABLE} to a folder that holds {name}/{measured.file}"
-    places = [place / measured.file for place in _places(name, folder)]
+    # Noted whether it is there or not: a table that comes later changes the chapter.
+    places = [note_file(place / measured.file) for place in _places(name, folder)]
     found = next((path for path in places if path.is_file()), None)
     if found is None:
         raise SourceUnavailable(
             f"{name}: expected {' or '.join(map(str, places))}, found no such file; {remedy} (it "
             f"is not downloaded; the tables it was made from are at {measured.origin})"
         )
-    content = note_file(found).read_bytes()
+    content = found.read_bytes()
     listed = _registry(name).set_index("file").loc[measured.file, "sha256"]
     if hashlib.sha256(content).hexdigest() != listed:
         raise SourceUnavailable(
