@@ -64,15 +64,16 @@ data_banner(run)
 #
 # A larger patch sees more of a cell, but there are fewer of them, and all are averaged down to the
 # same input of the encoder. Each image gives at most the same number of patches at every size, so
-# that the sizes differ in what a patch shows and hardly in how many there are to train on.
+# that the sizes differ in what a patch shows and hardly in how many there are to train on. First all patches
+# are listed; the pixels of a size are cut when it is trained.
 
 # %%
-cut = {
-    "channels": settings.channels,
-    "settings": settings.patches,
-    "output_px": settings.encoder.input_px,
-}
-scored_sets, table = preprocessing.build_patch_sets(images, **cut)
+grid = {"channels": settings.channels, "settings": settings.patches}
+cut = {**grid, "output_px": settings.encoder.input_px}
+tabulated = preprocessing.tabulate_patches(images, sizes_px=sizes, **grid)
+table = tabulated.table
+kept = table[table["kept"]]
+own_size = kept[kept["paper_px"] == size_px]
 
 # %% [markdown]
 # ## The curve of the scored images
@@ -81,16 +82,19 @@ scored_sets, table = preprocessing.build_patch_sets(images, **cut)
 # profile's own size are those of the chapter on fusion in 5 folds, and are trained once for both.
 
 # %% tags=["hide-output"]
-split = folds.make_folds(
-    scored_sets[size_px].table, **settings.folds.model_dump()
-)
+split = folds.make_folds(own_size, **settings.folds.model_dump())
 training = {
     "models": ["intermediate"],
     "profile": settings,
     "folder": run.folder / "predictions",
     "seed": settings.folds.seed,
 }
-scored = sweep.train_sizes(scored_sets, split, dataset="cv5", **training)
+scored = sweep.train_sizes(
+    preprocessing.each_patch_set(images, tabulated, **cut),
+    split,
+    dataset="cv5",
+    **training,
+)
 
 # %% [markdown]
 # ## The choice on separate images
@@ -115,14 +119,19 @@ if run.is_phantom:
     separate = read_manifest(
         phantom.simulate_dataset(run.folder / "selection", other)
     )
-    separate_sets, _ = preprocessing.build_patch_sets(separate, **cut)
+    listed = preprocessing.tabulate_patches(
+        separate, sizes_px=sizes, **grid
+    )
     separate_split = folds.make_folds(
-        separate_sets[size_px].table,
+        listed.table.query("kept and paper_px == @size_px"),
         **settings.folds.model_dump()
         | {"n_splits": settings.selection.n_splits},
     )
     predictions[apart] = sweep.train_sizes(
-        separate_sets, separate_split, dataset="selection", **training
+        preprocessing.each_patch_set(separate, listed, **cut),
+        separate_split,
+        dataset="selection",
+        **training,
     )
 
 # %% [markdown]
@@ -147,9 +156,12 @@ for angle, name in turned.items():
             channels=settings.channels,
         )
     )
-    copy_sets, _ = preprocessing.build_patch_sets(copies, **cut)
+    listed = preprocessing.tabulate_patches(copies, sizes_px=sizes, **grid)
     predictions[name] = sweep.train_sizes(
-        copy_sets, split, dataset=f"cv5-rotated-{angle:g}", **training
+        preprocessing.each_patch_set(copies, listed, **cut),
+        split,
+        dataset=f"cv5-rotated-{angle:g}",
+        **training,
     )
 
 # %%
@@ -178,7 +190,7 @@ if run.is_phantom:
     )
     outline = phantom.largest_cell(truth.cells[middle])
 chance = evaluation.chance_levels(
-    scored_sets[size_px].table["label"], scored_sets[size_px].classes
+    own_size["label"], sorted(own_size["label"].unique())
 )
 plots.patch_size_figure(
     curves,
@@ -205,7 +217,7 @@ cells = curves.assign(
 yields = found.assign(
     size_um=found["size_um"].round(2),
     attrition=[f"{share:.1%}" for share in found["attrition"]],
-    used=[len(scored_sets[size].table) for size in found["size_px"]],
+    used=[(kept["paper_px"] == size).sum() for size in found["size_px"]],
 )
 show_table(
     yields.join(cells[list(predictions)], on="size_px").rename(

@@ -77,25 +77,16 @@ def test_weights_kept_by_hand():
 def test_patches_in_memory_by_hand():
     """Sets that a chapter holds, and one copy of what it trains on (three with TensorFlow)."""
     one = 28**2 * 3
-    own, every = 144 * one, (144 + 144 + 54) * one
+    own = 144 * one
     memory = costs.patch_memory(SMOKE, STACKS, PLAN, PHANTOM, "jax")
     assert memory["02"] == own
-    assert memory["03"] == 3 * every + 63 * one  # scored, second, turned
+    assert memory["03"] == own + 63 * one  # the largest of 144, 144 and 54, one at a time
     assert memory["04"] == 2 * own + 63 * one
     assert memory["06"] == 2 * own + own * 4 / 3 + 63 * 28**2 * 4
     assert memory["07"] == own + 71 * one
     assert memory["10"] == 3 * own + 678 * 50**2 * 2
     tensorflow = costs.patch_memory(SMOKE, STACKS, PLAN, PHANTOM, "tensorflow")
     assert tensorflow["07"] == own + 3 * 71 * one
-
-
-def test_two_angles_are_in_memory_at_once():
-    """While the second is cut, the first is still there; while it trains, only the second."""
-    patches = SMOKE.patches.model_copy(update={"rotations_deg": (15.0, 30.0)})
-    profile = SMOKE.model_copy(update={"patches": patches})
-    frame = plan.planned_trainings(profile, STACKS, PHANTOM)
-    memory = costs.patch_memory(profile, STACKS, frame, PHANTOM, "jax")
-    assert memory["03"] == 4 * (144 + 144 + 54) * 28**2 * 3
 
 
 def test_preprocessing_is_counted_by_hand():

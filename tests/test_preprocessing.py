@@ -9,7 +9,7 @@ from organelle_fusion.intensity import PatchError
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.preprocessing import (
     build_patch_set,
-    build_patch_sets,
+    each_patch_set,
     patch_yield,
     tabulate_patches,
 )
@@ -114,9 +114,11 @@ def test_sets_of_all_sizes_are_those_of_each(manifest):
     """One table of both sizes, and for each the patches that it has by itself."""
     settings = SETTINGS.model_copy(update={"size_px": 4, "sizes_px": (2, 4)})
     options = {"channels": ("a", "b"), "settings": settings, "output_px": 2, "progress": False}
-    sets, table = build_patch_sets(manifest, **options)
+    common = {name: options[name] for name in ("channels", "settings", "progress")}
+    tabulated = tabulate_patches(manifest, sizes_px=(2, 4), **common)
+    sets = dict(each_patch_set(manifest, tabulated, **options))
     assert list(sets) == [2, 4]
-    assert table["paper_px"].value_counts().to_dict() == {2: 32, 4: 8}
+    assert tabulated.table["paper_px"].value_counts().to_dict() == {2: 32, 4: 8}
     for size, patch_set in sets.items():
         assert (
             patch_set.data_hash == build_patch_set(manifest, size_px=size, **options)[0].data_hash

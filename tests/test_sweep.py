@@ -440,7 +440,7 @@ def test_sizes_are_trained_apart_in_the_same_folds(trained, tmp_path):
     """Predictions of both sizes, told apart by their size, with a file each."""
     patch_set = toy_patches()
     found = train_sizes(
-        {200: patch_set, 350: patch_set},
+        iter([(200, patch_set), (350, patch_set)]),
         toy_folds(),
         models=["early"],
         profile=PROFILE,

@@ -69,14 +69,13 @@ def patch_memory(
     """
     one = profile.encoder.input_px**2 * len(profile.channels)
     counts = count_patches(stacks, profile.patches)["used"]
-    own, every = counts[profile.patches.size_px] * one, counts.sum() * one
+    own = counts[profile.patches.size_px] * one
     nucleus = own * (1 + 1 / len(profile.channels)) * has_nucleus(profile, stacks)
-    angles = len(profile.patches.rotations_deg)
     crops = public_crops(profile)["cell-lines-9"]
     sets = pd.Series(
         {
             "02": own,
-            "03": every * (1 + run.is_phantom + min(angles, 1)),
+            "03": counts.max() * one,  # one size at a time
             "04": own * (1 + run.is_phantom),
             "06": own * 2 + nucleus,
             "07": own,
@@ -87,10 +86,7 @@ def patch_memory(
     of_row = plan["train"] * plan["edge_px"] ** 2 * plan["channels"]
     copies = TRAINING_COPIES.get(backend, TRAINING_COPIES["tensorflow"])
     training = (of_row * copies).groupby(plan["chapter"]).max()
-    held = sets.add(training, fill_value=0)
-    # While the copies turned by another angle are cut, those of the last one are still there.
-    held["03"] = max(held["03"], every * (1 + run.is_phantom + min(angles, 2)))
-    return held
+    return sets.add(training, fill_value=0)
 
 
 def planned_preprocessing(profile: Profile, stacks: pd.DataFrame, run: Run) -> dict[str, int]:

@@ -3,7 +3,7 @@
 What is done to one stack stands in `patches`; here it is done to all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -190,39 +190,49 @@ def build_patch_set(
     return patch_set, table, statistics
 
 
-def build_patch_sets(
+def each_patch_set(
     manifest: pd.DataFrame,
+    tabulated: Tabulated,
     *,
     channels: Sequence[str],
     settings: PatchSettings,
     output_px: int,
     progress: bool = True,
-) -> tuple[dict[int, PatchSet], pd.DataFrame]:
-    """Cut the patches of every image at every size of ``settings.sizes_px``.
+) -> Iterator[tuple[int, PatchSet]]:
+    """Cut the patches of every image, at one size of ``settings.sizes_px`` after the other.
+
+    A set is cut when it is asked for, so that a user who drops it before the next has one in
+    memory, and not all.
 
     Parameters
     ----------
     manifest, channels, settings, output_px, progress
         As in `build_patch_set`.
+    tabulated
+        Of `tabulate_patches` over these images and sizes.
 
-    Returns
-    -------
-    dict
-        Size in the paper's pixels → `PatchSet`.
-    DataFrame
-        All patches of all sizes, kept or not, as `tabulate_patches` lists them.
+    Yields
+    ------
+    int
+        Size in the paper's pixels.
+    PatchSet
+        The kept patches of this size.
 
     Raises
     ------
     PatchError
         As `build_patch_set`.
     """
-    common = {"channels": channels, "settings": settings, "progress": progress}
-    tabulated = tabulate_patches(manifest, sizes_px=settings.sizes_px, **common)
-    sets = {
-        size: build_patch_set(
-            manifest, output_px=output_px, size_px=size, tabulated=tabulated, **common
-        )[0]
-        for size in settings.sizes_px
-    }
-    return sets, tabulated.table
+    for size in settings.sizes_px:
+        yield (
+            size,
+            build_patch_set(
+                manifest,
+                channels=channels,
+                settings=settings,
+                output_px=output_px,
+                size_px=size,
+                tabulated=tabulated,
+                progress=progress,
+            )[0],
+        )

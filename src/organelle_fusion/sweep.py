@@ -246,14 +246,15 @@ def train_cells(
 
 
 def train_sizes(
-    patch_sets: Mapping[int, PatchSet], folds: pd.DataFrame, **options: Any
+    patch_sets: Iterable[tuple[int, PatchSet]], folds: pd.DataFrame, **options: Any
 ) -> pd.DataFrame:
-    """Train on patches of several sizes in the same folds.
+    """Train on patches of several sizes in the same folds, with one size in memory at a time.
 
     Parameters
     ----------
     patch_sets
-        Size in the paper's pixels → patches, of the same groups.
+        Pairs of a size in the paper's pixels and its patches, all of the same groups; see
+        `preprocessing.each_patch_set`.
     folds
         Frame of `folds.make_folds`.
     options
@@ -264,10 +265,10 @@ def train_sizes(
     pandas.DataFrame
         Predictions of all sizes, told apart by ``size_px``.
     """
-    frames = [
-        train_cells(patch_set, folds, size_px=size, **options)
-        for size, patch_set in patch_sets.items()
-    ]
+    frames = []
+    for size, patch_set in patch_sets:
+        frames.append(train_cells(patch_set, folds, size_px=size, **options))
+        del patch_set  # or it would be held while the next is cut
     return pd.concat(frames, ignore_index=True)
 
 
