@@ -323,6 +323,14 @@ if run.is_phantom:
         f"Chosen on separate images, the size would be {chosen} px; what it scores on the images "
         f"that had no part in the choice is {on_scored.loc[chosen, 'value']:.2f}. "
     )
+if dip:
+    found_dip = [
+        name for name, difference in dip.items() if difference["low"] > 0
+    ]
+    answer += (
+        f"A dip at 300 px shows, with its whole interval, in {len(found_dip)} of {len(dip)} curves of the scored "
+        "images, as they are and rotated. "
+    )
 inside = ""
 if outline is not None:
     area = outline.sum() * volume.pixel_size_um**2

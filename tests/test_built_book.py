@@ -43,7 +43,8 @@ PROMISED = {
     "04_tuning": {
         "tab-trials": "trial",
         "fig-tuning": "trial",
-        "tab-tuned": "the paper",
+        "tab-tuned": "of the paper",
+        "tab-tuned-scores": "with either settings",
     },
     "06_fusion_cv5": {
         "tab-folds5": "Groups in each fold",
@@ -56,10 +57,10 @@ PROMISED = {
         "tab-folds5-scores": "single folds",
         "fig-confusion5": "Fig. 4 of the paper",
         "fig-pr5": "Fig. 5 of the paper",
-        "tab-comparisons5": "Holm",
+        "tab-comparisons5": "p-values of the paired bootstrap",
         "fig-calibration": "reliability|calibration",
         "tab-calibration": "calibration error",
-        "tab-ablations": "nucleus",
+        "tab-ablations": "under other choices",
     },
     "07_fusion_cv30": {
         "tab-fusion30": "Table 2 of the paper",
@@ -68,7 +69,7 @@ PROMISED = {
         "fig-confusion30-patch": "by patch.*Fig. 9 of the paper",
         "fig-pr30": "keep images whole.*Fig. 10 of the paper",
         "fig-pr30-patch": "by patch.*Fig. 10 of the paper",
-        "tab-comparisons30": "Holm",
+        "tab-comparisons30": "Differences in balanced accuracy",
     },
     "08_gradcam": {
         "fig-gradcam-tiles": "Fig. 6 of the paper, without overlap",
@@ -83,9 +84,12 @@ PROMISED = {
     },
     "10_leakage": {
         "tab-applicability": "can be asked",
-        "fig-leakage": "grouping",
-        "tab-leakage": "grouping",
-        "tab-nested": "nested",
+        "fig-leakage": "by the way the folds were made.*null phantom",
+        "tab-leakage": "by the way the folds were made",
+        "fig-nested": "of a nested choice",
+        "tab-nested": "chosen nested",
+        "fig-leakage-real": "on real data by the way the folds were made",
+        "tab-leakage-real": "Real data by the way the folds were made",
     },
     "14_scorecard": {
         "tab-rules": "the rule for each",
