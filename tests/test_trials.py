@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from organelle_fusion.config import HeadWidths, TrainingSettings, TuningSettings
 from organelle_fusion.trials import (
@@ -37,6 +38,25 @@ SETTINGS = TuningSettings(
     dense_units=(64, 1024),
     batch_size=(16, 32),
 )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": (1e-2, 3e-4)}, "learning_rate: expected ascending values"),
+        ({"l2": (0, 1e-3)}, "l2.0\n.*greater than 0"),
+        ({"dropout": (0.2, 1)}, "dropout: expected shares below 1, found 1.0"),
+        ({"batch_size": (32, 16)}, "batch_size: expected ascending values"),
+        ({"dense_units": ()}, "dense_units\n.*at least 1 item"),
+        ({"factor": 9}, "max_epochs: expected at least factor, 9, found 8"),
+        ({"seed": 0}, "seed\n.*greater than 0"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_settings_that_cannot_be_searched_are_refused(change, message):
+    """Ends in the wrong order, no logarithm, no choice, no early stop, and a seed of "any"."""
+    with pytest.raises(ValidationError, match=message):
+        TuningSettings.model_validate(SETTINGS.model_dump() | change)
 
 
 def trials():
