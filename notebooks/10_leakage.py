@@ -120,8 +120,9 @@ Markdown(
 # Leaving one out is what the other two are measured against: its training parts are as large, and
 # keep images whole.
 #
-# The same is done where nothing can be learnt. The null phantom has the same number of images, each
-# of which is drawn with its own staining, and its classes are names only.
+# With the phantom, the same is done where nothing can be learnt. The null phantom has the same number
+# of images, each of which is drawn with its own staining, and its classes are names only. One's own
+# stacks have no such counterpart.
 
 # %%
 data = run.data
@@ -249,7 +250,7 @@ scored = leakage.leakage_table(
 )
 write_csv(run.folder / "leakage.csv", scored)
 
-# %% mystnb={"figure": {"name": "fig-leakage", "caption": "Balanced accuracy of early fusion by the way the folds were made, with 95 % intervals over resampled images; data: {data}. The null phantom has no difference between its classes, so that whatever lies above chance is leakage."}, "image": {"alt": "Dot plot with interval bars, a panel per data set and a row per way to make folds, from folds that part images to folds that keep them whole, and a chance line"}}
+# %% mystnb={"figure": {"name": "fig-leakage", "caption": "Balanced accuracy of early fusion by the way the folds were made, with 95 % intervals over resampled images; data: {data}. Beside the phantom stands a null phantom, whose classes do not differ, so that whatever it has above chance is leakage."}, "image": {"alt": "Dot plot with interval bars, a panel per data set and a row per way to make folds, from folds that part images to folds that keep them whole, and a chance line"}}
 plots.leakage_figure(scored, units)
 
 # %%
@@ -305,8 +306,8 @@ choices = {
 # Settings are the best trials of the chapter on tuning. They are trained with early fusion, in the
 # same folds by image, and on the null phantom too: no setting is better than another there, and
 # whatever a choice gains is luck.
-# On one's own stacks that search has seen all images, fold by fold, so that even the nested score is
-# flattered a little.
+# On one's own stacks that search has seen all images, fold by fold, so that even the nested score
+# is flattered a little.
 
 # %% tags=["hide-output"]
 from organelle_fusion import tuning
@@ -361,7 +362,7 @@ chance = evaluation.chance_levels(
 chosen = selection.choice_table(choices)
 write_csv(run.folder / "nested.csv", chosen)
 
-# %% mystnb={"figure": {"name": "fig-nested", "caption": "Balanced accuracy of all candidates, of the one that scores best on the test data, and of a nested choice, with 95 % intervals over resampled images; data: {data}. Settings of the null phantom cannot differ but by chance."}, "image": {"alt": "A panel per choice: ticks for the scores of all candidates, and two marks with interval bars, one for the choice made on the test data and one for the nested choice, and a chance line"}}
+# %% mystnb={"figure": {"name": "fig-nested", "caption": "Balanced accuracy of all candidates, of the one that scores best on the test data, and of a nested choice, with 95 % intervals over resampled images; data: {data}. On a null phantom settings cannot differ but by chance."}, "image": {"alt": "A panel per choice: ticks for the scores of all candidates, and two marks with interval bars, one for the choice made on the test data and one for the nested choice, and a chance line"}}
 plots.choice_figure(
     chosen.assign(chance=chance),
     pd.concat(
@@ -393,7 +394,7 @@ show_table(
 # %%
 crops, crop_table, channels = sources.read_crops("mcf10a-mcf7")
 measured_sets = {}
-object_data = "otccp-eea1 (real measurements)"
+object_data = "real measurements (otccp-eea1)"
 folder = results_folder(settings, "otccp-eea1")
 absent = ""
 try:
@@ -426,11 +427,10 @@ rows = {
         if unit == "image"
         else leakage.batch_answer(images["label"], images["group"]),
     ),
-    "mcf10a-mcf7 (real crops)": (
+    "real crops (mcf10a-mcf7)": (
         f"yes, {crop_table['keep'].sum():,} crops",
         "no: cut ready, without planes",
-        "by acquisition "
-        + leakage.batch_answer(
+        leakage.batch_answer(
             crop_table["label"], crop_table["group"], "acquisition"
         ),
         "no: none is named above the acquisition",
@@ -480,7 +480,7 @@ edge = crop_set.patches.shape[1]
 
 # %% tags=["hide-output"]
 real = {}
-crop_data = "mcf10a-mcf7 (real crops)"
+crop_data = "real crops (mcf10a-mcf7)"
 by_crop = f"{many.n_splits} folds by crop"
 by_acquisition = f"{many.n_splits} folds by acquisition"
 for name, dataset, of_set in (
@@ -525,7 +525,7 @@ real[crop_data, few_crops] = sweep.train_cells(
 # %%
 if not absent:
     measured_sets |= {
-        f"otccp-eea1, zoom {zoom} by itself": (
+        f"real measurements, zoom {zoom} by itself (otccp-eea1)": (
             of_zoom,
             folder / f"zoom-{zoom}",
         )
@@ -617,7 +617,7 @@ controls = dict.fromkeys(sets, one_out) | controls
 parted = (by_patch, by_slab, by_crop, by_object)
 lines = [
     difference_sentence(
-        f"{row.grouping} minus {controls[row.data]} ({row.data})",
+        f"{row.data}, {row.grouping} minus {controls[row.data]}",
         {
             "value": row.difference,
             "low": row.difference_low,

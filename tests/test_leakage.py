@@ -27,9 +27,9 @@ def test_the_answer_names_what_forbids_it():
         "no: zoom 3x alone holds A, B; 4x alone holds C, so that leaving it out leaves classes out"
     )
     assert leakage.batch_answer(list("aabb"), [1, 2, 3, 4], "day") == (
-        "yes, 4; each holds one class, so that no day compares classes"
+        "yes, 4 days; each holds one class, so that no day compares classes"
     )
-    assert leakage.batch_answer(list("aabb"), [1, 2, 1, 2]) == "yes, 2"
+    assert leakage.batch_answer(list("aabb"), [1, 2, 1, 2]) == "yes, 2 groups"
 
 
 def frame(hits, *, grouping, seed=0):

@@ -34,7 +34,7 @@ def confined_classes(labels: Sequence[str], batches: Sequence[str]) -> dict[str,
     return dict(sorted(zip(alone["label"], alone["batch"], strict=True)))
 
 
-def batch_answer(labels: Sequence[str], batches: Sequence[str], what: str = "batch") -> str:
+def batch_answer(labels: Sequence[str], batches: Sequence[str], what: str = "group") -> str:
     """Say whether whole batches can be left out, and whether one compares classes.
 
     Parameters
@@ -42,7 +42,7 @@ def batch_answer(labels: Sequence[str], batches: Sequence[str], what: str = "bat
     labels, batches
         As in `confined_classes`.
     what
-        What a batch is, in one word of the table.
+        What a batch is, in a word that takes an s for its plural.
 
     Returns
     -------
@@ -61,8 +61,8 @@ def batch_answer(labels: Sequence[str], batches: Sequence[str], what: str = "bat
         )
         return f"no: {what} {told}, so that leaving it out leaves classes out"
     if not pairs.duplicated("batch").any():
-        return f"yes, {number}; each holds one class, so that no {what} compares classes"
-    return f"yes, {number}"
+        return f"yes, {number} {what}s; each holds one class, so that no {what} compares classes"
+    return f"yes, {number} {what}s"
 
 
 def with_groups(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
