@@ -100,7 +100,7 @@ def test_a_phantom_is_planned_as_it_will_be(tmp_path):
 
 @pytest.mark.keras
 @pytest.mark.parametrize(("longest", "factor"), [(2, 2), (8, 3), (9, 3), (30, 3), (27, 3), (50, 4)])
-def test_trials_and_epochs_are_keras_tuners(longest, factor):
+def test_trials_and_epochs_are_keras_tuners(longest, factor, tmp_path):
     """Its oracle is asked for trials until it has no more, without training any."""
     import keras_tuner
 
@@ -113,7 +113,7 @@ def test_trials_and_epochs_are_keras_tuners(longest, factor):
         seed=1,
         hyperparameters=parameters,
     )
-    oracle._set_project_dir("unused", "unused")
+    oracle._set_project_dir(tmp_path, "search")
     oracle.save = lambda: None
     oracle.verbose = 0
     epochs = []
