@@ -27,6 +27,7 @@ from organelle_fusion.phantom import (
 
 TINY = PhantomSettings(
     images_per_class=(1, 1, 1, 1, 1, 1),
+    contact_images_per_class=(1, 1, 1),
     shape_zyx=(3, 120, 140),
     pixel_size_um=0.10602,
     z_step_um=0.5,
@@ -304,8 +305,18 @@ def test_dataset_resumes(tmp_path):
 
 
 def test_numbers_of_images_must_fit_the_classes(tmp_path):
-    with pytest.raises(PhantomError, match="expected images_per_class with 3 entries, found 6"):
-        simulate_dataset(tmp_path, TINY, variant="contact", progress=False)
+    fewer = TINY.model_copy(update={"images_per_class": (1, 1, 1)})
+    with pytest.raises(PhantomError, match="expected images_per_class with 6 entries, found 3"):
+        simulate_dataset(tmp_path, fewer, progress=False)
+
+
+def test_the_contact_variant_has_numbers_of_images_of_its_own(tmp_path):
+    settings = TINY.model_copy(
+        update={"contact_images_per_class": (2, 1, 1), "shape_zyx": (1, 40, 48)}
+    )
+    manifest = simulate_dataset(tmp_path, settings, variant="contact", progress=False)
+    labels = pd.read_csv(manifest)["label"].tolist()
+    assert labels == ["apart", "apart", "half-contact", "in-contact"]
 
 
 def test_largest_cell_by_hand():

@@ -29,6 +29,7 @@ METRIC_TITLES = {
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+ShareRange = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 Choices = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
@@ -50,6 +51,7 @@ class PhantomSettings(Settings):
     """The synthetic stacks that stand in for the paper's closed images."""
 
     images_per_class: tuple[Positive, ...]
+    contact_images_per_class: tuple[Positive, Positive, Positive]  # of the variant `contact`
     shape_zyx: tuple[Positive, Positive, Positive]
     pixel_size_um: Annotated[float, Field(gt=0)]
     z_step_um: Annotated[float, Field(gt=0)]
@@ -145,7 +147,7 @@ class TuningSettings(Settings):
     factor: Annotated[int, Field(ge=2)]
     seed: Positive  # Keras-Tuner takes 0 for "any"
     learning_rate: Range  # least and greatest; drawn on a logarithmic scale, as l2 is
-    dropout: Range
+    dropout: ShareRange
     l2: Range
     dense_units: Choices  # one of these
     batch_size: Choices
@@ -175,6 +177,19 @@ class LeakageSettings(Settings):
     trees: Positive  # of the forests on measured features
 
 
+class HandcraftedSettings(Settings):
+    """Chapter 05: objects measured in whole cells, and their classifiers."""
+
+    cell_reach_um: Annotated[float, Field(gt=0)]  # of a cell beyond the outline of its nucleus
+    voxel_um: Annotated[float, Field(gt=0)]  # edge of the isotropic voxels measured on
+    min_volume_um3: Annotated[float, Field(gt=0)]  # smaller objects are taken for noise
+    object_folds: Annotated[int, Field(ge=2)]  # folds over objects, as published
+    trees: Positive
+    shuffles: Positive  # of each group of features, for its importance
+    training: TrainingSettings  # of the MLP
+    tuning: TuningSettings
+
+
 class RealCellsSettings(Settings):
     """The class-balanced subset of the public crops used in chapter 09."""
 
@@ -197,6 +212,7 @@ class Profile(Settings):
     selection: SelectionSettings | None = None
     tuning: TuningSettings
     leakage: LeakageSettings
+    handcrafted: HandcraftedSettings
     real_cells: RealCellsSettings
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
 

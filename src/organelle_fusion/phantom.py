@@ -214,7 +214,8 @@ def simulate_dataset(
         Receives ``stacks/*.ome.tif``, ``labels/*.ome.tif`` and ``manifest.csv``. A stack is made
         again unless the JSON beside it agrees with its settings, its code and the files' bytes.
     settings
-        `images_per_class` has one entry for each of `class_names`.
+        `images_per_class` (`contact_images_per_class` for the variant ``contact``) has one entry
+        for each of `class_names`.
     variant
         As in `simulate_stack`.
     progress
@@ -232,14 +233,18 @@ def simulate_dataset(
     """
     folder = Path(folder)
     classes = class_names(variant)
-    if len(settings.images_per_class) != len(classes):
+    contact = variant == "contact"
+    numbers = settings.contact_images_per_class if contact else settings.images_per_class
+    if len(numbers) != len(classes):
         raise PhantomError(
             f"phantom variant {variant}: expected images_per_class with {len(classes)} entries, "
-            f"found {len(settings.images_per_class)}; give one for each of {', '.join(classes)}"
+            f"found {len(numbers)}; give one for each of {', '.join(classes)}"
         )
-    law = settings.model_dump(mode="json", exclude={"images_per_class"})
+    law = settings.model_dump(
+        mode="json", exclude={"images_per_class", "contact_images_per_class"}
+    )
     code = code_version("microscope", "mosaic", "organelles", "phantom", "volumes")
-    names = np.repeat(classes, settings.images_per_class)
+    names = np.repeat(classes, numbers)
     rows = []
     for index, label in enumerate(tqdm(names, desc=f"phantom {variant}", disable=not progress)):
         name = f"{variant}-{index:03d}"

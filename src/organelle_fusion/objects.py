@@ -1,0 +1,338 @@
+"""Organelles and their contacts as objects, measured in raw stacks cell by cell.
+
+An open stand-in for the surfaces that the handcrafted pipeline (OTCCP: Wang et al., iScience
+26:107229, 2023) makes in commercial software. One cell is in memory at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import combinations, product
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from scipy.interpolate import make_interp_spline
+from scipy.spatial import cKDTree
+from skimage.filters import threshold_otsu
+from skimage.measure import label
+
+from organelle_fusion.cells import NUCLEUS, Cells
+from organelle_fusion.config import UserError
+from organelle_fusion.surfaces import (
+    Mesh,
+    describe_objects,
+    mesh_objects,
+    mesh_voxels,
+    places,
+    signed_distances,
+)
+from organelle_fusion.volumes import Volume
+
+SMOOTHING_VOXELS = 0.7
+# Gaps and shells of contacts are counted in voxels: centres of voxels nearer than this touch.
+CONTACT_VOXELS = 1.5
+# A level that stands out less from the cell's background, in its robust standard deviations,
+# parts noise from noise.
+_LEAST_CONTRAST = 3.0
+_MARGIN = 4
+
+NO_CONTRAST = "no contrast in the cell"
+TOO_SMALL = "smaller than the cut-off"
+NO_NUCLEUS = "nucleus without contrast"
+
+
+class ObjectError(UserError):
+    """A stack whose objects cannot be measured; the message is one line."""
+
+
+class _Body(NamedTuple):
+    """One organelle of a cell, or its nucleus: labels, and what is derived from them."""
+
+    labels: np.ndarray
+    mesh: Mesh
+    surface: cKDTree | None
+
+
+def measure_objects(
+    volume: Volume, channel: str, cells: Cells, *, voxel_um: float, min_volume_um3: float
+) -> pd.DataFrame:
+    """Measure the objects of one organelle in all cells; see `measure_stack`."""
+    return measure_stack(volume, [channel], cells, voxel_um=voxel_um, min_volume_um3=min_volume_um3)
+
+
+def measure_stack(
+    volume: Volume,
+    channels: Sequence[str],
+    cells: Cells,
+    *,
+    voxel_um: float,
+    min_volume_um3: float,
+) -> pd.DataFrame:
+    """Measure the objects of several organelles, and their contacts, in all cells of a stack.
+
+    In every cell, a channel is resampled to isotropic voxels by cubic splines, smoothed (see
+    `resample`), and cut at the middle between the medians of the two parts
+    that Otsu's threshold makes of the cell: the half height of an object with a plateau. Connected
+    voxels are one object.
+
+    Parameters
+    ----------
+    volume
+        A stack with the channels and ``nucleus``.
+    channels
+        The organelles.
+    cells
+        Of `cells.segment_cells`.
+    voxel_um
+        Edge of the isotropic voxels, µm.
+    min_volume_um3
+        Smaller objects are dropped; contacts are kept at any size.
+
+    Returns
+    -------
+    DataFrame
+        One row per object: kind (a channel, or ``first × second`` for contacts), cell (str), object
+        (str, its number within kind and cell); the columns of `surfaces.describe_objects` without
+        the centre; position_x_um, y, z: the centroid from that of the nucleus, with x along the
+        nucleus' long axis, on the side where the cell reaches farther; distance_to_nucleus_um and
+        distance_to_<channel>_um, see `surfaces.signed_distances` (NaN to itself, of contacts, and
+        where a cell has none of it). For contacts area_um2 is the contact area and volume_um3
+        that of their voxels. ``attrs["dropped"]``: a list of what, reason and number of all that
+        was left out.
+
+    Raises
+    ------
+    ObjectError
+        The z-step is not known, there are fewer than two planes, or a channel is constant.
+    VolumeError
+        A channel is missing.
+    """
+    names = (*channels, NUCLEUS)
+    volume = volume.select(names)
+    if volume.z_step_um is None:
+        raise ObjectError(
+            f"{volume.path}: expected the distance of two planes in µm, found none; give the "
+            "manifest column z_step_um"
+        )
+    if volume.shape[1] < 2:
+        raise ObjectError(
+            f"{volume.path}: expected a stack of two planes or more, found {volume.shape[1]}; "
+            "leave the image out"
+        )
+    stack = np.stack(list(volume.planes()), axis=1)
+    for name, of_channel in zip(names, stack, strict=True):
+        if of_channel.min() == of_channel.max():
+            raise ObjectError(
+                f"{volume.path}: channel {name}: expected signal, found {of_channel.flat[0]} "
+                "everywhere; check channel_map, or leave the image out"
+            )
+    spacing = (volume.z_step_um, volume.pixel_size_um, volume.pixel_size_um)
+    dropped: dict[tuple[str, str], int] = {("cells", why): n for why, n in cells.dropped.items()}
+    frames = []
+    for number, box in enumerate(ndimage.find_objects(cells.labels), start=1):
+        box = tuple(slice(max(0, one.start - _MARGIN), one.stop + _MARGIN) for one in box)
+        of_cell = {
+            name: part[:, *box].astype(np.float32) for name, part in zip(names, stack, strict=True)
+        }
+        y, x = (
+            isotropic_places(length, volume.pixel_size_um / voxel_um).round().astype(int)
+            for length in cells.labels[box].shape
+        )
+        territory = cells.labels[box][np.ix_(y, x)] == number
+        isotropic = {name: resample(part, spacing, voxel_um) for name, part in of_cell.items()}
+        found = _measure_cell(isotropic, territory, voxel_um, min_volume_um3, dropped)
+        frames.append(found.assign(cell=str(number)))
+    objects = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    objects.attrs["dropped"] = [
+        {"what": what, "reason": why, "number": int(number)}
+        for (what, why), number in dropped.items()
+        if number
+    ]
+    return objects
+
+
+def resample(stack: np.ndarray, spacing: tuple[float, float, float], voxel: float) -> np.ndarray:
+    """Resample a stack to isotropic voxels and smooth it without moving curved surfaces.
+
+    Along each axis a cubic spline is put through the planes, rows or columns. A Gaussian G would
+    make balls smaller; twice its image minus the image smoothed twice, 2G − G∗G, has no
+    second moment, and leaves them their size but for terms of fourth order.
+
+    Parameters
+    ----------
+    stack
+        float32 (Z, Y, X).
+    spacing, voxel
+        Distances of planes, rows and columns, and those wanted, in one unit.
+
+    Returns
+    -------
+    ndarray
+        float32 (Z', Y', X'); the first voxel lies where the first was.
+    """
+    sums = []
+    for factor, sigma in ((2, SMOOTHING_VOXELS), (-1, SMOOTHING_VOXELS * np.sqrt(2))):
+        smooth = stack * np.float32(factor)
+        # Planes last, as they grow in number; where the step is that of a voxel, nothing does.
+        for axis in (1, 2, 0):
+            weights = _spline_weights(stack.shape[axis], spacing[axis] / voxel, sigma)
+            smooth = np.moveaxis(np.tensordot(weights, smooth, (1, axis)), 0, axis)
+        sums.append(smooth)
+    return sums[0] + sums[1]
+
+
+def isotropic_places(length: int, step: float) -> np.ndarray:
+    """Where voxels of edge 1 lie among `length` samples that are `step` apart, in samples."""
+    return np.arange(0, (length - 1) * step + 1e-6) / step
+
+
+@lru_cache(maxsize=64)
+def _spline_weights(length: int, step: float, sigma: float) -> np.ndarray:
+    """Weights (voxels, samples) of a spline through the samples, smoothed by `sigma` voxels."""
+    wanted = isotropic_places(length, step)
+    spline = make_interp_spline(np.arange(length), np.eye(length), k=min(3, length - 1))(wanted)
+    return ndimage.gaussian_filter1d(spline, sigma, axis=0, mode="nearest").astype(np.float32)
+
+
+def object_level(values: np.ndarray) -> tuple[float, float]:
+    """Height at which objects are cut, and how far it stands out.
+
+    Parameters
+    ----------
+    values
+        Intensities of a cell.
+
+    Returns
+    -------
+    level
+        Middle between the medians below and above Otsu's threshold.
+    contrast
+        Its distance from the median of all, in their robust standard deviations (1.4826 times the
+        median absolute deviation); infinite where that is 0.
+    """
+    threshold = threshold_otsu(values)
+    level = (np.median(values[values <= threshold]) + np.median(values[values > threshold])) / 2
+    middle = np.median(values)
+    deviation = 1.4826 * np.median(np.abs(values - middle))
+    return float(level), float((level - middle) / deviation) if deviation else np.inf
+
+
+def contact_objects(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:
+    """Contacts of two organelles: what of the second lies in a thin shell around the first.
+
+    The shell is 0 < d ≤ 1.5 voxels, d being the distance to the nearest voxel of the first. What
+    both share is no part of it, so that of two that intersect the seam counts.
+
+    Parameters
+    ----------
+    primary, secondary
+        int or bool (Z, Y, X), isotropic voxels; not 0 where an object is.
+
+    Returns
+    -------
+    ndarray
+        int (Z, Y, X): contacts numbered from 1, each of connected voxels.
+    """
+    inside = np.pad(primary > 0, 1)
+    z, y, x = places((secondary > 0) & ~(primary > 0))
+    near = np.zeros(len(z), bool)
+    for dz, dy, dx in product((0, 1, 2), repeat=3):
+        if (dz - 1) ** 2 + (dy - 1) ** 2 + (dx - 1) ** 2 <= CONTACT_VOXELS**2:
+            near |= inside[z + dz, y + dy, x + dx]
+    contact = np.zeros(primary.shape, bool)
+    contact[z[near], y[near], x[near]] = True
+    return label(contact, connectivity=3)
+
+
+def _measure_cell(
+    fields: Mapping[str, np.ndarray],
+    territory: np.ndarray,
+    voxel: float,
+    min_volume_um3: float,
+    dropped: dict[tuple[str, str], int],
+) -> pd.DataFrame:
+    """Objects and contacts of one cell; adds to `dropped` what is left out."""
+    counted = {}
+    bodies: dict[str, _Body] = {}
+    for name, field in fields.items():
+        least = 0 if name == NUCLEUS else min_volume_um3 / voxel**3
+        body, reasons = _find_objects(field, territory, least, largest=name == NUCLEUS)
+        for why, number in reasons.items():
+            counted[name, why] = number
+        if body is not None:
+            bodies[name] = body
+    core = bodies.pop(NUCLEUS, None)
+    if core is None:
+        dropped["cells", NO_NUCLEUS] = dropped.get(("cells", NO_NUCLEUS), 0) + 1
+        return pd.DataFrame()
+    for key, number in counted.items():
+        dropped[key] = dropped.get(key, 0) + number
+    contacts = {}
+    for first, second in combinations(bodies, 2):
+        labels = contact_objects(bodies[first].labels, bodies[second].labels)
+        if labels.any():
+            contacts[f"{first} × {second}"] = _Body(labels, mesh_voxels(labels), None)
+    frames = []
+    for kind, body in (bodies | contacts).items():
+        found = describe_objects(body.labels, body.mesh, voxel)
+        if kind in contacts:
+            found["area_um2"] = found["voxels"] * voxel**2
+            found["volume_um3"] = found["voxels"] * voxel**3
+        found = _place(found, core, territory, voxel)
+        for name, other in {NUCLEUS: core, **bodies}.items():
+            if name == kind or (kind in contacts and name != NUCLEUS):
+                continue
+            distance = signed_distances(body.labels, body.mesh, other.labels > 0, other.surface)
+            found[f"distance_to_{name}_um"] = distance * voxel
+        numbers = np.arange(1, len(found) + 1).astype(str)
+        frames.append(found.assign(kind=kind, object=numbers))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _find_objects(
+    field: np.ndarray,
+    territory: np.ndarray,
+    least_voxels: float,
+    *,
+    largest: bool,
+) -> tuple[_Body | None, dict[str, int]]:
+    """Objects of one channel in one cell, the largest alone if asked; and what was dropped."""
+    values = field[:, territory]
+    level, contrast = object_level(values)
+    if contrast < _LEAST_CONTRAST:
+        return None, {NO_CONTRAST: 1}
+    floor = np.float32(2 * values.min() - level)  # below the level, and all values
+    # A plane above and below closes the surfaces of what touches the ends of the stack.
+    padded = np.full((len(field) + 2, *territory.shape), floor)
+    np.copyto(padded[1:-1], field, where=territory)
+    labels = label(padded > level, connectivity=3)
+    sizes = np.bincount(labels.ravel())
+    kept = np.arange(len(sizes)) == sizes[1:].argmax() + 1 if largest else sizes >= least_voxels
+    kept[0] = False
+    number = np.cumsum(kept)
+    if not kept.any():
+        return None, {TOO_SMALL: len(sizes) - 1}
+    labels = np.where(kept, number, 0).astype(np.int32)[labels]
+    mesh = mesh_objects(padded, level, labels)
+    body = _Body(labels, mesh, cKDTree(mesh.points, balanced_tree=False, compact_nodes=False))
+    small = len(sizes) - 1 - int(kept.sum())
+    return body, {} if largest or not small else {TOO_SMALL: small}
+
+
+def _place(objects: pd.DataFrame, core: _Body, territory: np.ndarray, voxel: float) -> pd.DataFrame:
+    """Put the position in the frame of the nucleus in place of the centre in voxels."""
+    points = np.column_stack(places(core.labels))
+    middle = points.mean(axis=0)
+    _, axes = np.linalg.eigh(np.cov(points[:, 1:].T))
+    long = axes[:, 1]  # (y, x) of the greatest spread
+    reach = np.column_stack(np.nonzero(territory)).mean(axis=0) - middle[1:]
+    if reach @ long < 0:
+        long = -long
+    offset = (objects[["centre_z", "centre_y", "centre_x"]].to_numpy() - middle) * voxel
+    y, x = offset[:, 1], offset[:, 2]
+    return objects.drop(columns=["centre_z", "centre_y", "centre_x"]).assign(
+        position_x_um=y * long[0] + x * long[1],
+        position_y_um=y * long[1] - x * long[0],
+        position_z_um=offset[:, 0],
+    )

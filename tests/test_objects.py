@@ -1,0 +1,261 @@
+"""Objects measured in stacks of known geometry: balls and ellipsoids on anisotropic voxels."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from organelle_fusion.cells import Cells
+from organelle_fusion.objects import (
+    NO_CONTRAST,
+    NO_NUCLEUS,
+    TOO_SMALL,
+    ObjectError,
+    contact_objects,
+    measure_objects,
+    measure_stack,
+    object_level,
+    resample,
+)
+from organelle_fusion.volumes import open_volume, write_ome_tiff
+
+SPACING = (0.1, 0.035, 0.035)  # µm; planes three times as far apart as pixels
+VOXEL = 0.035
+SIZE = (3.0, 5.0, 5.0)
+NUCLEUS = ((1.5, 3.5, 2.5), (0.8, 0.8, 1.2))  # centre and semi-axes, µm, z y x
+
+
+def ellipsoid(centre, semi_axes, spacing=SPACING, size=SIZE, parts=4):
+    """Share of each voxel that lies in an ellipsoid along the axes, by counting parts³ points."""
+    shape = [round(length / step) for length, step in zip(size, spacing, strict=True)]
+    axes = [
+        ((np.arange(n * parts) + 0.5) / parts - 0.5) * step
+        for n, step in zip(shape, spacing, strict=True)
+    ]
+    z, y, x = (((axis - c) / a) ** 2 for axis, c, a in zip(axes, centre, semi_axes, strict=True))
+    share = np.zeros(shape, np.float32)
+    for k in range(shape[0]):
+        inside = np.zeros((shape[1], shape[2]))
+        for part in z[k * parts : (k + 1) * parts]:
+            cut = (part + y[:, None] + x[None, :]) <= 1
+            inside += cut.reshape(shape[1], parts, shape[2], parts).sum((1, 3))
+        share[k] = inside / parts**3
+    return share
+
+
+def stack_of(tmp_path, channels, *, spacing=SPACING, noise=0.0):
+    """A file with 500 counts outside and 1500 inside of each channel's shares, and one cell."""
+    rng = np.random.default_rng(0)
+    image = np.stack([500 + 1000 * np.clip(share, 0, 1) for share in channels.values()])
+    image = np.rint(image + rng.normal(0, noise, image.shape) if noise else image)
+    path = tmp_path / "stack.ome.tif"
+    write_ome_tiff(
+        path,
+        image.astype(np.uint16),
+        list(channels),
+        pixel_size_um=spacing[1],
+        z_step_um=spacing[0],
+    )
+    labels = np.zeros(image.shape[2:], np.uint16)
+    labels[3:-3, 3:-3] = 1
+    return open_volume(path), Cells(labels, labels, {})
+
+
+def measured(tmp_path, channels, *, voxel_um=VOXEL, min_volume_um3=0.01, **options):
+    volume, cells = stack_of(tmp_path, {**channels, "nucleus": ellipsoid(*NUCLEUS)}, **options)
+    return measure_stack(
+        volume, list(channels), cells, voxel_um=voxel_um, min_volume_um3=min_volume_um3
+    )
+
+
+def sphericity(row):
+    return np.pi ** (1 / 3) * (6 * row["volume_um3"]) ** (2 / 3) / row["area_um2"]
+
+
+@pytest.mark.parametrize("radius", [0.3, 0.5])
+@pytest.mark.parametrize("noise", [0.0, 40.0])
+def test_a_ball_has_its_volume_area_and_shape(tmp_path, radius, noise):
+    """4/3 π r³ and 4 π r² within 3 %, semi-axes r, boxes 2 r, and the place it was put at."""
+    centre = (1.53, 1.41, 2.02)
+    found = measured(tmp_path, {"a": ellipsoid(centre, [radius] * 3)}, noise=noise)
+    assert len(found) == 1
+    row = found.iloc[0]
+    assert row["volume_um3"] == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.03)
+    assert row["area_um2"] == pytest.approx(4 * np.pi * radius**2, rel=0.03)
+    assert 0.97 <= sphericity(row) <= 1
+    for name in "abc":
+        assert row[f"ellipsoid_axis_{name}_um"] == pytest.approx(radius, abs=VOXEL / 2)
+        assert row[f"bbox_oo_{name}_um"] == pytest.approx(2 * radius, abs=VOXEL)
+    for name in "xyz":
+        assert row[f"bbox_aa_{name}_um"] == pytest.approx(2 * radius, abs=VOXEL)
+    # The nucleus is long in x, and the cell reaches farther to the left of it by nothing: ±.
+    offset = np.array(centre) - np.array(NUCLEUS[0])
+    assert row["position_z_um"] == pytest.approx(offset[0], abs=VOXEL / 2)
+    assert abs(row["position_x_um"]) == pytest.approx(abs(offset[2]), abs=VOXEL / 2)
+    assert abs(row["position_y_um"]) == pytest.approx(abs(offset[1]), abs=VOXEL / 2)
+    # The gap to an ellipsoid, by points all over it.
+    angle, height = np.meshgrid(np.linspace(0, 2 * np.pi, 721), np.linspace(-1, 1, 401))
+    ring = np.sqrt(1 - height**2)
+    points = np.stack([height, ring * np.sin(angle), ring * np.cos(angle)], -1) * NUCLEUS[1]
+    gap = np.linalg.norm(points + NUCLEUS[0] - np.array(centre), axis=-1).min() - radius
+    assert row["distance_to_nucleus_um"] == pytest.approx(gap, abs=VOXEL / 2)
+
+
+def test_an_ellipsoid_has_its_axes(tmp_path):
+    """Semi-axes 0.35, 0.5, 0.9 µm, volume 4/3 π abc, area after Thomsen's formula (1 % exact)."""
+    axes = (0.35, 0.5, 0.9)
+    row = measured(tmp_path, {"a": ellipsoid((1.5, 1.5, 2.2), axes)}).iloc[0]
+    p, (a, b, c) = 1.6075, axes
+    area = 4 * np.pi * (((a * b) ** p + (a * c) ** p + (b * c) ** p) / 3) ** (1 / p)
+    assert row["volume_um3"] == pytest.approx(4 / 3 * np.pi * a * b * c, rel=0.03)
+    assert row["area_um2"] == pytest.approx(area, rel=0.03)
+    for name, axis in zip("abc", axes, strict=True):
+        assert row[f"ellipsoid_axis_{name}_um"] == pytest.approx(axis, abs=VOXEL / 2)
+        assert row[f"bbox_oo_{name}_um"] == pytest.approx(2 * axis, abs=VOXEL)
+    for name, axis in zip("zyx", axes, strict=True):
+        assert row[f"bbox_aa_{name}_um"] == pytest.approx(2 * axis, abs=VOXEL)
+
+
+def test_distances_between_balls(tmp_path):
+    """Apart: the gap. Touching: 0. Intersecting: 0. Inside: minus the way to the surface."""
+    # Along y, radius 0.3 each; b at 0.5 µm, touching, cut, and around the last one.
+    a = [(1.5, y, 1.0) for y in (0.6, 2.0, 3.2)] + [(1.5, 2.0, 3.8)]
+    b = [(1.5, 0.6, 2.1), (1.5, 2.0, 1.6), (1.5, 3.2, 1.4)]
+    channels = {
+        "a": sum(ellipsoid(centre, [0.3] * 3) for centre in a),
+        "b": sum(ellipsoid(centre, [0.3] * 3) for centre in b)
+        + ellipsoid((1.5, 2.0, 3.8), [0.75] * 3),
+    }
+    found = measured(tmp_path, channels)
+    of_a = found[found["kind"] == "a"].reset_index(drop=True)
+    centres = of_a[["position_y_um", "position_x_um"]].to_numpy()
+    # The frame may be turned by half a turn about the nucleus.
+    turned = np.array([[c[1] - NUCLEUS[0][1], c[2] - NUCLEUS[0][2]] for c in a])
+    sign = min((1, -1), key=lambda s: np.abs(np.sort(s * turned, 0) - np.sort(centres, 0)).sum())
+    order = [np.abs(centres - sign * place).sum(axis=1).argmin() for place in turned]
+    distance = of_a.loc[order, "distance_to_b_um"].to_numpy()
+    assert distance[0] == pytest.approx(0.5, abs=VOXEL / 2)
+    assert distance[1] == 0
+    assert distance[2] == 0
+    assert distance[3] == pytest.approx(-0.45, abs=VOXEL / 2)
+    assert of_a["distance_to_a_um"].isna().all()
+    of_b = found[found["kind"] == "b"]
+    assert sorted(of_b["distance_to_a_um"].round(6) == 0) == [False, True, True, True]
+
+
+def test_two_balls_that_touch_make_one_object_or_a_contact(tmp_path):
+    """In one channel they are one object of twice the volume; in two, a disc around the seam."""
+    first, second = ((1.5, 1.6, 1.0), (1.5, 1.6, 2.0))
+    balls = [ellipsoid(centre, [0.5] * 3) for centre in (first, second)]
+    one = measured(tmp_path, {"a": balls[0] + balls[1]})
+    assert len(one) == 1
+    assert one["volume_um3"].iloc[0] == pytest.approx(2 * 4 / 3 * np.pi * 0.5**3, rel=0.03)
+    two = measured(tmp_path, {"a": balls[0], "b": balls[1]})
+    contact = two[two["kind"] == "a × b"]
+    assert len(contact) == 1
+    row = contact.iloc[0]
+    assert row["area_um2"] == pytest.approx(row["voxels"] * VOXEL**2)
+    assert row["volume_um3"] == pytest.approx(row["voxels"] * VOXEL**3)
+    # What of one ball is less than h away from the other lies within √(r h) of the axis.
+    assert 0 < row["area_um2"] < np.pi * 0.5 * 1.5 * VOXEL
+    middle = abs((first[2] + second[2]) / 2 - NUCLEUS[0][2])
+    assert abs(row["position_x_um"]) == pytest.approx(middle, abs=2 * VOXEL)
+    assert np.isnan(row["distance_to_a_um"])
+
+
+def test_contacts_are_the_shell_by_the_distance_transform():
+    """The rule 0 < d ≤ 1.5, with the distances of SciPy's transform, on random blobs."""
+    rng = np.random.default_rng(3)
+    noise = ndimage.gaussian_filter(rng.normal(size=(2, 24, 30, 28)), (0, 2, 2, 2))
+    primary, secondary = noise > 0.05
+    found = contact_objects(primary, secondary)
+    distance = ndimage.distance_transform_edt(~primary)
+    expected = (distance > 0) & (distance <= 1.5) & secondary
+    np.testing.assert_array_equal(found > 0, expected)
+    assert found.max() == ndimage.label(expected, np.ones((3, 3, 3)))[1]
+    assert not contact_objects(primary, np.zeros_like(primary)).any()
+
+
+def test_the_contact_of_two_boxes_is_their_common_face():
+    """A face of 6 × 7 voxels: the next layer is 2 away, and corners 1.7; two apart touch none."""
+    primary, secondary = np.zeros((2, 20, 20, 20), bool)
+    primary[2:8, 3:10, 1:9] = True
+    secondary[2:8, 3:10, 9:15] = True
+    found = contact_objects(primary, secondary)
+    assert found.max() == 1
+    assert np.count_nonzero(found) == 42
+    assert np.unique(np.nonzero(found)[2]).tolist() == [9]
+    assert not contact_objects(primary, np.roll(secondary, 1, axis=2)).any()
+    # A corner alone: diagonal by an edge counts (1.41), through the corner does not (1.73).
+    one, two = np.zeros((2, 4, 4, 4), bool)
+    one[1, 1, 1] = two[2, 2, 2] = True
+    assert not contact_objects(one, two).any()
+    two[1, 2, 2] = True
+    assert np.argwhere(contact_objects(one, two)).tolist() == [[1, 2, 2]]
+
+
+def test_resampling_leaves_planes_of_cubics_and_the_middle_of_an_edge():
+    """A cubic along z passes exactly; a step stays half-way where it was."""
+    z = np.arange(9) * 0.4
+    stack = np.broadcast_to((z**3 - 2 * z)[:, None, None], (9, 12, 12)).astype(np.float32)
+    found = resample(stack, (0.4, 0.1, 0.1), 0.1)
+    assert found.shape == (33, 12, 12)
+    wanted = np.arange(33) * 0.1
+    # The kernel has no second moment, and a cubic no fourth: only the ends are bent.
+    np.testing.assert_allclose(found[5:-5, 6, 6], (wanted**3 - 2 * wanted)[5:-5], atol=2e-3)
+    step = np.zeros((4, 8, 40), np.float32)
+    step[..., 20:] = 1
+    flat = resample(step, (0.1, 0.1, 0.1), 0.1)[2, 4]
+    assert flat[19] + flat[20] == pytest.approx(1, abs=1e-5)
+    assert flat[19] < 0.5 < flat[20]
+
+
+def test_the_level_lies_between_the_medians():
+    """90 values about 10 and 10 at 110: the middle is 60, wherever Otsu cuts between them."""
+    values = np.append(np.tile([8.0, 10.0, 12.0], 30), np.full(10, 110.0)).astype(np.float32)
+    level, contrast = object_level(values)
+    assert level == pytest.approx(60)
+    assert contrast == pytest.approx((60 - 10) / (1.4826 * 2))
+    noise = np.random.default_rng(0).normal(100, 10, 20_000).astype(np.float32)
+    assert object_level(noise)[1] < 1
+
+
+def test_small_objects_empty_cells_and_missing_nuclei_are_counted(tmp_path):
+    ball, speck = ellipsoid((1.5, 1.5, 1.5), [0.4] * 3), ellipsoid((1.5, 1.5, 3.5), [0.1] * 3)
+    rng = np.random.default_rng(1)
+    nothing = rng.normal(0, 0.02, ball.shape).clip(0)
+    found = measured(tmp_path, {"a": ball + speck, "b": nothing}, noise=5.0)
+    assert found["kind"].tolist() == ["a"]
+    assert found.attrs["dropped"] == [
+        {"what": "a", "reason": TOO_SMALL, "number": 1},
+        {"what": "b", "reason": NO_CONTRAST, "number": 1},
+    ]
+    volume, cells = stack_of(tmp_path, {"a": ball, "nucleus": nothing}, noise=5.0)
+    empty = measure_objects(volume, "a", cells, voxel_um=VOXEL, min_volume_um3=0.01)
+    assert empty.empty
+    assert empty.attrs["dropped"] == [{"what": "cells", "reason": NO_NUCLEUS, "number": 1}]
+
+
+def test_stacks_that_cannot_be_measured_are_refused(tmp_path):
+    ball = ellipsoid((1.5, 1.5, 1.5), [0.4] * 3)
+    image = np.stack([ball, ball]) * 1000
+    options = {"voxel_um": VOXEL, "min_volume_um3": 0.01}
+    cells = Cells(np.ones(ball.shape[1:], np.uint16), None, {})
+
+    def file(name, array, z_step_um):
+        path = tmp_path / f"{name}.ome.tif"
+        write_ome_tiff(
+            path,
+            array.astype(np.uint16),
+            ["a", "nucleus"],
+            pixel_size_um=0.035,
+            z_step_um=z_step_um,
+        )
+        return open_volume(path)
+
+    with pytest.raises(ObjectError, match=r"flat.*found none; give the manifest column z_step_um"):
+        measure_objects(file("flat", image, None), "a", cells, **options)
+    with pytest.raises(ObjectError, match="two planes or more, found 1"):
+        measure_objects(file("plane", image[:, :1], 0.1), "a", cells, **options)
+    image[0] = 0
+    with pytest.raises(ObjectError, match="channel a: expected signal, found 0 everywhere"):
+        measure_objects(file("dark", image, 0.1), "a", cells, **options)
