@@ -28,7 +28,7 @@ from IPython.display import Markdown
 from organelle_fusion import (
     evaluation,
     folds,
-    handcrafted,
+    forests,
     leakage,
     phantom,
     plots,
@@ -543,7 +543,7 @@ for name, (part, place) in measured_sets.items():
     own = part["image"] + " object " + part.index.astype(str)
     parted = part.assign(group=own)
     alone[name] = f"one image left out, {part['image'].nunique()} folds"
-    real[name, by_object] = handcrafted.train_forests(
+    real[name, by_object] = forests.train_forests(
         measured,
         parted,
         folds.make_folds(parted, **no_inner | {"n_splits": many.n_splits}),
@@ -552,7 +552,7 @@ for name, (part, place) in measured_sets.items():
         folder=place,
         seed=seed,
     )
-    real[name, alone[name]] = handcrafted.train_forests(
+    real[name, alone[name]] = forests.train_forests(
         measured,
         part,
         folds.leave_one_group_out(part, validation_share=0, seed=seed),
@@ -565,7 +565,7 @@ for name, (part, place) in measured_sets.items():
 # %% tags=["hide-output"]
 if not absent:
     repeats = [
-        handcrafted.train_forests(
+        forests.train_forests(
             features,
             objects,
             folds.make_folds(objects, **no_inner | {"seed": own}),

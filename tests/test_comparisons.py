@@ -97,6 +97,23 @@ def test_folding_difference_resamples_images_in_both():
     assert same == {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
 
 
+def test_the_best_rival_is_chosen_in_every_resample():
+    """Rivals with other rows of the same images: by hand, and resample by resample."""
+    rivals = {"small": SMALL, "large": LARGE}
+    found = evaluation.rival_difference(MIDDLE, rivals, repeats=300, seed=4)
+    assert found["value"] == pytest.approx(VALUES[300] - max(VALUES[200], VALUES[400]))
+    assert found["best"] == "large"
+    alone = [
+        evaluation.folding_difference(MIDDLE, rival, repeats=300, seed=4)
+        for rival in rivals.values()
+    ]
+    assert found["low"] <= min(one["low"] for one in alone)
+    single = evaluation.rival_difference(MIDDLE, {"small": SMALL}, repeats=300, seed=4)
+    assert {k: v for k, v in single.items() if k != "best"} == alone[0]
+    with pytest.raises(EvaluationError, match="large tested on the same groups, found b1"):
+        evaluation.rival_difference(MIDDLE, {"large": LARGE[LARGE["group"] != "b1"]})
+
+
 def test_attrition_difference_by_hand():
     """Shares removed 3/6 at 2 px and 1/4 at 4 px; each class has one group, so nothing varies."""
     rows = [("x", 2, r) for r in ("sparse", "sparse", "", "")]

@@ -128,6 +128,34 @@ def test_pooled_image_is_the_mean_over_its_patches():
     assert split["group"].tolist() == ["i", "j"]
 
 
+def test_pooled_cell_is_the_mean_over_its_objects():
+    """Cells are named within images: two of them are called 1. Groups as at level image."""
+    frame = pd.DataFrame(
+        {
+            "model": "mlp", "fold": 0, "seed": [0, 0, 0, 0, 1], "patch": [4, 1, 2, 3, 1],
+            "image": ["i", "i", "i", "j", "i"], "cell": ["1", "1", "2", "1", "1"],
+            "group": ["g", "g", "g", "h", "g"], "label": ["a", "a", "a", "b", "a"],
+            "part": "test", "p:a": [0.2, 0.6, 0.9, 0.3, 0.5], "p:b": [0.8, 0.4, 0.1, 0.7, 0.5],
+        }
+    )  # fmt: skip
+    table = evaluation.pooled(frame, "cell")
+    assert table["p:a"].tolist() == pytest.approx([0.4, 0.9, 0.3, 0.5])
+    assert table["label"].tolist() == ["a", "a", "b", "a"]
+    assert table["group"].tolist() == ["g", "g", "h", "g"]
+    by_object = evaluation.pooled(frame.assign(group=list("stuvs")), "cell")
+    assert by_object["group"].tolist() == ["i", "i", "j", "i"]
+    # Two of three cells of seed 0 and the one of seed 1 are right; a: 1 of 2 and 1 of 1, b: 1 of 1.
+    scored = evaluation.score_table(frame, level="cell", repeats=100, seed=0)
+    accuracy = scored.loc[scored["metric"] == "balanced_accuracy", "value"].item()
+    assert accuracy == pytest.approx((2 / 3 + 1) / 2)
+    with pytest.raises(EvaluationError, match="found no cell; read them"):
+        evaluation.pooled(frame.drop(columns="cell"), "cell")
+    with pytest.raises(EvaluationError, match="one label per cell, found 2 in '1'"):
+        evaluation.pooled(frame.assign(label=list("abaaa")), "cell")
+    with pytest.raises(EvaluationError, match="expected a name in image and cell, found an empty"):
+        evaluation.pooled(frame.assign(cell=["1", None, "2", "1", "1"]), "cell")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

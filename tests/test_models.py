@@ -13,6 +13,7 @@ from organelle_fusion.config import (  # noqa: E402
 )
 from organelle_fusion.models import (  # noqa: E402
     ModelError,
+    build_mlp,
     build_model,
     count_parameters,
     layer_summary,
@@ -191,6 +192,51 @@ def test_all_augmentation_is_off_at_prediction(strategy, images):
     np.testing.assert_array_equal(found, expected)
     found, expected = (as_numpy(model(images, training=True)) for model in models)
     assert np.abs(found - expected).max() > 1e-3
+
+
+def test_mlp_is_what_its_weights_say():
+    """Its size counted by hand, and its logits recomputed from its weights with NumPy."""
+    model = build_mlp(34, 6, TRAINING)
+    assert model.name == "mlp"
+    hidden = (34 * 16 + 16) + 4 * 16
+    assert count_parameters(model) == {
+        "total": hidden + head_parameters(16, 6),
+        "trainable": hidden + head_parameters(16, 6) - 4 * 16,
+    }
+    random = np.random.default_rng(0)
+    for variable in model.weights:  # moving variances among them
+        variable.assign(random.uniform(0.5, 1.5, variable.shape))
+    model.get_layer("first_dense").kernel.assign(random.normal(size=(34, 16)))
+    found = random.normal(size=(5, 34)).astype(np.float32)
+    expected = found.astype(float)
+    parts = [(model, "first_"), (model.get_layer("fusion_head"), "")]
+    for part, prefix in parts:
+        kernel, bias = map(as_numpy, part.get_layer(f"{prefix}dense").weights)
+        scale, offset, mean, variance = map(as_numpy, part.get_layer(f"{prefix}dense_norm").weights)
+        expected = np.maximum(expected @ kernel + bias, 0)
+        expected = (expected - mean) / np.sqrt(variance + 1e-3) * scale + offset
+    kernel, bias = map(as_numpy, model.get_layer("fusion_head").get_layer("logits").weights)
+    np.testing.assert_allclose(model.predict(found, verbose=0), expected @ kernel + bias, rtol=1e-4)
+
+
+def test_mlp_has_dropout_and_l2_in_both_hidden_layers():
+    """As its settings say; the three kernels enter the loss."""
+    model = build_mlp(7, 2, TRAINING)
+    head = model.get_layer("fusion_head")
+    kernels = [
+        model.get_layer("first_dense").kernel,
+        *(head.get_layer(n).kernel for n in ("dense", "logits")),
+    ]
+    squares = sum((as_numpy(kernel) ** 2).sum() for kernel in kernels)
+    assert sum(map(float, model.losses)) == pytest.approx(TRAINING.l2 * squares, rel=1e-5)
+    assert model.get_layer("first_dropout").rate == head.get_layer("dropout").rate == 0.4
+
+
+def test_mlp_needs_one_width():
+    """A width for each strategy is for networks of images."""
+    widths = HeadWidths(single=3, early=5, intermediate=7)
+    with pytest.raises(ModelError, match="mlp: expected one number for dense_units"):
+        build_mlp(7, 2, TRAINING.model_copy(update={"dense_units": widths}))
 
 
 def test_layer_summary_lists_every_parameter_once():

@@ -1,8 +1,10 @@
 """Sweeps: what is resumed, what is computed again, and what an interruption leaves."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from organelle_fusion import sweep
+from organelle_fusion import sweep, workers
 from organelle_fusion.config import EncoderSettings, load_profile
 from organelle_fusion.folds import FoldError
+from organelle_fusion.inputs import noted_files
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import (
     Cell,
@@ -20,7 +23,9 @@ from organelle_fusion.predictions import (
     late_weights,
     read_predictions,
     read_provenance,
+    write_predictions,
 )
+from organelle_fusion.provenance import note_file
 from organelle_fusion.sweep import (
     backend_name,
     network_seed,
@@ -188,9 +193,9 @@ def test_one_run_does_not_mix_devices(tmp_path):
 
 
 def test_progress_names_cell_place_and_time_left(tmp_path, capsys, monkeypatch):
-    """With a clock of 4 s per call, of which a cell makes two: a line when 10 s have passed."""
-    clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr(sweep.time, "perf_counter", lambda: next(clock))
+    """With a clock of 3 s per call, of which a cell makes three: a line when 10 s have passed."""
+    clock = iter(range(0, 1000, 3))
+    monkeypatch.setattr(workers.time, "perf_counter", lambda: next(clock))
     cells = [Cell("toy", 350, "early", fold, 7) for fold in range(4)]
     run_cells(cells, Compute(), tmp_path, inputs=INPUTS)
     lines = capsys.readouterr().out.splitlines()
@@ -199,6 +204,124 @@ def test_progress_names_cell_place_and_time_left(tmp_path, capsys, monkeypatch):
     assert lines[2].startswith("toy 350 px early fold 2 seed 7: 3 of 4, about ")
     assert lines[2].endswith(" s left")
     assert lines[-1].startswith("4 cells computed in ")
+
+
+def counted(folder, fail=(), end=()):
+    """Stands in for a measurement in another process: each call leaves a file in `folder`."""
+    folder.mkdir(exist_ok=True)
+
+    def compute(cell):
+        folder.joinpath(f"{cell.model}-{cell.fold}").touch()
+        if (cell.model, cell.fold) in end:
+            os._exit(1)
+        if (cell.model, cell.fold) in fail:
+            raise RuntimeError("no luck\nat all")
+        values = np.random.default_rng(cell.fold).normal(size=3)
+        frame = pd.DataFrame({"patch": [0, 1, 2], "p:x": values})
+        frame.attrs = {"note": cell.model}
+        return frame
+
+    return compute
+
+
+def test_any_number_of_workers_gives_the_same(tmp_path, capsys):
+    """Frames, details and order as from one process; computed elsewhere, and once."""
+    alone = run_cells(CELLS, counted(tmp_path / "calls"), tmp_path / "one", inputs=INPUTS)
+
+    def elsewhere(cell):
+        frame = compute(cell)
+        frame.attrs["process"] = os.getpid()
+        return frame
+
+    compute = counted(tmp_path / "calls")
+    arguments = {"folder": tmp_path / "two", "inputs": INPUTS, "workers": 2}
+    found = run_cells(CELLS, elsewhere, **arguments)
+    assert found == [cell.path(tmp_path / "two") for cell in CELLS]
+    pd.testing.assert_frame_equal(read_predictions(found), read_predictions(alone))
+    for one, two in zip(alone, found, strict=True):
+        one, two = read_provenance(one), read_provenance(two)
+        assert two["details"].pop("process") != os.getpid()
+        assert two["seconds"] >= 0
+        for name in ("cell", "inputs", "details", "device"):
+            assert one[name] == two[name]
+    assert "4/4" in capsys.readouterr().err  # the bar
+    for path in files(tmp_path / "calls"):
+        path.unlink()
+    assert run_cells(CELLS, elsewhere, **arguments) == found
+    assert files(tmp_path / "calls") == []
+
+
+def test_a_failed_cell_of_several_workers_is_named_and_the_others_kept(tmp_path):
+    """One of four fails, the last to begin: a second run computes what is missing and no more."""
+    calls = tmp_path / "calls"
+    arguments = {"folder": tmp_path / "runs", "inputs": INPUTS, "workers": 2}
+    with pytest.raises(
+        SweepError,
+        match=r"late fold 1 seed 7: RuntimeError: no luck at all; [23] cells .* run again",
+    ) as caught:
+        run_cells(CELLS, counted(calls, fail=[("late", 1)]), **arguments)
+    assert "RuntimeError" in str(caught.value.__cause__)
+    kept = {path.relative_to(tmp_path / "runs").parts[2:] for path in files(tmp_path / "runs")}
+    missing = [cell for cell in CELLS if cell.path(Path("")).parts[2:] not in kept]
+    assert CELLS[3] in missing
+    assert len(missing) <= 2
+    for path in files(calls):
+        path.unlink()
+    run_cells(CELLS, counted(calls), **arguments)
+    assert [path.name for path in files(calls)] == [f"{c.model}-{c.fold}" for c in missing]
+
+
+def test_a_process_that_ends_is_an_error(tmp_path):
+    """As when the system kills it for want of memory: no waiting for ever, and no half file."""
+    with pytest.raises(SweepError, match=r"process of 2 ended .* use fewer workers; \d cells"):
+        run_cells(
+            CELLS, counted(tmp_path / "calls", end=[("early", 1)]), tmp_path / "runs",
+            inputs=INPUTS, workers=2,
+        )  # fmt: skip
+    assert all(path.suffix == ".parquet" for path in files(tmp_path / "runs"))
+    arguments = {"inputs": INPUTS, "workers": 2}
+    assert len(run_cells(CELLS, counted(tmp_path / "calls"), tmp_path / "runs", **arguments)) == 4
+
+
+def test_interrupt_ends_the_workers_and_keeps_what_is_written(tmp_path, monkeypatch):
+    """Ctrl-C while the second result is written."""
+    written = []
+
+    def write(frame, path, facts):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_predictions(frame, path, facts)
+
+    monkeypatch.setattr(sweep, "write_predictions", write)
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(CELLS, counted(tmp_path / "c"), tmp_path / "runs", inputs=INPUTS, workers=2)
+    assert files(tmp_path / "runs") == written
+
+
+def test_workers_take_other_kinds_of_cell_and_note_what_they_read(tmp_path, monkeypatch):
+    """A cell needs a path and a name; files are noted from the folder that the call is made in."""
+
+    @dataclass(frozen=True)
+    class Stack:
+        image: str
+
+        def path(self, folder):
+            return Path(folder) / f"{self.image}.parquet"
+
+    def compute(stack):
+        return pd.DataFrame({"size": [note_file(Path(f"{stack.image}.txt")).stat().st_size]})
+
+    for name in ("first", "second"):  # the processes are the same, the folder is another
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        Path("a.txt").write_text("a" * len(name))
+        Path("b.txt").write_text("")
+        with noted_files() as noted:
+            paths = run_cells([Stack("a"), Stack("b")], compute, Path("runs"), inputs={}, workers=2)
+        assert noted.keys() == {"a.txt", "b.txt", "runs/a.parquet", "runs/b.parquet"}
+        assert pd.read_parquet(paths[0])["size"].tolist() == [len(name)]
+        assert read_provenance(paths[1])["cell"] == {"image": "b"}
 
 
 def test_predictions_of_other_classes_do_not_mix(tmp_path):

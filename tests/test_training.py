@@ -13,7 +13,7 @@ from organelle_fusion.config import (  # noqa: E402
     EncoderSettings,
     TrainingSettings,
 )
-from organelle_fusion.models import build_model  # noqa: E402
+from organelle_fusion.models import build_mlp, build_model  # noqa: E402
 from organelle_fusion.training import (  # noqa: E402
     TrainingError,
     class_weights,
@@ -226,6 +226,47 @@ def test_weights_of_the_best_epoch_are_restored():
     assert found == pytest.approx(accuracy.max())
 
 
+def features_and_parts():
+    """Two of three features tell the classes of 200 rows; 120 train, 40 validate, 40 test."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 200)
+    features = random.normal(size=(200, 3)).astype(np.float32)
+    features[:, :2] += 2 * labels[:, None]
+    parts = random.permutation(np.repeat(["train", "validation", "test"], [120, 40, 40]))
+    return features, labels, parts
+
+
+def test_without_validation_all_epochs_are_run_and_the_last_weights_stay():
+    """On rows of features, against inverted labels that would have stopped it: they have no say."""
+    features, labels, parts = features_and_parts()
+    inverted = np.where(parts == "validation", 1 - labels, labels)
+    settings = SETTINGS.model_copy(update={"epochs": 12, "patience": 2})
+    outcomes = []
+    for validated, of in [(True, inverted), (False, inverted), (False, labels)]:
+        keras.utils.set_random_seed(4)
+        model = compile_model(build_mlp(3, 2, settings), settings)
+        probabilities, history = train_fold(
+            model, features, of, parts, settings=settings, seed=4, validated=validated
+        )
+        test = parts[parts != "train"] == "test"
+        accuracy = accuracy_score(labels[parts == "test"], probabilities[test].argmax(1))
+        outcomes.append((len(history), accuracy, probabilities))
+        assert ("val_loss" in history) == validated
+    assert outcomes[0][0] < 12
+    assert outcomes[1][0] == 12
+    assert outcomes[1][1] > max(0.9, outcomes[0][1])
+    np.testing.assert_array_equal(outcomes[1][2], outcomes[2][2])
+
+
+def test_without_validation_training_rows_are_needed_still():
+    """Nothing to train on is an error whether it is validated or not."""
+    features, labels, parts = features_and_parts()
+    model = compile_model(build_mlp(3, 2, SETTINGS), SETTINGS)
+    parts[parts == "train"] = "test"
+    with pytest.raises(TrainingError, match="part train: expected at least one patch"):
+        train_fold(model, features, labels, parts, settings=SETTINGS, seed=0, validated=False)
+
+
 def test_learning_rate_falls_by_a_twentieth_every_175_steps():
     """Exponential decay as the paper states it."""
     optimizer = compile_model(build(), SETTINGS).optimizer
@@ -250,6 +291,10 @@ def test_predict_proba_is_the_softmax_of_the_logits():
     np.testing.assert_allclose(predict_proba(model, patches), expected, atol=1e-6)
     np.testing.assert_allclose(predict_proba(model, patches[:3]), expected[:3], atol=1e-6)
     assert predict_proba(model, patches[:0]).shape == (0, 2)
+    features = features_and_parts()[0]
+    model = compile_model(build_mlp(3, 2, SETTINGS), SETTINGS)
+    expected = softmax(model.predict(features, verbose=0), axis=1)
+    np.testing.assert_allclose(predict_proba(model, features), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("sizes", "part"), [((0, 8, 4), "train"), ((8, 0, 4), "validation")])

@@ -10,7 +10,7 @@ keras = pytest.importorskip("keras")
 
 from sklearn.metrics import accuracy_score  # noqa: E402
 
-from organelle_fusion import sweep, training, tuning  # noqa: E402
+from organelle_fusion import hyperband, sweep, training, tuning  # noqa: E402
 from organelle_fusion.config import (  # noqa: E402
     EncoderSettings,
     TrainingSettings,
@@ -98,7 +98,7 @@ def pretended(monkeypatch):
         return history
 
     monkeypatch.setattr(tuning, "build_model", build_model)
-    monkeypatch.setattr(tuning, "fit_model", fit_model)
+    monkeypatch.setattr(hyperband, "fit_model", fit_model)
     return seen
 
 
@@ -154,7 +154,7 @@ def test_test_rows_change_nothing(done, monkeypatch):
     test = parts == "test"
     patches[test] = 255 - patches[test]
     labels[test] = 1 - labels[test]
-    monkeypatch.setattr(tuning, "fit_model", untrained)
+    monkeypatch.setattr(hyperband, "fit_model", untrained)
     pd.testing.assert_frame_equal(search(folder, patches, labels, parts), trials)
     kept = ~test
     pd.testing.assert_frame_equal(search(folder, patches[kept], labels[kept], parts[kept]), trials)
@@ -172,7 +172,7 @@ def test_an_interrupted_search_goes_on(done, tmp_path, monkeypatch):
         return training.fit_model(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "fit_model", counted)
+        patch.setattr(hyperband, "fit_model", counted)
         with pytest.raises(KeyboardInterrupt):
             search(tmp_path)
     again = []
@@ -181,7 +181,7 @@ def test_an_interrupted_search_goes_on(done, tmp_path, monkeypatch):
         again.append(options["settings"])
         return training.fit_model(*arguments, **options)
 
-    monkeypatch.setattr(tuning, "fit_model", noted)
+    monkeypatch.setattr(hyperband, "fit_model", noted)
     pd.testing.assert_frame_equal(search(tmp_path), trials)
     for found, rows in ((seen, trials.head(2)), (again, trials.tail(3))):
         assert [of.learning_rate for of in found] == rows["learning_rate"].tolist()
@@ -197,7 +197,7 @@ def test_a_done_search_keeps_no_weights(done):
 
 def test_a_failed_trial_ends_the_search(tmp_path, pretended, monkeypatch):
     """It is named with its cause, and a second run goes on with it."""
-    pretend = tuning.fit_model
+    pretend = hyperband.fit_model
 
     def failing(*arguments, **options):
         if len(pretended) == 1:
@@ -205,7 +205,7 @@ def test_a_failed_trial_ends_the_search(tmp_path, pretended, monkeypatch):
         return pretend(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "fit_model", failing)
+        patch.setattr(hyperband, "fit_model", failing)
         with pytest.raises(
             tuning.TuningError, match="trial 2: RuntimeError: out of memory; "
         ) as error:

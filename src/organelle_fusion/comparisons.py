@@ -7,7 +7,7 @@ Each difference is a dict: ``value``; ``low``, ``high``, the ends of its 95 % in
 `bootstrap.two_sided_p`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -254,6 +254,47 @@ def folding_difference(
     """
     values, resampled = _resampled([a, b], ["a", "b"], metric, level, repeats, seed)
     return _difference(values[0] - values[1], resampled[0] - resampled[1])
+
+
+def rival_difference(
+    own: pd.DataFrame,
+    rivals: Mapping[str, pd.DataFrame],
+    *,
+    metric: str = "balanced_accuracy",
+    level: str = "patch",
+    repeats: int = 2000,
+    seed: int = 0,
+) -> dict:
+    """Score of one model minus that of the best of several, whatever rows each was tested on.
+
+    Networks classify patches and the handcrafted baseline objects (claims C4 and C12); what they
+    share is the images. The best is chosen anew in every resample, see `best_single_difference`.
+
+    Parameters
+    ----------
+    own
+        Predictions of one model.
+    rivals
+        Name → predictions of one model each, of the same groups.
+    metric, level, repeats, seed
+        As in `paired_difference`.
+
+    Returns
+    -------
+    dict
+        value, low, high, p: the difference; best, the best rival on all rows.
+
+    Raises
+    ------
+    EvaluationError
+        The groups differ.
+    """
+    parts, names = [own, *rivals.values()], ["the model", *rivals]
+    values, resampled = _resampled(parts, names, metric, level, repeats, seed)
+    return {
+        **_difference(values[0] - values[1:].max(), resampled[0] - resampled[1:].max(axis=0)),
+        "best": list(rivals)[int(values[1:].argmax())],
+    }
 
 
 def attrition_difference(

@@ -1,5 +1,7 @@
 """Threshold and intensity range of every channel of a stack, by one pass over its planes."""
 
+from functools import reduce
+
 import numpy as np
 import pandas as pd
 from skimage.filters import threshold_otsu
@@ -88,6 +90,13 @@ def display_plane(volume: Volume, z: int, statistics: pd.DataFrame) -> np.ndarra
         for name in ("low", "high")
     )
     return np.clip((volume.plane(z) - low) / (high - low), 0, 1)
+
+
+def display_projection(volume: Volume) -> np.ndarray:
+    """Maximum along z to look at, float64 (C, Y, X) of 0…1: 0 is percentile 1, 1 is 99.7."""
+    greatest = reduce(np.maximum, volume.planes()).astype(np.float64)
+    low, high = np.percentile(greatest, [1, 99.7], axis=(1, 2))[..., None, None]
+    return np.clip((greatest - low) / np.maximum(high - low, 1e-9), 0, 1)
 
 
 def _integer_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:

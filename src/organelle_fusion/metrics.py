@@ -16,6 +16,8 @@ from organelle_fusion.config import METRIC_TITLES, UserError
 METRICS = tuple(METRIC_TITLES)
 
 LEVELS = ("patch", "image")
+"""Units that all predictions can be scored by; those that name cells can be by ``cell`` as well."""
+
 _COLUMNS = ("model", "fold", "seed", "patch", "image", "group", "label", "part")
 
 
@@ -117,27 +119,30 @@ def pooled(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
     predictions
         Predictions of one model on one data set.
     level
-        ``patch``, or ``image``: the mean probability over the patches of an image. Where folds
-        were cut finer than images (by patch, by z-slab), the image is the group of its row.
+        ``patch``, or ``image``: the mean probability over the patches of an image, or ``cell``:
+        over the rows of a cell, which the columns ``image`` and ``cell`` name together. Where folds
+        were cut finer than these units (by patch, object or z-slab), the image is the group of a
+        row.
 
     Returns
     -------
     DataFrame
-        label, group, p:<class>…; one row per patch (or image) and seed, sorted by seed and patch
-        (or image).
+        label, group, p:<class>…; one row per patch, image or cell and seed, sorted by seed and
+        patch, or image and cell.
 
     Raises
     ------
     EvaluationError
         A column is missing, the rows are of several models, data sets or patch sizes, there is no
-        test row, a patch was tested twice under one seed, or an image has two labels.
+        test row, a patch was tested twice under one seed, or an image or cell has two labels.
     """
-    if level not in LEVELS:
-        raise EvaluationError(f"level: expected one of {', '.join(LEVELS)}, found {level!r}")
-    missing = [name for name in _COLUMNS if name not in predictions.columns]
+    if level not in (*LEVELS, "cell"):
+        raise EvaluationError(f"level: expected one of {', '.join(LEVELS)}, cell, found {level!r}")
+    needed = (*_COLUMNS, *(["cell"] if level == "cell" else []))
+    missing = [name for name in needed if name not in predictions.columns]
     if missing:
         raise EvaluationError(
-            f"predictions: expected the columns {', '.join(_COLUMNS)}, found no "
+            f"predictions: expected the columns {', '.join(needed)}, found no "
             f"{', '.join(missing)}; read them with sweep.read_predictions"
         )
     for name in ("model", "dataset", "size_px"):
@@ -167,16 +172,21 @@ def pooled(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
         )
     if level == "patch":
         return test[["label", "group", *columns]].reset_index(drop=True)
-    images = test.groupby(["seed", "image"], sort=True)
-    labels = images["label"].nunique()
+    unit = ["image", "cell"] if level == "cell" else ["image"]
+    if test[unit].isna().any(axis=None):
+        raise EvaluationError(
+            f"predictions: expected a name in {' and '.join(unit)}, found an empty one; name each"
+        )
+    units = test.groupby(["seed", *unit], sort=True)
+    labels = units["label"].nunique()
     if labels.max() > 1:
         raise EvaluationError(
-            f"predictions: expected one label per image, found {labels.max()} in "
-            f"{labels.idxmax()[1]!r}; score at level 'patch'"
+            f"predictions: expected one label per {level}, found {labels.max()} in "
+            f"{labels.idxmax()[-1]!r}; score at level 'patch'"
         )
-    table = images[columns].mean()
-    table.insert(0, "label", images["label"].first())
-    groups_per_image = len(test[["image", "group"]].drop_duplicates()) / len(test["image"].unique())
+    table = units[columns].mean()
+    table.insert(0, "label", units["label"].first())
+    whole = not test[[*unit, "group"]].drop_duplicates().duplicated(unit).any()
     image_names = table.index.get_level_values("image")
-    table.insert(1, "group", images["group"].first() if groups_per_image == 1 else image_names)
+    table.insert(1, "group", units["group"].first() if whole else image_names)
     return table.reset_index(drop=True)

@@ -1,9 +1,9 @@
-"""The networks: encoders, and the single-channel, early and intermediate fusion models.
+"""The networks: single-channel, early and intermediate fusion; and the MLP of measured features.
 
-Every model takes images of 0..255 with all its channels, scales and augments them inside, and
-returns logits; softmax belongs to whoever asks for probabilities. The encoders of `encoders` carry
-their own names, and the head is always ``fusion_head``, so that a feature map can be traced to the
-logits in a model read back from a file as well.
+Every network of images takes them as 0..255 with all their channels, scales and augments them
+inside, and returns logits; softmax belongs to whoever asks for probabilities. The encoders of
+`encoders` carry their own names, and the head is always ``fusion_head``, so that a feature map can
+be traced to the logits in a model read back from a file as well.
 
 Keras 3 only: nothing here knows the backend.
 """
@@ -103,6 +103,43 @@ def build_model(
     return keras.Model(image, logits, name=strategy)
 
 
+def build_mlp(n_features: int, n_classes: int, training: TrainingSettings) -> keras.Model:
+    """Classifier of measured features: standardised (N, n_features) → logits (N, n_classes).
+
+    Two hidden layers of equal width, each with ReLU, batch normalisation and dropout; the second
+    of them is that of the head of the other networks. The paper and its sources do not give the
+    layers of their DNN.
+
+    Parameters
+    ----------
+    n_features, n_classes
+        Number of columns and of logits.
+    training
+        Dropout, L2 and ``dense_units``, the width of both hidden layers.
+
+    Returns
+    -------
+    keras.Model
+        Not compiled, named ``mlp``; nested in it is the head ``fusion_head``.
+
+    Raises
+    ------
+    ModelError
+        ``dense_units`` is not one number.
+    """
+    width = training.dense_units
+    if not isinstance(width, int):
+        raise ModelError(
+            "mlp: expected one number for dense_units, found a width for each strategy; give one"
+        )
+    features = keras.Input((n_features,), name="features")
+    hidden = features
+    for layer in _hidden_layers(width, training, prefix="first_"):
+        hidden = layer(hidden)
+    logits = _fusion_head(width, n_classes, width, training)(hidden)
+    return keras.Model(features, logits, name="mlp")
+
+
 def layer_summary(model: keras.Model) -> pd.DataFrame:
     """What a model is made of, for the architecture figures.
 
@@ -172,22 +209,33 @@ def paper_parameters(strategy: Literal["early", "intermediate", "late"], dense_u
 def _fusion_head(
     n_features: int, n_classes: int, width: int, training: TrainingSettings
 ) -> keras.Model:
-    def dense(units: int, activation: str | None, name: str) -> layers.Layer:
-        # One regulariser per layer: Keras would otherwise share, and save, a single object.
-        return layers.Dense(
-            units,
-            activation=activation,
-            kernel_regularizer=keras.regularizers.L2(training.l2),
-            name=name,
-        )
-
     return keras.Sequential(
         [
             keras.Input((n_features,), name="embedding"),
-            dense(width, "relu", "dense"),
-            layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name="dense_norm"),
-            layers.Dropout(training.dropout, name="dropout"),
-            dense(n_classes, None, "logits"),
+            *_hidden_layers(width, training),
+            _dense(n_classes, None, "logits", training),
         ],
         name=HEAD,
+    )
+
+
+def _hidden_layers(
+    width: int, training: TrainingSettings, prefix: str = ""
+) -> tuple[layers.Layer, ...]:
+    return (
+        _dense(width, "relu", f"{prefix}dense", training),
+        layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{prefix}dense_norm"),
+        layers.Dropout(training.dropout, name=f"{prefix}dropout"),
+    )
+
+
+def _dense(
+    units: int, activation: str | None, name: str, training: TrainingSettings
+) -> layers.Layer:
+    # One regulariser per layer: Keras would otherwise share, and save, a single object.
+    return layers.Dense(
+        units,
+        activation=activation,
+        kernel_regularizer=keras.regularizers.L2(training.l2),
+        name=name,
     )

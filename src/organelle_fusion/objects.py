@@ -4,21 +4,20 @@ An open stand-in for the surfaces that the handcrafted pipeline (OTCCP: Wang et 
 26:107229, 2023) makes in commercial software. One cell is in memory at a time.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from scipy.interpolate import make_interp_spline
 from scipy.spatial import cKDTree
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 
 from organelle_fusion.cells import NUCLEUS, Cells
 from organelle_fusion.config import UserError
+from organelle_fusion.resampling import isotropic_places, resample
 from organelle_fusion.surfaces import (
     Mesh,
     describe_objects,
@@ -29,7 +28,6 @@ from organelle_fusion.surfaces import (
 )
 from organelle_fusion.volumes import Volume
 
-SMOOTHING_VOXELS = 0.7
 # Gaps and shells of contacts are counted in voxels: centres of voxels nearer than this touch.
 CONTACT_VOXELS = 1.5
 # A level that stands out less from the cell's background, in its robust standard deviations,
@@ -40,6 +38,9 @@ _MARGIN = 4
 NO_CONTRAST = "no contrast in the cell"
 TOO_SMALL = "smaller than the cut-off"
 NO_NUCLEUS = "nucleus without contrast"
+
+
+Fields = Iterable[tuple[str, np.ndarray]]
 
 
 class ObjectError(UserError):
@@ -108,6 +109,65 @@ def measure_stack(
     VolumeError
         A channel is missing.
     """
+    dropped: dict[tuple[str, str], int] = {("cells", why): n for why, n in cells.dropped.items()}
+    frames = []
+    for number, fields, territory in _isotropic_cells(volume, channels, cells, voxel_um):
+        found = _measure_cell(fields, territory, voxel_um, min_volume_um3, dropped)
+        frames.append(found.assign(cell=str(number)))
+    objects = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    objects.attrs["dropped"] = [
+        {"what": what, "reason": why, "number": int(number)}
+        for (what, why), number in dropped.items()
+        if number
+    ]
+    return objects
+
+
+def cell_pictures(
+    volume: Volume,
+    channels: Sequence[str],
+    cells: Cells,
+    number: int,
+    *,
+    voxel_um: float,
+    min_volume_um3: float,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Intensities and labels of one cell, to look at what `measure_stack` measures.
+
+    Parameters
+    ----------
+    volume, channels, cells, voxel_um, min_volume_um3
+        As in `measure_stack`.
+    number
+        Of the cell, from 1.
+
+    Returns
+    -------
+    fields
+        Channel, and the nucleus → float32 (Z', Y', X').
+    labels
+        Channel, nucleus and contacts → int (Z', Y', X'); kinds of which there is none are missing.
+    """
+    for which, fields, territory in _isotropic_cells(volume, channels, cells, voxel_um):
+        if which == number:
+            fields = dict(fields)
+            bodies, _ = _find_bodies(fields.items(), territory, min_volume_um3 / voxel_um**3)
+            contacts = _find_contacts({k: v for k, v in bodies.items() if k != NUCLEUS})
+            # Without the planes that were put above and below.
+            labels = {kind: body.labels[1:-1] for kind, body in (bodies | contacts).items()}
+            return fields, labels
+    raise ObjectError(
+        f"{volume.path}: cell {number}: expected one of {int(cells.labels.max())}, found none"
+    )
+
+
+def _isotropic_cells(
+    volume: Volume, channels: Sequence[str], cells: Cells, voxel_um: float
+) -> Iterator[tuple[int, Fields, np.ndarray]]:
+    """Number, resampled channels and territory of each cell; the stack is checked first.
+
+    Channels are resampled when they are asked for, so that one is in memory and not all.
+    """
     names = (*channels, NUCLEUS)
     volume = volume.select(names)
     if volume.z_step_um is None:
@@ -120,7 +180,9 @@ def measure_stack(
             f"{volume.path}: expected a stack of two planes or more, found {volume.shape[1]}; "
             "leave the image out"
         )
-    stack = np.stack(list(volume.planes()), axis=1)
+    stack = np.empty(volume.shape, volume.dtype)
+    for z, plane in enumerate(volume.planes()):
+        stack[:, z] = plane
     for name, of_channel in zip(names, stack, strict=True):
         if of_channel.min() == of_channel.max():
             raise ObjectError(
@@ -128,71 +190,17 @@ def measure_stack(
                 "everywhere; check channel_map, or leave the image out"
             )
     spacing = (volume.z_step_um, volume.pixel_size_um, volume.pixel_size_um)
-    dropped: dict[tuple[str, str], int] = {("cells", why): n for why, n in cells.dropped.items()}
-    frames = []
     for number, box in enumerate(ndimage.find_objects(cells.labels), start=1):
         box = tuple(slice(max(0, one.start - _MARGIN), one.stop + _MARGIN) for one in box)
-        of_cell = {
-            name: part[:, *box].astype(np.float32) for name, part in zip(names, stack, strict=True)
-        }
         y, x = (
             isotropic_places(length, volume.pixel_size_um / voxel_um).round().astype(int)
             for length in cells.labels[box].shape
         )
-        territory = cells.labels[box][np.ix_(y, x)] == number
-        isotropic = {name: resample(part, spacing, voxel_um) for name, part in of_cell.items()}
-        found = _measure_cell(isotropic, territory, voxel_um, min_volume_um3, dropped)
-        frames.append(found.assign(cell=str(number)))
-    objects = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    objects.attrs["dropped"] = [
-        {"what": what, "reason": why, "number": int(number)}
-        for (what, why), number in dropped.items()
-        if number
-    ]
-    return objects
-
-
-def resample(stack: np.ndarray, spacing: tuple[float, float, float], voxel: float) -> np.ndarray:
-    """Resample a stack to isotropic voxels and smooth it without moving curved surfaces.
-
-    Along each axis a cubic spline is put through the planes, rows or columns. A Gaussian G would
-    make balls smaller; twice its image minus the image smoothed twice, 2G − G∗G, has no
-    second moment, and leaves them their size but for terms of fourth order.
-
-    Parameters
-    ----------
-    stack
-        float32 (Z, Y, X).
-    spacing, voxel
-        Distances of planes, rows and columns, and those wanted, in one unit.
-
-    Returns
-    -------
-    ndarray
-        float32 (Z', Y', X'); the first voxel lies where the first was.
-    """
-    sums = []
-    for factor, sigma in ((2, SMOOTHING_VOXELS), (-1, SMOOTHING_VOXELS * np.sqrt(2))):
-        smooth = stack * np.float32(factor)
-        # Planes last, as they grow in number; where the step is that of a voxel, nothing does.
-        for axis in (1, 2, 0):
-            weights = _spline_weights(stack.shape[axis], spacing[axis] / voxel, sigma)
-            smooth = np.moveaxis(np.tensordot(weights, smooth, (1, axis)), 0, axis)
-        sums.append(smooth)
-    return sums[0] + sums[1]
-
-
-def isotropic_places(length: int, step: float) -> np.ndarray:
-    """Where voxels of edge 1 lie among `length` samples that are `step` apart, in samples."""
-    return np.arange(0, (length - 1) * step + 1e-6) / step
-
-
-@lru_cache(maxsize=64)
-def _spline_weights(length: int, step: float, sigma: float) -> np.ndarray:
-    """Weights (voxels, samples) of a spline through the samples, smoothed by `sigma` voxels."""
-    wanted = isotropic_places(length, step)
-    spline = make_interp_spline(np.arange(length), np.eye(length), k=min(3, length - 1))(wanted)
-    return ndimage.gaussian_filter1d(spline, sigma, axis=0, mode="nearest").astype(np.float32)
+        fields = (
+            (name, resample(part[:, *box].astype(np.float32), spacing, voxel_um))
+            for name, part in zip(names, stack, strict=True)
+        )
+        yield number, fields, cells.labels[box][np.ix_(y, x)] == number
 
 
 def object_level(values: np.ndarray) -> tuple[float, float]:
@@ -246,33 +254,21 @@ def contact_objects(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:
 
 
 def _measure_cell(
-    fields: Mapping[str, np.ndarray],
+    fields: Fields,
     territory: np.ndarray,
     voxel: float,
     min_volume_um3: float,
     dropped: dict[tuple[str, str], int],
 ) -> pd.DataFrame:
     """Objects and contacts of one cell; adds to `dropped` what is left out."""
-    counted = {}
-    bodies: dict[str, _Body] = {}
-    for name, field in fields.items():
-        least = 0 if name == NUCLEUS else min_volume_um3 / voxel**3
-        body, reasons = _find_objects(field, territory, least, largest=name == NUCLEUS)
-        for why, number in reasons.items():
-            counted[name, why] = number
-        if body is not None:
-            bodies[name] = body
+    bodies, counted = _find_bodies(fields, territory, min_volume_um3 / voxel**3)
     core = bodies.pop(NUCLEUS, None)
     if core is None:
         dropped["cells", NO_NUCLEUS] = dropped.get(("cells", NO_NUCLEUS), 0) + 1
         return pd.DataFrame()
     for key, number in counted.items():
         dropped[key] = dropped.get(key, 0) + number
-    contacts = {}
-    for first, second in combinations(bodies, 2):
-        labels = contact_objects(bodies[first].labels, bodies[second].labels)
-        if labels.any():
-            contacts[f"{first} × {second}"] = _Body(labels, mesh_voxels(labels), None)
+    contacts = _find_contacts(bodies)
     frames = []
     for kind, body in (bodies | contacts).items():
         found = describe_objects(body.labels, body.mesh, voxel)
@@ -288,6 +284,30 @@ def _measure_cell(
         numbers = np.arange(1, len(found) + 1).astype(str)
         frames.append(found.assign(kind=kind, object=numbers))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _find_bodies(
+    fields: Fields, territory: np.ndarray, least_voxels: float
+) -> tuple[dict[str, _Body], dict[tuple[str, str], int]]:
+    """Objects of every channel of a cell, and its nucleus; and what was dropped: what, reason."""
+    bodies, counted = {}, {}
+    for name, field in fields:
+        least, largest = (0, True) if name == NUCLEUS else (least_voxels, False)
+        body, reasons = _find_objects(field, territory, least, largest=largest)
+        counted |= {(name, why): number for why, number in reasons.items()}
+        if body is not None:
+            bodies[name] = body
+    return bodies, counted
+
+
+def _find_contacts(bodies: Mapping[str, _Body]) -> dict[str, _Body]:
+    """Contacts of every two organelles that have any."""
+    contacts = {}
+    for first, second in combinations(bodies, 2):
+        labels = contact_objects(bodies[first].labels, bodies[second].labels)
+        if labels.any():
+            contacts[f"{first} × {second}"] = _Body(labels, mesh_voxels(labels), None)
+    return contacts
 
 
 def _find_objects(

@@ -240,9 +240,7 @@ def simulate_dataset(
             f"phantom variant {variant}: expected images_per_class with {len(classes)} entries, "
             f"found {len(numbers)}; give one for each of {', '.join(classes)}"
         )
-    law = settings.model_dump(
-        mode="json", exclude={"images_per_class", "contact_images_per_class"}
-    )
+    law = settings.model_dump(mode="json", exclude={"images_per_class", "contact_images_per_class"})
     code = code_version("microscope", "mosaic", "organelles", "phantom", "volumes")
     names = np.repeat(classes, numbers)
     rows = []

@@ -103,10 +103,10 @@ def mesh_voxels(labels: np.ndarray) -> Mesh:
             beside = [one + step if k == axis else one for k, one in enumerate(place)]
             open_faces += labels[tuple(beside)] != owner
     corners = np.array(list(product((-0.5, 0.5), repeat=3)))
-    vertices = (np.column_stack(place)[:, None] + corners).reshape(-1, 3)
+    points = (np.column_stack(place)[:, None] + corners).reshape(-1, 3).astype(np.float32)
     voxels = np.bincount(owner, minlength=number + 1)[1:].astype(float)
     area = np.bincount(owner, open_faces, minlength=number + 1)[1:]
-    return Mesh(vertices, np.repeat(owner, 8), (2 * area).astype(int), area, voxels)
+    return Mesh(points, np.repeat(owner, 8), (2 * area).astype(int), area, voxels)
 
 
 def places(mask: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -147,11 +147,12 @@ def describe_objects(labels: np.ndarray, mesh: Mesh, voxel_um: float) -> pd.Data
     covariance = spread[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3) + np.eye(3) / 12
     values, axes = np.linalg.eigh(covariance)
     starts = np.searchsorted(mesh.owner, np.arange(1, number + 1))
-    vertices = mesh.points.astype(np.float64)
-    turned = np.einsum(
-        "vi,vij->vj", vertices - centre[mesh.owner - 1], axes[mesh.owner - 1], optimize=True
+    of_point = mesh.owner - 1
+    offset = mesh.points - centre[of_point].astype(np.float32)
+    turned = np.column_stack(
+        [np.einsum("pi,pi->p", offset, axes[of_point, :, k].astype(np.float32)) for k in range(3)]
     )
-    along = _extents(vertices, starts)
+    along = _extents(mesh.points, starts)
     own = np.sort(_extents(turned, starts), axis=1)
     semi = np.sqrt(5 * values)
     frame = {
@@ -227,6 +228,6 @@ def _sums(owner: np.ndarray, columns: np.ndarray, number: int) -> np.ndarray:
     return np.column_stack([np.bincount(owner, column, number) for column in columns.T])
 
 
-def _extents(vertices: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Greatest minus least coordinate of each stretch of vertices, (objects, 3)."""
-    return np.maximum.reduceat(vertices, starts) - np.minimum.reduceat(vertices, starts)
+def _extents(points: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Greatest minus least coordinate of each stretch of points, (objects, 3)."""
+    return np.maximum.reduceat(points, starts) - np.minimum.reduceat(points, starts)

@@ -7,9 +7,9 @@ holds. Everything that is scored or drawn later is read from these files.
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from organelle_fusion.config import Profile
+from organelle_fusion.config import EncoderSettings, Profile
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import (
@@ -36,12 +36,9 @@ from organelle_fusion.provenance import (
     note_file,
     provenance,
 )
+from organelle_fusion.workers import in_processes, one_by_one
 
 FUSIONS = ("early", "intermediate", "late")
-
-# A training takes seconds in the quick profile and minutes in the others: a line for each would
-# flood the page of the first.
-_SECONDS_BETWEEN_LINES = 10.0
 
 Inputs = Mapping[str, str]
 
@@ -54,6 +51,7 @@ def run_cells(
     inputs: Inputs | Callable[[Cell], Inputs],
     beside: Callable[[Cell], Iterable[Path]] = lambda cell: (),
     device: Callable[[], str] | None = None,
+    workers: int = 1,
 ) -> list[Path]:
     """Compute the cells that are not there yet, or came from something else.
 
@@ -63,15 +61,17 @@ def run_cells(
     must be computed, `device` is asked, and cells of another device are computed again too. So
     a run that finds everything done need not load Keras to learn where it would have computed.
 
-    Files appear whole or not at all: an exception or Ctrl-C loses the running cell only.
+    Files appear whole or not at all: an exception or Ctrl-C loses the running cells only.
 
     Parameters
     ----------
     cells
-        What to compute, in this order.
+        What to compute, in this order. `Cell`, or another frozen dataclass that can be printed and
+        has such a ``path``.
     compute
-        Cell → frame of predictions. What it puts into ``frame.attrs`` (JSON) is stored under
-        ``details`` of the provenance.
+        Cell → frame, of predictions for instance. What it puts into ``frame.attrs`` (JSON) is
+        stored under ``details`` of the provenance. What it reads is noted (`note_file`) only where
+        it runs, so note for yourself what a stored cell depends on.
     folder
         Root of the files, see `Cell.path`.
     inputs
@@ -80,6 +80,10 @@ def run_cells(
         Cell → further files that `compute` writes and that belong to a whole cell.
     device
         Gives the kind of device computed on; asked only if something is computed.
+    workers
+        With more than one, cells are computed in that many processes of one thread each, and a bar
+        shows how far it is; `compute` is sent to them with all that it refers to. The results are
+        the same for any number.
 
     Returns
     -------
@@ -89,7 +93,7 @@ def run_cells(
     Raises
     ------
     SweepError
-        A cell failed; the message names it, and the cause is attached.
+        A cell failed; the message names it, and the cause is attached. Or a process ended.
     """
     inputs_of = inputs if callable(inputs) else lambda cell: inputs
     here = None
@@ -108,28 +112,20 @@ def run_cells(
     if cells:
         print(f"{len(cells)} cells: {len(cells) - len(stale)} stored, {len(stale)} to compute")
     started = time.perf_counter()
-    last_line = -np.inf
-    for number, cell in enumerate(stale, start=1):
-        begun = time.perf_counter()
-        if begun - last_line >= _SECONDS_BETWEEN_LINES:
-            last_line = begun
-            print(f"{cell}: {number} of {len(stale)}{_time_left(started, number, len(stale))}")
-            sys.stdout.flush()
-        try:
-            frame = compute(cell)
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise SweepError(
-                f"{cell}: {type(error).__name__}: {reason}; "
-                f"{number - 1} cells computed before are kept, run again to go on"
-            ) from error
-        facts = provenance(
-            cell=asdict(cell),
-            inputs=dict(inputs_of(cell)),
-            device=here,
-            seconds=round(time.perf_counter() - begun, 3),
-        )
-        write_predictions(frame, cell.path(folder), facts)
+    results = one_by_one(compute, stale) if workers == 1 else in_processes(compute, stale, workers)
+    done = 0
+    try:
+        with closing(results):
+            for cell, frame, seconds in results:
+                facts = provenance(
+                    cell=asdict(cell), inputs=dict(inputs_of(cell)), device=here, seconds=seconds
+                )
+                write_predictions(frame, cell.path(folder), facts)
+                done += 1
+    except SweepError as error:
+        raise SweepError(
+            f"{error}; {done} cells computed before are kept, run again to go on"
+        ) from error.__cause__
     if stale:
         seconds = time.perf_counter() - started
         print(f"{len(stale)} cells computed in {seconds:.1f} s")
@@ -218,17 +214,15 @@ def train_cells(
             "augmentation", "encoders", "models", "predictions", "sweep", "training"
         ),
         "backend": backend_name(),
+        **weights_inputs(profile.encoder),
     }
-    if profile.encoder.weights not in (None, "imagenet"):
-        # The settings hold the path only. What Keras downloads, it checks by a hash of its own.
-        inputs["weights"] = _weights_hash(Path(profile.encoder.weights))
     run_cells(
         cells(trained),
         lambda cell: _train(cell, patch_set, folds, profile, folder),
         folder,
         inputs=inputs,
         beside=lambda cell: (cell.weights_path(folder),),
-        device=_device,
+        device=keras_device,
     )
     if "late" in models:
 
@@ -292,16 +286,24 @@ def network_seed(seed: int, fold: int) -> int:
     return int(np.random.SeedSequence(entropy=seed, spawn_key=(fold,)).generate_state(1)[0])
 
 
-def _weights_hash(path: Path) -> str:
-    if not note_file(path).is_file():
+def weights_inputs(encoder: EncoderSettings) -> dict[str, str]:
+    """Hash of the file of weights that an encoder starts from, as ``weights``; else nothing.
+
+    The settings hold the path only. What Keras downloads, it checks by a hash of its own.
+    """
+    if encoder.weights in (None, "imagenet"):
+        return {}
+    path = note_file(Path(encoder.weights))
+    if not path.is_file():
         raise SweepError(
             f"encoder.weights: expected imagenet or a file of weights, found no file {path}; "
             "check the path"
         )
-    return file_hash(path)
+    return {"weights": file_hash(path)}
 
 
-def _device() -> str:
+def keras_device() -> str:
+    """Kind of device that Keras computes on, see `training.device`; Keras is imported here only."""
     from organelle_fusion.training import device
 
     return device()
@@ -374,10 +376,3 @@ def _stored(cell: Cell, folder: Path) -> dict | None:
     except SweepError as error:
         print(f"{cell}: computed again, {error}")
         return None
-
-
-def _time_left(started: float, number: int, total: int) -> str:
-    if number == 1:
-        return ""
-    seconds = (time.perf_counter() - started) / (number - 1) * (total - number + 1)
-    return f", about {seconds:.0f} s left"

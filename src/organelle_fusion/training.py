@@ -138,12 +138,13 @@ def train_fold(
     *,
     settings: TrainingSettings,
     seed: int,
+    validated: bool = True,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Train on the training part of a fold, stop by the validation part, predict the rest.
 
     Parameters
     ----------
-    model, patches, labels, parts, settings, seed
+    model, patches, labels, parts, settings, seed, validated
         As in `fit_model`.
 
     Returns
@@ -151,19 +152,22 @@ def train_fold(
     probabilities : numpy.ndarray
         Softmax, float32 (rows not in ``train``, K), in the order of the rows.
     history : pandas.DataFrame
-        One row per epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy. The first two
-        are weighted by class, as the loss that is minimised; the last two are plain.
+        One row per epoch: epoch (from 1), loss, accuracy, and where it is `validated` val_loss and
+        val_accuracy. The first two are weighted by class, as the loss that is minimised; the last
+        two are plain.
 
     Raises
     ------
     TrainingError
-        The training or the validation part is empty.
+        A part that is needed is empty.
     """
     parts = np.asarray(parts)
-    history = fit_model(model, patches, labels, parts, settings=settings, seed=seed)
+    history = fit_model(
+        model, patches, labels, parts, settings=settings, seed=seed, validated=validated
+    )
     frame = pd.DataFrame(history.history)
     frame.insert(0, "epoch", np.arange(1, len(frame) + 1))
-    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+    columns = ["epoch", "loss", "accuracy", *(["val_loss", "val_accuracy"] if validated else [])]
     return predict_proba(model, patches[parts != "train"]), frame[columns]
 
 
@@ -175,6 +179,7 @@ def fit_model(
     *,
     settings: TrainingSettings,
     seed: int,
+    validated: bool = True,
     initial_epoch: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
@@ -185,7 +190,7 @@ def fit_model(
     model
         Compiled and fresh (`compile_model` or `reset_model`).
     patches
-        uint8 (N, H, W, C).
+        uint8 (N, H, W, C); or whatever the model takes, such as features (N, F).
     labels
         Class numbers, int (N,).
     parts
@@ -194,6 +199,9 @@ def fit_model(
         Epochs, patience and batch size.
     seed
         Seed of the order of the patches, the augmentation and the dropout.
+    validated
+        Whether the validation part says when to stop and which weights to keep. If not, it has no
+        part in the training: all epochs are run, and the last weights stay.
     initial_epoch
         Epochs that `model` was trained before; they count among those of `settings`.
     callbacks
@@ -202,16 +210,16 @@ def fit_model(
     Returns
     -------
     keras.callbacks.History
-        loss, accuracy, val_loss and val_accuracy of each epoch.
+        loss and accuracy of each epoch, and where it is `validated` val_loss and val_accuracy.
 
     Raises
     ------
     TrainingError
-        The training or the validation part is empty.
+        The training part is empty, or the validation part where it is needed.
     """
     parts = np.asarray(parts)
     n_classes = model.output_shape[-1]
-    for part in ("train", "validation"):
+    for part in ("train", "validation") if validated else ("train",):
         if not np.any(parts == part):
             raise TrainingError(
                 f"part {part}: expected at least one patch, found none among {len(parts)}; "
@@ -223,11 +231,15 @@ def fit_model(
     # The last batch is filled up with training patches drawn once more: up to one batch of them
     # is seen twice per epoch, and no batch has a size of its own.
     train = np.concatenate([train, _filling(train, settings.batch_size, seed)])
-    validation = np.flatnonzero(parts == "validation")
-    validation_data = _full_batches(patches, labels, validation, settings.batch_size)
-    stop = keras.callbacks.EarlyStopping(
-        "val_accuracy", patience=settings.patience, mode="max", restore_best_weights=True
-    )
+    validation_data, stop = None, []
+    if validated:
+        validation = np.flatnonzero(parts == "validation")
+        validation_data = _full_batches(patches, labels, validation, settings.batch_size)
+        stop = [
+            keras.callbacks.EarlyStopping(
+                "val_accuracy", patience=settings.patience, mode="max", restore_best_weights=True
+            )
+        ]
     # Seeded twice: TensorFlow fixes the order of the patches before training begins; on JAX the
     # first `fit` of a model draws one order more, to build its metrics, than later ones do.
     seed_again = keras.callbacks.LambdaCallback(
@@ -241,18 +253,18 @@ def fit_model(
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         initial_epoch=initial_epoch,
-        callbacks=[seed_again, *callbacks, stop],
+        callbacks=[seed_again, *callbacks, *stop],
         verbose=0,
     )
 
 
 def predict_proba(model: keras.Model, patches: np.ndarray) -> np.ndarray:
-    """Class probabilities, float32 (N, K), of patches (N, H, W, C)."""
+    """Class probabilities, float32 (N, K), of patches (N, H, W, C) or features (N, F)."""
     batches = []
     for start in range(0, len(patches), PREDICTION_BATCH):
         batch = patches[start : start + PREDICTION_BATCH]
         missing = PREDICTION_BATCH - len(batch)
-        padded = np.pad(batch, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        padded = np.pad(batch, [(0, missing), *[(0, 0)] * (batch.ndim - 1)])
         # Not `predict`: its set-up costs as much as the prediction of a fold, and with several
         # steps per execution it is traced again for every other number of batches.
         batches.append(model.predict_on_batch(padded)[: len(batch)])

@@ -1,0 +1,187 @@
+"""All images of a manifest measured, each stored in a file; and the features that are classified.
+
+What is done to one stack stands in `cells` and `objects`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from organelle_fusion.cells import segment_cells
+from organelle_fusion.config import HandcraftedSettings
+from organelle_fusion.handcrafted import TPG, drop_unusable, object_features
+from organelle_fusion.manifest import open_image
+from organelle_fusion.objects import measure_stack
+from organelle_fusion.predictions import read_provenance
+from organelle_fusion.provenance import code_version, file_hash, hash_of, note_file
+from organelle_fusion.sweep import run_cells
+from organelle_fusion.volumes import open_volume
+
+BETWEEN = " × "
+"""Stands between the two organelles in the name of their contacts."""
+
+
+@dataclass(frozen=True, order=True)
+class Stack:
+    """One image to measure: its row in the manifest, and its name."""
+
+    number: int
+    image: str
+
+    def path(self, folder: Path) -> Path:
+        """File of the objects below the folder of the data set."""
+        return Path(folder) / f"{self.number:04d}.parquet"
+
+    def __str__(self) -> str:
+        return f"objects of {self.image}"
+
+
+def measure_images(
+    manifest: pd.DataFrame,
+    *,
+    channels: Sequence[str],
+    settings: HandcraftedSettings,
+    folder: Path,
+    workers: int | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure the objects of every image, as far as that is not stored.
+
+    Parameters
+    ----------
+    manifest
+        Of `manifest.read_manifest`; every stack has the channels and ``nucleus``.
+    channels
+        The organelles.
+    settings
+        Reach of cells, size of voxels and smallest volume count.
+    folder
+        Root of the files, one for each image.
+    workers
+        Images measured at once; as many as there are processors unless given.
+
+    Returns
+    -------
+    objects
+        Columns of `objects.measure_stack`, and image, label and group; ``cell`` is unique among
+        all images.
+    dropped
+        image, what (cells, or a kind of objects), reason, number.
+
+    Raises
+    ------
+    SweepError
+        An image could not be measured; the message names it and says why.
+    """
+    rows = {
+        Stack(number, row.image): row for number, row in enumerate(manifest.itertuples(index=False))
+    }
+    law = (settings.cell_reach_um, settings.voxel_um, settings.min_volume_um3)
+
+    def compute(stack: Stack) -> pd.DataFrame:
+        volume = open_image(rows[stack])
+        cells = segment_cells(volume, channels, reach_um=law[0])
+        return measure_stack(volume, channels, cells, voxel_um=law[1], min_volume_um3=law[2])
+
+    def inputs(stack: Stack) -> dict[str, str]:
+        row = rows[stack]
+        given = repr((row.channel_map, row.pixel_size_um, row.z_step_um))
+        return {
+            "settings": hash_of([law, list(channels), given]),
+            "data": file_hash(note_file(Path(row.path))),
+            "code": code_version(
+                "cells", "objects", "resampling", "surfaces", "measuring", "volumes"
+            ),
+        }
+
+    workers = min(workers or joblib.cpu_count(), len(rows))
+    paths = run_cells(list(rows), compute, folder, inputs=inputs, workers=workers)
+    frames, dropped = [], []
+    for path, row in zip(paths, rows.values(), strict=True):
+        own = {"image": row.image, "label": row.label, "group": row.group}
+        frame = pq.read_table(path).to_pandas()
+        if len(frame):
+            cell = f"{row.image} cell " + frame["cell"]
+            frames.append(frame.assign(**own, cell=cell))
+        of_image = read_provenance(path)["details"]["dropped"]
+        dropped += [{"image": row.image, **entry} for entry in of_image]
+    objects = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return objects, pd.DataFrame(dropped, columns=["image", "what", "reason", "number"])
+
+
+def count_planted(
+    manifest: pd.DataFrame,
+    labels: Path,
+    *,
+    channels: Sequence[str],
+    settings: HandcraftedSettings,
+) -> pd.DataFrame:
+    """Objects that a phantom has in the cells that are found, told apart or not.
+
+    Parameters
+    ----------
+    manifest, channels, settings
+        As in `measure_images`.
+    labels
+        Folder of the true labels, ``<image>.ome.tif`` (`phantom.simulate_dataset`).
+
+    Returns
+    -------
+    DataFrame
+        image, kind, planted: labels of this channel with a voxel in a cell that is found.
+    """
+    rows = []
+    for row in manifest.itertuples(index=False):
+        cells = segment_cells(open_image(row), channels, reach_um=settings.cell_reach_um)
+        truth = open_volume(labels / f"{row.image}.ome.tif").select(channels)
+        seen = [plane[:, cells.labels > 0] for plane in truth.planes()]
+        for k, name in enumerate(channels):
+            present = np.unique(np.concatenate([plane[k] for plane in seen]))
+            rows.append((row.image, name, np.count_nonzero(present)))
+    return pd.DataFrame(rows, columns=["image", "kind", "planted"])
+
+
+def contact_kinds(channels: Sequence[str]) -> list[str]:
+    """Names of the contacts between every two channels, as `objects.measure_stack` gives them."""
+    return [
+        f"{first}{BETWEEN}{second}"
+        for k, first in enumerate(channels)
+        for second in channels[k + 1 :]
+    ]
+
+
+def topology(
+    objects: pd.DataFrame, kinds: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Topological parameters (TPG) of objects of one kind, or of several in one table.
+
+    Distances to others are those to objects of the same kind in the same cell. Of several kinds,
+    a column for each says which one an object is of.
+
+    Parameters
+    ----------
+    objects
+        Of `measure_images`.
+    kinds
+        Values of its column ``kind``.
+
+    Returns
+    -------
+    features
+        float: the 18 parameters of `handcrafted.TPG`, and a column per kind if there are several.
+    table
+        image, cell, label, group of the same rows.
+    report
+        What was left out, see `handcrafted.drop_unusable`; a "cell" there is one kind in one cell.
+    """
+    chosen = objects[objects["kind"].isin(kinds)]
+    kept, report = drop_unusable(chosen.assign(cell=chosen["cell"] + " " + chosen["kind"]))
+    features = object_features(kept)[list(TPG)]
+    if len(kinds) > 1:
+        features = features.assign(**{kind: (kept["kind"] == kind).astype(float) for kind in kinds})
+    table = chosen.loc[kept.index, ["image", "cell", "label", "group"]]
+    return features.reset_index(drop=True), table.reset_index(drop=True), report

@@ -1,0 +1,52 @@
+"""Stacks on isotropic voxels, on which surfaces are measured."""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage
+from scipy.interpolate import make_interp_spline
+
+SMOOTHING_VOXELS = 0.7
+
+
+def resample(stack: np.ndarray, spacing: tuple[float, float, float], voxel: float) -> np.ndarray:
+    """Resample a stack to isotropic voxels and smooth it without moving curved surfaces.
+
+    Along each axis a cubic spline is put through the planes, rows or columns. A Gaussian G would
+    make balls smaller; twice its image minus the image smoothed twice, 2G − G∗G, has no
+    second moment, and leaves them their size but for terms of fourth order.
+
+    Parameters
+    ----------
+    stack
+        float32 (Z, Y, X).
+    spacing, voxel
+        Distances of planes, rows and columns, and those wanted, in one unit.
+
+    Returns
+    -------
+    ndarray
+        float32 (Z', Y', X'); the first voxel lies where the first was.
+    """
+    sums = []
+    for factor, sigma in ((2, SMOOTHING_VOXELS), (-1, SMOOTHING_VOXELS * np.sqrt(2))):
+        smooth = stack * np.float32(factor)
+        # Planes last, as they grow in number; where the step is that of a voxel, nothing does.
+        for axis in (1, 2, 0):
+            weights = _spline_weights(stack.shape[axis], spacing[axis] / voxel, sigma)
+            smooth = np.moveaxis(np.tensordot(weights, smooth, (1, axis)), 0, axis)
+        sums.append(smooth)
+    return sums[0] + sums[1]
+
+
+def isotropic_places(length: int, step: float) -> np.ndarray:
+    """Where voxels of edge 1 lie among `length` samples that are `step` apart, in samples."""
+    return np.arange(0, (length - 1) * step + 1e-6) / step
+
+
+@lru_cache(maxsize=64)
+def _spline_weights(length: int, step: float, sigma: float) -> np.ndarray:
+    """Weights (voxels, samples) of a spline through the samples, smoothed by `sigma` voxels."""
+    wanted = isotropic_places(length, step)
+    spline = make_interp_spline(np.arange(length), np.eye(length), k=min(3, length - 1))(wanted)
+    return ndimage.gaussian_filter1d(spline, sigma, axis=0, mode="nearest").astype(np.float32)

@@ -1,0 +1,109 @@
+"""Computing cells one after another, or several at once in processes of their own."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed, parallel_config
+from tqdm import tqdm
+
+from organelle_fusion.predictions import Cell, SweepError
+from organelle_fusion.provenance import FILES_VARIABLE
+
+Compute = Callable[[Cell], pd.DataFrame]
+Computed = tuple[Cell, pd.DataFrame, float]
+
+# A training takes seconds in the quick profile and minutes in the others: a line for each would
+# flood the page of the first.
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def one_by_one(compute: Compute, cells: Sequence[Cell]) -> Iterator[Computed]:
+    """Compute the cells in their order; now and then a line says which one it is.
+
+    Yields
+    ------
+    tuple
+        Cell, its frame, and the seconds it took.
+
+    Raises
+    ------
+    SweepError
+        A cell failed; the message names it, and the cause is attached.
+    """
+    started = time.perf_counter()
+    last_line = -np.inf
+    for number, cell in enumerate(cells, start=1):
+        now = time.perf_counter()
+        if now - last_line >= _SECONDS_BETWEEN_LINES:
+            last_line = now
+            left = (now - started) / max(number - 1, 1) * (len(cells) - number + 1)
+            estimate = f", about {left:.0f} s left" if number > 1 else ""
+            print(f"{cell}: {number} of {len(cells)}{estimate}")
+            sys.stdout.flush()
+        yield _timed(compute, cell)
+
+
+def in_processes(compute: Compute, cells: Sequence[Cell], workers: int) -> Iterator[Computed]:
+    """Compute cells in processes of one thread each, with a progress bar.
+
+    Parameters
+    ----------
+    compute
+        Sent to a process with all that it refers to, once for each cell, so it should refer to
+        names of files rather than to what they hold.
+    cells
+        What to compute.
+    workers
+        Number of processes.
+
+    Yields
+    ------
+    tuple
+        As `one_by_one`, in the order in which the cells are done.
+
+    Raises
+    ------
+    SweepError
+        A cell failed, or a process ended before it was done.
+    """
+    here, notes = os.getcwd(), os.environ.get(FILES_VARIABLE)
+    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+        # One cell at a time for each process: a batch of them would be lost together.
+        results = Parallel(return_as="generator_unordered", batch_size=1)(
+            delayed(_in_worker)(compute, cell, here, notes) for cell in cells
+        )
+    try:
+        with closing(results), tqdm(total=len(cells), unit="cell") as bar:
+            for result in results:
+                bar.update()
+                yield result
+    except BrokenProcessPool as error:
+        raise SweepError(
+            f"a process of {workers} ended before its cell was done, perhaps for want of memory; "
+            "use fewer workers"
+        ) from error
+
+
+def _in_worker(compute: Compute, cell: Cell, folder: str, notes: str | None) -> Computed:
+    # Processes are kept for the next call, which may come from another folder or chapter.
+    os.chdir(folder)
+    os.environ.pop(FILES_VARIABLE, None)
+    if notes is not None:
+        os.environ[FILES_VARIABLE] = notes
+    return _timed(compute, cell)
+
+
+def _timed(compute: Compute, cell: Cell) -> Computed:
+    begun = time.perf_counter()
+    try:
+        frame = compute(cell)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise SweepError(f"{cell}: {type(error).__name__}: {reason}") from error
+    return cell, frame, round(time.perf_counter() - begun, 3)

@@ -1,0 +1,90 @@
+"""Images of a manifest measured into files, and the tables of their topology."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from organelle_fusion import measuring, phantom
+from organelle_fusion.config import ORGANELLES, load_profile
+from organelle_fusion.handcrafted import TPG
+from organelle_fusion.manifest import read_manifest
+from organelle_fusion.predictions import SweepError
+
+SETTINGS = load_profile("smoke").handcrafted
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Two small phantoms that hold a whole cell or more each."""
+    settings = load_profile("smoke").phantom
+    settings = settings.model_copy(update={"images_per_class": (1, 1, 0, 0, 0, 0)})
+    folder = tmp_path_factory.mktemp("phantom")
+    return read_manifest(phantom.simulate_dataset(folder, settings, progress=False))
+
+
+def measure(manifest, folder, workers):
+    return measuring.measure_images(
+        manifest, channels=ORGANELLES, settings=SETTINGS, folder=folder, workers=workers
+    )
+
+
+def test_one_process_or_two_measure_the_same_once(manifest, tmp_path, capsys):
+    objects, dropped = measure(manifest, tmp_path / "one", 1)
+    assert set(objects["kind"]) == {*ORGANELLES, *measuring.contact_kinds(ORGANELLES)}
+    assert objects["image"].unique().tolist() == manifest["image"].tolist()
+    assert (
+        objects["cell"].str.startswith(tuple(f"{name} cell " for name in manifest["image"])).all()
+    )
+    kept = objects.groupby("image")["cell"].nunique()
+    assert (kept >= 1).all()
+    borders = dropped[dropped["reason"] == "touches the border of the image"]
+    assert (borders["number"] > 0).all()
+    assert borders["image"].tolist() == manifest["image"].tolist()
+    again, lost = measure(manifest, tmp_path / "two", 2)
+    pd.testing.assert_frame_equal(again, objects)
+    pd.testing.assert_frame_equal(lost, dropped)
+    capsys.readouterr()
+    measure(manifest, tmp_path / "two", 2)
+    assert "2 cells: 2 stored, 0 to compute" in capsys.readouterr().out
+
+
+def test_an_image_without_nuclei_is_named(manifest, tmp_path):
+    bare = manifest.assign(channel_map=[{"nucleus": "none"}] * len(manifest))
+    with pytest.raises(SweepError, match=r"objects of full-000: VolumeError: .*nucleus"):
+        measure(bare, tmp_path, 1)
+
+
+def test_topology_takes_neighbours_of_the_same_kind_and_cell():
+    """Two kinds in one cell, on lines 1 µm and 2 µm apart: each has its own distances."""
+    place = np.arange(4.0)
+    columns = {
+        name: 1.0
+        for name in (
+            "area_um2", "volume_um3", "triangles", "voxels", "distance_to_nucleus_um",
+            *(f"ellipsoid_axis_{axis}_um" for axis in "abc"),
+            *(f"bbox_aa_{axis}_um" for axis in "xyz"),
+            *(f"bbox_oo_{axis}_um" for axis in "abc"),
+        )
+    }  # fmt: skip
+    frames = [
+        pd.DataFrame(
+            {
+                "kind": kind, "image": "i", "cell": "i cell 1", "label": "a", "group": "i",
+                "position_x_um": step * place, "position_y_um": 0.0, "position_z_um": 1.0,
+                **columns,
+            }
+        )
+        for kind, step in (("a", 1.0), ("b", 2.0), ("c", 5.0))
+    ]  # fmt: skip
+    objects = pd.concat(frames, ignore_index=True).sample(frac=1, random_state=0)
+    features, table, report = measuring.topology(objects, ["a", "b"])
+    assert list(features.columns) == [*TPG, "a", "b"]
+    assert len(features) == len(table) == 8
+    assert report["objects"].sum() == 0
+    of_a = features["a"] == 1
+    assert (features["a"] + features["b"] == 1).all()
+    assert sorted(features.loc[of_a, "Sum"]) == [4, 4, 6, 6]
+    assert sorted(features.loc[~of_a, "Sum"]) == [8, 8, 12, 12]
+    alone, _, _ = measuring.topology(objects, ["c"])
+    assert list(alone.columns) == list(TPG)
+    assert sorted(alone["Min"]) == [5, 5, 5, 5]
