@@ -18,8 +18,8 @@
 # endosome to the nearest of them, and contacts were not measured as objects. As far as is known,
 # the paper's Table 1 was not computed from this table. Part two measures the stacks of this book.
 #
-# The method is OTCCP, the group's *Organelle Topology Cell Classification Pipeline* (Wang et al.,
-# iScience 26:107229, 2023): 34 features of each object, and a classifier of objects.
+# The method is OTCCP, the group's *Organelle Topology Cell Classification Pipeline*
+# {cite:p}`wang2023`: 34 features of each object, and a classifier of objects.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # name of a profile, or the path of a YAML file
@@ -968,9 +968,10 @@ if touching:
         + "."
     )
 Markdown(
-    f"**Answer, part two.** {obstacle}"
+    f"**Answer.** {obstacle}"
     if obstacle
-    else "**Answer, part two.** Balanced accuracy, folds by image:\n\n"
+    else "**Answer.** Balanced accuracy of measured stacks, folds by image; the study's own measurements are "
+    "summed up at the end of part one:\n\n"
     + "\n".join(f"- {line}" for line in lines)
     + "\n\nOn the contact phantom it is known that contacts alone tell the classes: there the measured contacts are put to the "
     "test. Whether contacts tell cancer cells apart, a phantom cannot say."

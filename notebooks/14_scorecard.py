@@ -14,8 +14,8 @@
 # Thirteen claims of the paper, in a few of its own words; beside each what this book found, on which data,
 # and a verdict. The verdicts follow by rule from the numbers, and the numbers are those of the chapters before
 # this one. The rules of C1 to C3 and C10 were written when the fusion chapters had numbers already, the others
-# before theirs. C3, C7, C8 and C9 were changed after their numbers were seen, and say so; C10, C12 and C13
-# were reworded later.
+# before theirs. C3, C7, C8 and C9 were changed after their numbers were seen, and C4 and C12, to ask by image, when a part of theirs
+# was; they say so. C10, C12 and C13 were reworded later.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # name of a profile, or the path of a YAML file

@@ -46,6 +46,26 @@ PROMISED = {
         "tab-tuned": "of the paper",
         "tab-tuned-scores": "with either settings",
     },
+    "05_handcrafted": {
+        "tab-features": "Features of an object",
+        "tab-mlp-trials": "trials",
+        "tab-objects": "by zoom of the microscope and cell line",
+        "tab-dropped": "left out",
+        "fig-handcrafted": "subset of features, protocol",
+        "tab-handcrafted": "95 % interval",
+        "fig-zooms": "each zoom alone",
+        "fig-contacts": "in contact with mitochondria",
+        "fig-importance": "Loss of balanced accuracy",
+        "fig-zoom-told": "predicts the zoom",
+        "fig-z-step": "steps of",
+        "fig-cells": "Cells that are measured",
+        "fig-objects": "outlines of its objects",
+        "tab-measured": "Objects measured",
+        "tab-left-out": "left out, and why",
+        "tab-planted-objects": "planted and measured",
+        "tab-topology": "scored by object",
+        "fig-topology": "topological parameters",
+    },
     "06_fusion_cv5": {
         "tab-folds5": "Groups in each fold",
         "fig-early": "Fig. 2 of the paper",
@@ -98,6 +118,11 @@ PROMISED = {
     },
 }
 OUT_OF_REACH = "Not computed: the data were out of reach"
+NOT_AT_HAND = "otccp-eea1 is not shown: the table is not at hand"
+NEEDS_TABLE = (
+    *("tab-objects", "tab-dropped", "fig-handcrafted", "tab-handcrafted", "fig-zooms"),
+    *("fig-contacts", "fig-importance", "fig-zoom-told", "fig-z-step"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +176,8 @@ def test_promised_figure_or_table_is_on_the_page(chapter, name, words, soup):
     if OUT_OF_REACH in page.get_text():
         pytest.skip("its public data were out of reach, and the page says so")
     block = page.find(id=name)
+    if NOT_AT_HAND in page.get_text() and name in NEEDS_TABLE:
+        pytest.skip("the study's table is not at hand, and the page says so")
     assert block is not None, f"{chapter}: nothing is named {name}"
     caption = block.find(["figcaption", "caption"])
     assert caption is not None, f"{name} has no caption"
@@ -181,12 +208,16 @@ def test_chapter_asks_and_answers(chapter, soup):
     assert "Answer." in bold or OUT_OF_REACH in page.get_text()
 
 
-def test_table_1_keeps_a_place_for_handcrafted_features(soup):
-    table = soup("book/executed/06_fusion_cv5").find(id="tab-fusion5")
+@pytest.mark.parametrize(
+    ("chapter", "name"), [("06_fusion_cv5", "tab-fusion5"), ("07_fusion_cv30", "tab-fusion30")]
+)
+def test_tables_1_and_2_have_the_rows_of_handcrafted_features(chapter, name, soup):
+    """Three organelles and contacts, each with four scores and their intervals."""
+    table = soup(f"book/executed/{chapter}").find(id=name)
     rows = [row.get_text(" ", strip=True) for row in table.select("tbody tr")]
-    waiting = [row for row in rows if row.startswith("OTCCP")]
-    assert waiting
-    assert all("not yet computed" in row for row in waiting)
+    measured = [row for row in rows if row.startswith("OTCCP")]
+    assert len(measured) == 4
+    assert all(len(re.findall(r"\d\.\d\d \[", row)) == 4 for row in measured)
 
 
 def test_every_claim_has_a_verdict_out_of_four(soup):

@@ -184,3 +184,52 @@ def test_fusion_findings_are_the_differences_of_evaluation():
     without = frame[frame["model"] != "mitochondria"]
     found = scorecard.fusion_findings(without, ["golgi"], data="x", repeats=50, seed=0)
     assert [row["claim"] for row in found] == ["C1", "C1", "C2"]
+
+
+def images_told(rates, *, unit):
+    """Predictions of two classes with four images each; `rates`: image → right or wrong."""
+    rows = []
+    for image, right in rates.items():
+        label = image[0]
+        said = label if right else {"a": "b", "b": "a"}[label]
+        for _ in range(unit):
+            rows.append(
+                {
+                    "model": "otccp", "fold": 0, "seed": 0, "patch": len(rows),
+                    "image": image, "group": image,
+                    "label": label, "part": "test",
+                    "p:a": float(said == "a"), "p:b": float(said == "b"),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_handcrafted_findings_compare_by_image_what_both_have():
+    """Units differ (3 patches, 5 objects an image), and image b3 has no object: it is left out."""
+    names = [f"{label}{number}" for label in "ab" for number in range(4)]
+    right = dict.fromkeys(names, True)
+    networks = pd.concat(
+        [
+            images_told(right | {"b3": False}, unit=3).assign(model="intermediate"),
+            images_told(right | {"a0": False}, unit=3).assign(model="early_endosomes"),
+        ]
+    )
+    had = {name: True for name in names if name != "b3"}
+    measured = {
+        "otccp_early_endosomes": images_told(had | {"a1": False}, unit=5),
+        "otccp_mitochondria": images_told(had | {"a0": False, "a1": False}, unit=5),
+        "otccp_contacts": images_told(had | {"b0": False}, unit=5),
+    }
+    options = {"data": "phantom", "repeats": 200, "seed": 0}
+    channels = ["early_endosomes", "mitochondria"]
+    found = scorecard.handcrafted_findings(networks, measured, channels, **options)
+    assert [(row["claim"], row["reference"]) for row in found] == [
+        ("C4", 0), ("C4", 0), ("C12", -0.05),
+    ]  # fmt: skip
+    # Balanced accuracies on a0-a3, b0-b2: contacts (1 + 2/3)/2, the best other 1.
+    assert found[0]["value"] == pytest.approx((1 + 2 / 3) / 2 - 1)
+    assert found[1]["value"] == pytest.approx((3 / 4 + 1) / 2 - (2 / 4 + 1) / 2)
+    assert found[2]["value"] == pytest.approx(1 - (3 / 4 + 1) / 2)
+    others = scorecard.handcrafted_findings(networks, measured, ["mitochondria"], **options)
+    assert [row["claim"] for row in others] == ["C4", "C12"]
+    assert scorecard.handcrafted_findings(networks, {}, channels, **options) == []

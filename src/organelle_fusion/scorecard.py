@@ -17,6 +17,7 @@ import yaml
 from organelle_fusion.comparisons import (
     best_single_difference,
     paired_difference,
+    rival_difference,
     strategy_differences,
 )
 from organelle_fusion.config import UserError, decimals
@@ -140,6 +141,68 @@ def fusion_findings(
             ),
         ]
     return findings
+
+
+def handcrafted_findings(
+    networks: pd.DataFrame,
+    measured: Mapping[str, pd.DataFrame],
+    channels: Sequence[str],
+    *,
+    data: str,
+    repeats: int,
+    seed: int,
+) -> list[dict]:
+    """What networks and handcrafted features, tested on the same images, say of C4 and C12.
+
+    Scores are by image, which is what patches and objects share; images without a measured object
+    of every kind are left out for all.
+
+    Parameters
+    ----------
+    networks
+        Predictions of the single channels, early, intermediate and late fusion.
+    measured
+        ``otccp_<channel>`` and ``otccp_contacts`` → predictions; empty where nothing was measured.
+    channels
+        Names of the single channels. The second part of C4 concerns early endosomes, and is left
+        out without them.
+    data
+        As in `finding`.
+    repeats, seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    list of dict
+        `finding` rows: features of contacts minus the best of all others, those of early endosomes
+        minus the best other organelle's (C4); intermediate fusion minus the best of all
+        handcrafted ones (C12).
+    """
+    if not measured:
+        return []
+    shared = set.intersection(*(set(frame["group"]) for frame in measured.values()))
+
+    def kept(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["group"].isin(shared)]
+
+    rivals = {name: kept(frame) for name, frame in measured.items()}
+    nets = {str(name): kept(frame) for name, frame in networks.groupby("model", sort=False)}
+    options = {"level": "image", "repeats": repeats, "seed": seed}
+    others = {name: frame for name, frame in rivals.items() if name != "otccp_contacts"}
+    contacts = rival_difference(rivals["otccp_contacts"], others | nets, **options)
+    decisive = {"data": data, "reference": 0}
+    found = [
+        finding("C4", "contact features minus the best other classifier, by image", contacts,
+                **decisive),
+    ]  # fmt: skip
+    if "early_endosomes" in channels:
+        own = others.pop("otccp_early_endosomes")
+        ahead = rival_difference(own, others, **options)
+        words = "features of early endosomes minus the best other organelle's, by image"
+        found.append(finding("C4", words, ahead, **decisive))
+    nearly = rival_difference(nets["intermediate"], rivals, **options)
+    words = "intermediate fusion minus the best handcrafted classifier, by image"
+    return [*found, finding("C12", words, nearly, data=data, reference=-0.05)]
 
 
 def write_findings(folder: Path, chapter: str, rows: Sequence[Mapping]) -> None:
