@@ -1,14 +1,19 @@
 """Images of a manifest measured into files, and the tables of their topology."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from organelle_fusion import measuring, phantom
+from organelle_fusion.cells import segment_cells
 from organelle_fusion.config import ORGANELLES, load_profile
 from organelle_fusion.handcrafted import TPG
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.predictions import SweepError
+from organelle_fusion.volumes import open_volume
 
 SETTINGS = load_profile("smoke").handcrafted
 
@@ -46,6 +51,21 @@ def test_one_process_or_two_measure_the_same_once(manifest, tmp_path, capsys):
     capsys.readouterr()
     measure(manifest, tmp_path / "two", 2)
     assert "2 cells: 2 stored, 0 to compute" in capsys.readouterr().out
+
+
+def test_planted_objects_are_counted_in_the_cells_that_are_found(manifest):
+    """The labels with a voxel in a cell, one by one."""
+    folder = Path(manifest["path"].iloc[0]).parents[1] / "labels"
+    found = measuring.count_planted(
+        manifest, folder, channels=ORGANELLES[:2], settings=SETTINGS
+    ).set_index(["image", "kind"])["planted"]
+    assert len(found) == 4
+    row = manifest.iloc[0]
+    cells = segment_cells(open_volume(row["path"]), ORGANELLES[:2], reach_um=SETTINGS.cell_reach_um)
+    with tifffile.TiffFile(folder / f"{row['image']}.ome.tif") as file:
+        truth = file.asarray()[:, 1]  # mitochondria of every plane
+    inside = {int(label) for plane in truth for label in plane[cells.labels > 0]} - {0}
+    assert found[row["image"], "mitochondria"] == len(inside) > 0
 
 
 def test_an_image_without_nuclei_is_named(manifest, tmp_path):

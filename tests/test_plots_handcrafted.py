@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from organelle_fusion import plots_handcrafted
 from organelle_fusion.plots_handcrafted import importance_figure, level_figure, remainder_figure
 from organelle_fusion.style import OKABE_ITO
 
@@ -93,3 +94,35 @@ def test_own_step_puts_all_lengths_into_one_bar():
     assert shares[3] == {0.0: pytest.approx(1)}
     assert to_hex(figure.axes[0].patches[0].get_facecolor()).upper() == OKABE_ITO[0]
     assert to_hex(figure.axes[1].patches[0].get_facecolor()).upper() == OKABE_ITO[7]
+
+
+def test_cells_figure_outlines_and_numbers_every_cell():
+    cells = np.zeros((40, 60), int)
+    cells[5:20, 5:25], cells[22:38, 30:55] = 1, 2
+    nuclei = np.where(np.roll(cells, 3, axis=1) == cells, cells, 0)
+    figure = plots_handcrafted.cells_figure(np.zeros((3, 40, 60)), cells, nuclei, 0.1)
+    (axes,) = figure.axes
+    texts = {text.get_text(): text.get_position() for text in axes.texts}
+    assert {"1", "2", "1 µm"} == set(texts)
+    assert cells[int(texts["2"][1]), int(texts["2"][0])] == 2
+    lines = [path for one in axes.collections for path in one.get_paths()]
+    # Half a pixel beyond the middle of the outermost pixels.
+    assert any(path.vertices.min(axis=0).tolist() == [29.5, 21.5] for path in lines)
+
+
+def test_objects_figure_shows_the_plane_with_most_contacts_in_white():
+    fields = {name: np.zeros((4, 20, 20)) for name in ("a", "b")}
+    labels = {"a": np.zeros((4, 20, 20), int), "a × b": np.zeros((4, 20, 20), int)}
+    labels["a"][2, 3:9, 3:9] = 1
+    labels["a × b"][2, 9, 3:6] = 1
+    labels["a × b"][1, 0, 0] = 2
+    figure = plots_handcrafted.objects_figure(fields, labels, 0.1)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "a", "b", "objects; contacts white",
+    ]  # fmt: skip
+    picture = figure.axes[-1].images[0].get_array()
+    white = np.argwhere((picture == 1).all(axis=-1))
+    assert white.tolist() == [[9, 3], [9, 4], [9, 5]]
+    assert (picture[4, 4] > 0).any()
+    assert len(figure.axes[0].collections) == 1  # an outline; b has no object
+    assert not figure.axes[1].collections

@@ -160,8 +160,8 @@ def _time_words(
         f'epochs allows; "to": none stops early. Most of it: {largest}. Timed now on {computer}, '
         f"with random pixels and weights: a training step of {batch} patches takes {trained}; to "
         f"predict as many, {guessed}. Networks for crops or with more channels are taken in "
-        f"proportion. {prepared} Measured objects and their classifiers (05, 10), maps (08), scores and "
-        "figures are left out."
+        f"proportion. {prepared} Measured objects and their classifiers (05, 10), maps (08), "
+        "scores and figures are left out."
     )
 
 

@@ -112,7 +112,8 @@ def run_cells(
     if cells:
         print(f"{len(cells)} cells: {len(cells) - len(stale)} stored, {len(stale)} to compute")
     started = time.perf_counter()
-    results = one_by_one(compute, stale) if workers == 1 else in_processes(compute, stale, workers)
+    alone = workers == 1 or not stale
+    results = one_by_one(compute, stale) if alone else in_processes(compute, stale, workers)
     done = 0
     try:
         with closing(results):
