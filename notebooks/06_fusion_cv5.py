@@ -457,7 +457,7 @@ measured = {
     for model in baseline["model"].unique()
 }
 against = scorecard.handcrafted_findings(
-    predictions, measured, settings.channels, data=run.data, **bootstrap
+    predictions, measured, data=run.data, **bootstrap
 )
 findings += against
 Markdown(

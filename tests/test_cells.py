@@ -89,10 +89,51 @@ def test_cells_of_a_phantom_are_the_planted_ones(tmp_path, index):
         assert (cells.nuclei[found] > 0).any()
 
 
+def test_the_dark_between_cells_is_a_border_whatever_the_offset(tmp_path):
+    """Two cells with a valley at 16 µm, nearer to one nucleus; with 100 counts below, or none."""
+    shape = (160, 200)
+    nuclei = discs(shape, [(16, 11, 3), (16, 26, 3)])
+    cytoplasm = discs(shape, [(16, 11, 9), (16, 26, 9)])
+    x = np.arange(shape[1]) * PIXEL
+    cytoplasm *= 1 - 0.8 * np.exp(-(((x - 16) / 0.8) ** 2))
+    borders = []
+    for offset in (0, 100):
+        image = np.stack([cytoplasm, nuclei])[:, None].repeat(2, 1) * 1000 + offset
+        path = tmp_path / f"{offset}.ome.tif"
+        write_ome_tiff(
+            path, image.astype(np.uint16), ["a", "nucleus"], pixel_size_um=PIXEL, z_step_um=0.5
+        )
+        cells = segment_cells(open_volume(path), ["a"], reach_um=10)
+        row = cells.labels[80]
+        assert row[55] != row[130]
+        borders.append(np.flatnonzero(row == row[55]).max() * PIXEL)
+    assert borders[0] == borders[1] == pytest.approx(16, abs=1)
+
+
+def test_a_cell_near_the_border_is_whole_and_one_cell_is_no_cell_without_nucleus(tmp_path):
+    """1.4 µm from the border; cytoplasm beyond the reach of its nucleus is no other cell."""
+    shape = (160, 160)
+    nuclei, cytoplasm = discs(shape, [(16, 8, 3)]), discs(shape, [(16, 8, 6.6)])
+    found = segment_cells(stack_of(tmp_path, nuclei, cytoplasm), ["a"], reach_um=10)
+    assert (found.labels.max(), found.dropped) == (1, {BORDER: 0, NO_NUCLEUS: 0})
+    wide = discs(shape, [(16, 16, 14)])
+    found = segment_cells(stack_of(tmp_path, discs(shape, [(16, 16, 3)]), wide), ["a"], reach_um=4)
+    assert (found.labels.max(), found.dropped) == (1, {BORDER: 0, NO_NUCLEUS: 0})
+
+
 def test_an_empty_channel_is_refused(tmp_path):
     path = tmp_path / "dark.ome.tif"
     image = np.zeros((2, 2, 60, 60), np.uint16)
     image[0, :, 20:40, 20:40] = 9
     write_ome_tiff(path, image, ["a", "nucleus"], pixel_size_um=PIXEL, z_step_um=0.5)
     with pytest.raises(CellError, match="channel nucleus: expected signal"):
+        segment_cells(open_volume(path), ["a"], reach_um=5)
+
+
+def test_a_channel_with_nan_is_refused(tmp_path):
+    path = tmp_path / "nan.ome.tif"
+    image = np.random.default_rng(0).random((2, 2, 60, 60)).astype(np.float32)
+    image[1, 1, 5, 5] = np.nan
+    write_ome_tiff(path, image, ["a", "nucleus"], pixel_size_um=PIXEL, z_step_um=0.5)
+    with pytest.raises(CellError, match="channel nucleus: expected finite intensities"):
         segment_cells(open_volume(path), ["a"], reach_um=5)

@@ -50,7 +50,7 @@ def test_one_process_or_two_measure_the_same_once(manifest, tmp_path, capsys):
     pd.testing.assert_frame_equal(lost, dropped)
     capsys.readouterr()
     measure(manifest, tmp_path / "two", 2)
-    assert "2 cells: 2 stored, 0 to compute" in capsys.readouterr().out
+    assert "2 images: 2 stored, 0 to compute" in capsys.readouterr().out
 
 
 def test_planted_objects_are_counted_in_the_cells_that_are_found(manifest):
@@ -108,3 +108,7 @@ def test_topology_takes_neighbours_of_the_same_kind_and_cell():
     alone, _, _ = measuring.topology(objects, ["c"])
     assert list(alone.columns) == list(TPG)
     assert sorted(alone["Min"]) == [5, 5, 5, 5]
+    gone, nobody, why = measuring.topology(objects[objects["kind"] == "a"].head(2), ["a"])
+    assert len(gone) == len(nobody) == 0
+    assert why.set_index("reason")["objects"].to_dict()["fewer than 3 objects in the cell"] == 2
+    assert [len(part) for part in measuring.topology(objects, ["none"])] == [0, 0, 0]

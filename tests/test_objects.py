@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from organelle_fusion.cells import Cells
 from organelle_fusion.objects import (
@@ -15,6 +16,7 @@ from organelle_fusion.objects import (
     measure_stack,
     object_level,
 )
+from organelle_fusion.surfaces import mesh_objects, signed_distances
 from organelle_fusion.volumes import open_volume, write_ome_tiff
 
 SPACING = (0.1, 0.035, 0.035)  # µm; planes three times as far apart as pixels
@@ -192,14 +194,22 @@ def test_the_contact_of_two_boxes_is_their_common_face():
     assert np.argwhere(contact_objects(one, two)).tolist() == [[1, 2, 2]]
 
 
-def test_the_level_lies_between_the_medians():
-    """90 values about 10 and 10 at 110: the middle is 60, wherever Otsu cuts between them."""
-    values = np.append(np.tile([8.0, 10.0, 12.0], 30), np.full(10, 110.0)).astype(np.float32)
+@pytest.mark.parametrize("bright", [10, 200])
+def test_the_level_lies_between_the_medians(bright):
+    """90 values about 10 and others at 110: the middle is 60, be these the fewer or the more."""
+    values = np.append(np.tile([8.0, 10.0, 12.0], 30), np.full(bright, 110.0)).astype(np.float32)
     level, contrast = object_level(values)
     assert level == pytest.approx(60)
     assert contrast == pytest.approx((60 - 10) / (1.4826 * 2))
+
+
+def test_noise_and_constants_have_no_contrast():
     noise = np.random.default_rng(0).normal(100, 10, 20_000).astype(np.float32)
-    assert object_level(noise)[1] < 1
+    # Of halves of a normal, medians are 0.674 from the middle; the absolute deviation is 0.40.
+    assert object_level(noise)[1] == pytest.approx(0.674 / (1.4826 * 0.40), rel=0.1)
+    for value in (0.0, 100.0):
+        assert object_level(np.full(50, value, np.float32))[1] == 0
+    assert object_level(np.float32([100, 100.0001] * 20))[1] == 0  # rounding
 
 
 def test_small_objects_empty_cells_and_missing_nuclei_are_counted(tmp_path):
@@ -242,3 +252,34 @@ def test_stacks_that_cannot_be_measured_are_refused(tmp_path):
     image[0] = 0
     with pytest.raises(ObjectError, match="channel a: expected signal, found 0 everywhere"):
         measure_objects(file("dark", image, 0.1), "a", cells, **options)
+
+
+def test_distances_of_tangled_objects_are_nearly_the_least(tmp_path):
+    """Against all points of one surface to all of the other, on blobs of smoothed noise."""
+    rng = np.random.default_rng(5)
+    fields = ndimage.gaussian_filter(rng.normal(size=(2, 30, 60, 60)), (0, 2, 2, 2))
+    meshes, masks = [], []
+    for field in fields:
+        field[0] = field[-1] = field[:, 0] = field[:, -1] = field[..., 0] = field[..., -1] = -1
+        labels = ndimage.label(field > 0.07, np.ones((3, 3, 3)))[0]
+        meshes.append(mesh_objects(field.astype(np.float32), 0.07, labels))
+        masks.append(labels)
+    tree = cKDTree(meshes[1].points)
+    found = signed_distances(masks[0], meshes[0], masks[1] > 0, tree)
+    least = np.array(
+        [
+            tree.query(meshes[0].points[meshes[0].owner == number])[0].min()
+            for number in range(1, masks[0].max() + 1)
+        ]
+    )
+    sizes = np.bincount(masks[0].ravel())[1:]
+    shared = np.bincount(masks[0][masks[1] > 0], minlength=len(sizes) + 1)[1:]
+    partly = (shared > 0) & (shared < sizes)
+    assert partly.sum() > 10
+    assert (~partly).sum() > 20
+    assert (found[partly] == 0).all()
+    assert (np.sign(found[shared == sizes]) <= 0).all()
+    off = np.abs(found[~partly]) - np.where(least < 0.5, 0, least)[~partly]
+    assert off.min() >= -1e-6
+    assert (off <= 0.5).mean() > 0.9
+    assert off.max() < 2

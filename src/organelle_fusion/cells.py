@@ -31,9 +31,9 @@ _SMALLEST_NUCLEUS_UM2 = 20.0
 # Gaps between the organelles of a cell are no gaps between cells.
 _CLOSING_UM = 2.0
 _SMALLEST_CELL_UM2 = 20.0
-# A border between cells follows the dark between them: 1 % less light is as good as 0.1 µm less of
-# the way to the nucleus, with light averaged over about this length.
-_DARKNESS_UM, _DARKNESS_SMOOTHING_UM = 10.0, 0.6
+# A border between cells follows the dark between them: so many µm of the way to a nucleus weigh as
+# much as the range of light, which is averaged over all channels and about the other length.
+_DARKNESS_UM, _DARKNESS_SMOOTHING_UM = 12.0, 0.6
 
 BORDER, NO_NUCLEUS = "touches the border of the image", "no nucleus"
 
@@ -83,13 +83,13 @@ def segment_cells(volume: Volume, channels: Sequence[str], *, reach_um: float) -
     Returns
     -------
     Cells
-        Those that lie wholly inside the image. Cells that touch its lateral border, and stretches
-        of cytoplasm without a nucleus, are counted under ``dropped``.
+        Those that lie wholly inside the image, as far as the reach. Cells that touch its lateral
+        border, and stretches of cytoplasm without a nucleus, are counted under ``dropped``.
 
     Raises
     ------
     CellError
-        A channel is constant.
+        A channel is constant or not finite.
     VolumeError
         A channel is missing.
     """
@@ -100,10 +100,13 @@ def segment_cells(volume: Volume, channels: Sequence[str], *, reach_um: float) -
     total = np.zeros((len(names), *volume.shape[2:]))
     for plane in volume.planes():
         total += plane
-    projection = [
-        ndimage.gaussian_filter(downscale_local_mean(one, (factor, factor)), _SMOOTHING_UM / pixel)
-        for one in total / volume.shape[1]
-    ]
+    if not np.isfinite(total).all():
+        name = names[int(np.argmin(np.isfinite(total).all(axis=(1, 2))))]
+        raise CellError(
+            f"{volume.path}: channel {name}: expected finite intensities, found NaN or infinity; "
+            "mend the file, or leave the image out"
+        )
+    projection = [_coarse(one, factor, _SMOOTHING_UM / pixel) for one in total / volume.shape[1]]
     masks = []
     for name, one in zip(names, projection, strict=True):
         if one.min() == one.max():
@@ -113,15 +116,18 @@ def segment_cells(volume: Volume, channels: Sequence[str], *, reach_um: float) -
             )
         masks.append(one > threshold_otsu(one))
     nuclei = _part_nuclei(ndimage.binary_fill_holes(masks[0]), pixel)
-    cytoplasm = closing(np.any(masks, axis=0), disk(round(_CLOSING_UM / pixel)))
-    cytoplasm |= nuclei > 0
+    # Beyond the border there is nothing, or closing would lead every cell near it up to it.
+    reach = round(_CLOSING_UM / pixel)
+    cytoplasm = closing(np.pad(np.any(masks, axis=0), reach), disk(reach))
+    cytoplasm = cytoplasm[reach:-reach, reach:-reach] | (nuclei > 0)
     away = ndimage.distance_transform_edt(nuclei == 0) * pixel
-    light = sum(np.log(one / np.median(one)) for one in projection[1:])
+    light = np.mean([_relative(one) for one in projection[1:]], axis=0)
     light = ndimage.gaussian_filter(light, _DARKNESS_SMOOTHING_UM / pixel)
     near = cytoplasm & (away < reach_um)
     territories = watershed(away - _DARKNESS_UM * light, nuclei, mask=near)
-    rest = np.bincount(label(cytoplasm & (territories == 0)).ravel())[1:]
-    orphans = int((rest * pixel**2 >= _SMALLEST_CELL_UM2).sum())
+    stretches = label(cytoplasm)
+    bare = np.setdiff1d(stretches, np.append(stretches[nuclei > 0], 0))
+    orphans = int((np.bincount(stretches.ravel())[bare] * pixel**2 >= _SMALLEST_CELL_UM2).sum())
     edge = np.ones(territories.shape, bool)
     edge[1:-1, 1:-1] = False
     cut = np.setdiff1d(territories[edge], 0)
@@ -132,6 +138,19 @@ def segment_cells(volume: Volume, channels: Sequence[str], *, reach_um: float) -
         _enlarge(numbers[part], factor, volume.shape[2:]) for part in (territories, nuclei)
     )
     return Cells(labels, nuclei, {BORDER: len(cut), NO_NUCLEUS: orphans})
+
+
+def _coarse(one: np.ndarray, factor: int, sigma: float) -> np.ndarray:
+    """Average blocks of pixels, those at the end filled up with their edge, and smooth."""
+    missing = [(0, -length % factor) for length in one.shape]
+    blocks = downscale_local_mean(np.pad(one, missing, mode="edge"), (factor, factor))
+    return ndimage.gaussian_filter(blocks, sigma)
+
+
+def _relative(one: np.ndarray) -> np.ndarray:
+    """Light of a channel from its median, in units of the range of all but its extremes."""
+    low, middle, high = np.percentile(one, [5, 50, 95])
+    return np.clip((one - middle) / max(high - low, 1e-9), -2, 2)
 
 
 def _part_nuclei(mask: np.ndarray, pixel: float) -> np.ndarray:

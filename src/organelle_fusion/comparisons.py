@@ -256,6 +256,16 @@ def folding_difference(
     return _difference(values[0] - values[1], resampled[0] - resampled[1])
 
 
+def on_shared_images(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Keep the images that every frame of predictions has; with none left, an error says so."""
+    shared = set.intersection(*(set(frame["image"]) for frame in frames.values()))
+    if not shared:
+        raise EvaluationError(
+            f"predictions: expected images that {', '.join(frames)} have in common, found none"
+        )
+    return {name: frame[frame["image"].isin(shared)] for name, frame in frames.items()}
+
+
 def rival_difference(
     own: pd.DataFrame,
     rivals: Mapping[str, pd.DataFrame],

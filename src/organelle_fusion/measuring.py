@@ -99,7 +99,7 @@ def measure_images(
         }
 
     workers = min(workers or joblib.cpu_count(), len(rows))
-    paths = run_cells(list(rows), compute, folder, inputs=inputs, workers=workers)
+    paths = run_cells(list(rows), compute, folder, inputs=inputs, workers=workers, unit="image")
     frames, dropped = [], []
     for path, row in zip(paths, rows.values(), strict=True):
         own = {"image": row.image, "label": row.label, "group": row.group}
@@ -172,14 +172,19 @@ def topology(
     Returns
     -------
     features
-        float: the 18 parameters of `handcrafted.TPG`, and a column per kind if there are several.
+        float: the 18 parameters of `handcrafted.TPG`, and a column per kind if there are several;
+        no row and no column where there are no usable objects.
     table
         image, cell, label, group of the same rows.
     report
         What was left out, see `handcrafted.drop_unusable`; a "cell" there is one kind in one cell.
     """
     chosen = objects[objects["kind"].isin(kinds)]
+    if chosen.empty:
+        return pd.DataFrame(), pd.DataFrame(), pd.DataFrame(columns=["reason", "objects", "cells"])
     kept, report = drop_unusable(chosen.assign(cell=chosen["cell"] + " " + chosen["kind"]))
+    if kept.empty:
+        return pd.DataFrame(), pd.DataFrame(), report
     features = object_features(kept)[list(TPG)]
     if len(kinds) > 1:
         features = features.assign(**{kind: (kept["kind"] == kind).astype(float) for kind in kinds})

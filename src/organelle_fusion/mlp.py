@@ -124,6 +124,11 @@ def train_mlps(
     check_no_leakage(folds, table)
     labels = table["label"].to_numpy(dtype=str)
     classes = np.unique(labels)
+    if len(classes) < 2:
+        raise MlpError(
+            f"labels: expected two classes or more, found {', '.join(classes) or 'none'}; there is "
+            "nothing to tell apart"
+        )
     numbers = sorted(int(fold) for fold in folds["fold"].unique())
     given = training if isinstance(training, Mapping) else dict.fromkeys(numbers, training)
     if not given.keys() >= set(numbers):
@@ -238,10 +243,12 @@ def tune_folds(
 ) -> dict[int, TrainingSettings]:
     """Settings for each fold, searched on its own training and validation rows by `tune_mlp`.
 
+    A fold whose validation images have no rows keeps the settings given, and a line says so.
+
     Parameters
     ----------
     features, table, folds
-        As in `train_mlps`; every fold has a validation part.
+        As in `train_mlps`.
     training, settings
         As in `tune_mlp`.
     folder
@@ -256,6 +263,10 @@ def tune_folds(
     found = {}
     for fold in sorted(int(number) for number in folds["fold"].unique()):
         parts = fold_parts(folds, table["group"], fold)
+        if not (parts == "validation").any():
+            print(f"fold {fold}: nothing measured to judge settings by; those given are taken")
+            found[fold] = training
+            continue
         trials = tune_mlp(
             features,
             table["label"],

@@ -21,6 +21,7 @@ from organelle_fusion.resampling import isotropic_places, resample
 from organelle_fusion.surfaces import (
     Mesh,
     describe_objects,
+    drop_small,
     mesh_objects,
     mesh_voxels,
     places,
@@ -30,8 +31,8 @@ from organelle_fusion.volumes import Volume
 
 # Gaps and shells of contacts are counted in voxels: centres of voxels nearer than this touch.
 CONTACT_VOXELS = 1.5
-# A level that stands out less from the cell's background, in its robust standard deviations,
-# parts noise from noise.
+# A level that stands out less from what is darker, in its robust standard deviations, parts noise
+# from noise.
 _LEAST_CONTRAST = 3.0
 _MARGIN = 4
 
@@ -184,6 +185,11 @@ def _isotropic_cells(
     for z, plane in enumerate(volume.planes()):
         stack[:, z] = plane
     for name, of_channel in zip(names, stack, strict=True):
+        if not np.isfinite(of_channel).all():
+            raise ObjectError(
+                f"{volume.path}: channel {name}: expected finite intensities, found NaN or "
+                "infinity; mend the file, or leave the image out"
+            )
         if of_channel.min() == of_channel.max():
             raise ObjectError(
                 f"{volume.path}: channel {name}: expected signal, found {of_channel.flat[0]} "
@@ -216,14 +222,21 @@ def object_level(values: np.ndarray) -> tuple[float, float]:
     level
         Middle between the medians below and above Otsu's threshold.
     contrast
-        Its distance from the median of all, in their robust standard deviations (1.4826 times the
-        median absolute deviation); infinite where that is 0.
+        Its distance from the lower median, in robust standard deviations of the lower part (1.4826
+        times the median absolute deviation; of noise alone about 1.1); infinite where that is 0,
+        and 0 where all values are equal.
     """
-    threshold = threshold_otsu(values)
-    level = (np.median(values[values <= threshold]) + np.median(values[values > threshold])) / 2
-    middle = np.median(values)
-    deviation = 1.4826 * np.median(np.abs(values - middle))
-    return float(level), float((level - middle) / deviation) if deviation else np.inf
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-5 * max(abs(low), abs(high)):
+        return high, 0.0
+    above = values > threshold_otsu(values)
+    if above.all() or not above.any():
+        return high, 0.0
+    below = values[~above]
+    base = np.median(below)
+    level = (base + np.median(values[above])) / 2
+    deviation = 1.4826 * np.median(np.abs(below - base))
+    return float(level), float((level - base) / deviation) if deviation else np.inf
 
 
 def contact_objects(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:
@@ -330,13 +343,15 @@ def _find_objects(
     sizes = np.bincount(labels.ravel())
     kept = np.arange(len(sizes)) == sizes[1:].argmax() + 1 if largest else sizes >= least_voxels
     kept[0] = False
-    number = np.cumsum(kept)
+    found = len(sizes) - 1
     if not kept.any():
-        return None, {TOO_SMALL: len(sizes) - 1}
-    labels = np.where(kept, number, 0).astype(np.int32)[labels]
-    mesh = mesh_objects(padded, level, labels)
+        return None, {TOO_SMALL: found}
+    labels = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+    labels, mesh = drop_small(labels, mesh_objects(padded, level, labels), least_voxels)
+    if not len(mesh.volume):
+        return None, {TOO_SMALL: found}
     body = _Body(labels, mesh, cKDTree(mesh.points, balanced_tree=False, compact_nodes=False))
-    small = len(sizes) - 1 - int(kept.sum())
+    small = found - len(mesh.volume)
     return body, {} if largest or not small else {TOO_SMALL: small}
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from organelle_fusion.comparisons import (
     best_single_difference,
+    on_shared_images,
     paired_difference,
     rival_difference,
     strategy_differences,
@@ -146,7 +147,6 @@ def fusion_findings(
 def handcrafted_findings(
     networks: pd.DataFrame,
     measured: Mapping[str, pd.DataFrame],
-    channels: Sequence[str],
     *,
     data: str,
     repeats: int,
@@ -155,7 +155,7 @@ def handcrafted_findings(
     """What networks and handcrafted features, tested on the same images, say of C4 and C12.
 
     Scores are by image, which is what patches and objects share; images without a measured object
-    of every kind are left out for all.
+    of every kind are left out for all, and so is a finding whose features are missing.
 
     Parameters
     ----------
@@ -163,9 +163,6 @@ def handcrafted_findings(
         Predictions of the single channels, early, intermediate and late fusion.
     measured
         ``otccp_<channel>`` and ``otccp_contacts`` → predictions; empty where nothing was measured.
-    channels
-        Names of the single channels. The second part of C4 concerns early endosomes, and is left
-        out without them.
     data
         As in `finding`.
     repeats, seed
@@ -180,22 +177,18 @@ def handcrafted_findings(
     """
     if not measured:
         return []
-    shared = set.intersection(*(set(frame["group"]) for frame in measured.values()))
-
-    def kept(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["group"].isin(shared)]
-
-    rivals = {name: kept(frame) for name, frame in measured.items()}
-    nets = {str(name): kept(frame) for name, frame in networks.groupby("model", sort=False)}
+    by_model = {str(name): frame for name, frame in networks.groupby("model", sort=False)}
+    shared = on_shared_images({**measured, **by_model})
+    rivals, nets = ({name: shared[name] for name in part} for part in (measured, by_model))
     options = {"level": "image", "repeats": repeats, "seed": seed}
     others = {name: frame for name, frame in rivals.items() if name != "otccp_contacts"}
-    contacts = rival_difference(rivals["otccp_contacts"], others | nets, **options)
     decisive = {"data": data, "reference": 0}
-    found = [
-        finding("C4", "contact features minus the best other classifier, by image", contacts,
-                **decisive),
-    ]  # fmt: skip
-    if "early_endosomes" in channels:
+    found = []
+    if "otccp_contacts" in rivals:
+        best = rival_difference(rivals["otccp_contacts"], others | nets, **options)
+        words = "contact features minus the best other classifier, by image"
+        found.append(finding("C4", words, best, **decisive))
+    if "otccp_early_endosomes" in others and len(others) > 1:
         own = others.pop("otccp_early_endosomes")
         ahead = rival_difference(own, others, **options)
         words = "features of early endosomes minus the best other organelle's, by image"

@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 # Points tried first for the shortest distance of an object, one of every so many.
-_EVERY = 64
-_REFINEMENTS = 3
+_EVERY = 12
+_REFINEMENTS = 2
 
 
 class Mesh(NamedTuple):
@@ -79,6 +79,26 @@ def mesh_objects(field: np.ndarray, level: float, labels: np.ndarray) -> Mesh:
         return np.bincount(of_face, values, minlength=number + 1)[1:]
 
     return Mesh(points, owner, total(), total(area), np.abs(total(volume)))
+
+
+def drop_small(labels: np.ndarray, mesh: Mesh, least: float) -> tuple[np.ndarray, Mesh]:
+    """Leave out the objects whose mesh holds less than `least` voxels³, and number the others anew.
+
+    Parameters
+    ----------
+    labels, mesh
+        As of `mesh_objects`.
+    least
+        Volume that is kept.
+    """
+    kept = mesh.volume >= least
+    if kept.all():
+        return labels, mesh
+    number = np.append(0, np.where(kept, np.cumsum(kept), 0)).astype(labels.dtype)
+    stays = kept[mesh.owner - 1]
+    owner = number[mesh.owner[stays]]
+    of_objects = (mesh.triangles[kept], mesh.area[kept], mesh.volume[kept])
+    return number[labels], Mesh(mesh.points[stays], owner, *of_objects)
 
 
 def mesh_voxels(labels: np.ndarray) -> Mesh:
@@ -191,29 +211,32 @@ def signed_distances(
     number = len(mesh.area)
     sizes = np.bincount(labels.ravel(), minlength=number + 1)[1:]
     shared = np.bincount(labels[other], minlength=number + 1)[1:]
-    gap = _shortest(mesh, other_surface, number)
+    apart = (shared == 0) | (shared == sizes)  # the others intersect
+    gap = np.zeros(number)
+    if apart.any():
+        asked = apart[mesh.owner - 1]
+        place = (np.cumsum(apart) - 1)[mesh.owner[asked] - 1]
+        gap[apart] = _shortest(mesh.points[asked], place, other_surface)
     gap[gap < 0.5] = 0
-    gap[(shared > 0) & (shared < sizes)] = 0
     return np.where(shared == sizes, -gap, gap)
 
 
-def _shortest(mesh: Mesh, surface: cKDTree, number: int) -> np.ndarray:
-    """Least distance of each object's points to those of a surface, (number,).
+def _shortest(points: np.ndarray, place: np.ndarray, surface: cKDTree) -> np.ndarray:
+    """Least distance of each object's points to those of a surface; `place` is 0, 0, …, 1, 1, …
 
     Some points of each object are tried; from the best of them the search goes to and fro: the
-    nearest point of the surface, the point of the object nearest to that, and so on.
+    nearest point of the surface, the point of the object nearest to that, and so on. Of tangled
+    objects one in 200 comes out more than half a voxel too far.
     """
-    starts = np.searchsorted(mesh.owner, np.arange(1, number + 1))
-    place = mesh.owner - 1
-    within = np.arange(len(place)) - starts[place]
-    tried = np.flatnonzero(within % _EVERY == 0)
-    distance, target = surface.query(mesh.points[tried])
+    starts = np.searchsorted(place, np.arange(place[-1] + 1))
+    tried = np.flatnonzero((np.arange(len(place)) - starts[place]) % _EVERY == 0)
+    distance, target = surface.query(points[tried])
     best = _first_least(distance, place[tried], np.searchsorted(tried, starts))
     shortest, target = distance[best], target[best]
     for _ in range(_REFINEMENTS):
-        away = mesh.points - surface.data[target].astype(np.float32)[place]
+        away = points - surface.data[target].astype(np.float32)[place]
         away = np.einsum("ij,ij->i", away, away)
-        distance, target = surface.query(mesh.points[_first_least(away, place, starts)])
+        distance, target = surface.query(points[_first_least(away, place, starts)])
         shortest = np.minimum(shortest, distance)
     return shortest
 

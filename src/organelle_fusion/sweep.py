@@ -52,6 +52,7 @@ def run_cells(
     beside: Callable[[Cell], Iterable[Path]] = lambda cell: (),
     device: Callable[[], str] | None = None,
     workers: int = 1,
+    unit: str = "cell",
 ) -> list[Path]:
     """Compute the cells that are not there yet, or came from something else.
 
@@ -84,6 +85,8 @@ def run_cells(
         With more than one, cells are computed in that many processes of one thread each, and a bar
         shows how far it is; `compute` is sent to them with all that it refers to. The results are
         the same for any number.
+    unit
+        What a cell is called where its progress is printed.
 
     Returns
     -------
@@ -110,10 +113,10 @@ def run_cells(
         here = device()
         stale = [cell for cell in cells if cell not in devices or devices[cell] != here]
     if cells:
-        print(f"{len(cells)} cells: {len(cells) - len(stale)} stored, {len(stale)} to compute")
+        print(f"{len(cells)} {unit}s: {len(cells) - len(stale)} stored, {len(stale)} to compute")
     started = time.perf_counter()
     alone = workers == 1 or not stale
-    results = one_by_one(compute, stale) if alone else in_processes(compute, stale, workers)
+    results = one_by_one(compute, stale) if alone else in_processes(compute, stale, workers, unit)
     done = 0
     try:
         with closing(results):
@@ -125,11 +128,11 @@ def run_cells(
                 done += 1
     except SweepError as error:
         raise SweepError(
-            f"{error}; {done} cells computed before are kept, run again to go on"
+            f"{error}; {done} {unit}s computed before are kept, run again to go on"
         ) from error.__cause__
     if stale:
         seconds = time.perf_counter() - started
-        print(f"{len(stale)} cells computed in {seconds:.1f} s")
+        print(f"{len(stale)} {unit}s computed in {seconds:.1f} s")
     for cell in cells:
         for path in (cell.path(folder), *beside(cell)):
             note_file(path)

@@ -49,7 +49,9 @@ def one_by_one(compute: Compute, cells: Sequence[Cell]) -> Iterator[Computed]:
         yield _timed(compute, cell)
 
 
-def in_processes(compute: Compute, cells: Sequence[Cell], workers: int) -> Iterator[Computed]:
+def in_processes(
+    compute: Compute, cells: Sequence[Cell], workers: int, unit: str = "cell"
+) -> Iterator[Computed]:
     """Compute cells in processes of one thread each, with a progress bar.
 
     Parameters
@@ -61,6 +63,8 @@ def in_processes(compute: Compute, cells: Sequence[Cell], workers: int) -> Itera
         What to compute.
     workers
         Number of processes.
+    unit
+        What the progress bar counts.
 
     Yields
     ------
@@ -79,7 +83,7 @@ def in_processes(compute: Compute, cells: Sequence[Cell], workers: int) -> Itera
             delayed(_in_worker)(compute, cell, here, notes) for cell in cells
         )
     try:
-        with closing(results), tqdm(total=len(cells), unit="cell") as bar:
+        with closing(results), tqdm(total=len(cells), unit=unit) as bar:
             for result in results:
                 bar.update()
                 yield result
