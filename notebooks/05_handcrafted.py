@@ -993,7 +993,10 @@ Markdown(
     if obstacle
     else "**Answer.** Balanced accuracy of measured stacks, folds by image; the study's own measurements are "
     "summed up at the end of part one:\n\n"
-    + "\n".join(f"- {line}" for line in lines)
+    + (
+        "\n".join(f"- {line}" for line in lines)
+        or "Too few images hold whole cells to compare anything."
+    )
     + "\n\nOn the contact phantom it is known that contacts alone tell the classes: there the measured contacts are put to the "
     "test. Whether contacts tell cancer cells apart, a phantom cannot say."
     * run.is_phantom
