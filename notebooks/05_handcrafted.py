@@ -690,16 +690,7 @@ Markdown(
 
 # %% tags=["hide-output"]
 images = run.read()
-bare = [
-    row.image
-    for row in images.itertuples()
-    if open_image(row).channels.count("nucleus") != 1
-]
-obstacle = (
-    f"Cells are found by their nuclei, and image {bare[0]} has no channel named nucleus."
-    if bare
-    else ""
-)
+obstacle = measuring.measuring_obstacle(images)
 contact_kinds = measuring.contact_kinds(settings.channels)
 kinds = {f"otccp_{name}": [name] for name in settings.channels} | {
     "otccp_contacts": contact_kinds

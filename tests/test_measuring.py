@@ -13,7 +13,7 @@ from organelle_fusion.config import ORGANELLES, load_profile
 from organelle_fusion.handcrafted import TPG
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.predictions import SweepError
-from organelle_fusion.volumes import open_volume
+from organelle_fusion.volumes import open_volume, write_ome_tiff
 
 SETTINGS = load_profile("smoke").handcrafted
 
@@ -66,6 +66,27 @@ def test_planted_objects_are_counted_in_the_cells_that_are_found(manifest):
         truth = file.asarray()[:, 1]  # mitochondria of every plane
     inside = {int(label) for plane in truth for label in plane[cells.labels > 0]} - {0}
     assert found[row["image"], "mitochondria"] == len(inside) > 0
+
+
+def test_what_keeps_a_stack_from_being_measured_is_said(manifest, tmp_path):
+    """No nucleus, no z-step, one plane; and nothing where all is there."""
+    assert measuring.measuring_obstacle(manifest) == ""
+    bare = manifest.assign(channel_map=[{"core": "nucleus"}] * len(manifest))
+    assert "full-000 has no channel named nucleus" in measuring.measuring_obstacle(bare)
+    for planes, z_step_um, words in (
+        (3, None, "image x does not have it; the manifest column z_step_um"),
+        (1, 0.5, "two planes or more, and image x has one"),
+    ):
+        path = tmp_path / "x.ome.tif"
+        write_ome_tiff(
+            path,
+            np.zeros((1, planes, 8, 8), np.uint8),
+            ["nucleus"],
+            pixel_size_um=0.1,
+            z_step_um=z_step_um,
+        )
+        (tmp_path / "x.csv").write_text("image,path,label\nx,x.ome.tif,a\n", "utf-8")
+        assert words in measuring.measuring_obstacle(read_manifest(tmp_path / "x.csv"))
 
 
 def test_an_image_without_nuclei_is_named(manifest, tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from organelle_fusion.cells import segment_cells
+from organelle_fusion.cells import NUCLEUS, segment_cells
 from organelle_fusion.config import HandcraftedSettings
 from organelle_fusion.handcrafted import TPG, drop_unusable, object_features
 from organelle_fusion.manifest import open_image
@@ -39,6 +39,25 @@ class Stack:
 
     def __str__(self) -> str:
         return f"objects of {self.image}"
+
+
+def measuring_obstacle(manifest: pd.DataFrame) -> str:
+    """Say in a sentence why the objects of some image cannot be measured; "" if all can."""
+    for row in manifest.itertuples(index=False):
+        volume = open_image(row)
+        if volume.channels.count(NUCLEUS) != 1:
+            return (
+                f"Cells are found by their nuclei, and image {row.image} has no channel named "
+                f"{NUCLEUS}."
+            )
+        if volume.z_step_um is None:
+            return (
+                f"Volumes need the distance of two planes, and image {row.image} does not have it; "
+                "the manifest column z_step_um can give it."
+            )
+        if volume.shape[1] < 2:
+            return f"Volumes need two planes or more, and image {row.image} has one."
+    return ""
 
 
 def measure_images(
