@@ -40,7 +40,6 @@ NO_CONTRAST = "no contrast in the cell"
 TOO_SMALL = "smaller than the cut-off"
 NO_NUCLEUS = "nucleus without contrast"
 
-
 Fields = Iterable[tuple[str, np.ndarray]]
 
 
@@ -57,9 +56,35 @@ class _Body(NamedTuple):
 
 
 def measure_objects(
-    volume: Volume, channel: str, cells: Cells, *, voxel_um: float, min_volume_um3: float
+    volume: Volume,
+    channel: str,
+    cells: Cells,
+    *,
+    voxel_um: float | None = None,
+    min_volume_um3: float = 0.001,
 ) -> pd.DataFrame:
-    """Measure the objects of one organelle in all cells; see `measure_stack`."""
+    """Measure the objects of one organelle in all cells.
+
+    Parameters
+    ----------
+    volume, cells, min_volume_um3
+        As in `measure_stack`; the cut-off is about the smallest volume in the published tables.
+    channel
+        The organelle.
+    voxel_um
+        Edge of the isotropic voxels, µm; that of a pixel unless given.
+
+    Returns
+    -------
+    DataFrame
+        As of `measure_stack`, of this kind only.
+
+    Raises
+    ------
+    ObjectError, VolumeError
+        As `measure_stack`.
+    """
+    voxel_um = voxel_um or volume.pixel_size_um
     return measure_stack(volume, [channel], cells, voxel_um=voxel_um, min_volume_um3=min_volume_um3)
 
 
@@ -74,9 +99,9 @@ def measure_stack(
     """Measure the objects of several organelles, and their contacts, in all cells of a stack.
 
     In every cell, a channel is resampled to isotropic voxels by cubic splines, smoothed (see
-    `resample`), and cut at the middle between the medians of the two parts
-    that Otsu's threshold makes of the cell: the half height of an object with a plateau. Connected
-    voxels are one object.
+    `resampling.resample`), and cut at the middle between the medians of the two parts that Otsu's
+    threshold makes of the cell: the half height of an object with a plateau. Connected voxels are
+    one object.
 
     Parameters
     ----------
