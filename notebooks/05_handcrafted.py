@@ -257,7 +257,7 @@ if not absent:
 # objects of a cell share that number: a fingerprint of it. *All without Sums* shows what is lost
 # without them, *Sums alone* what they can do.
 
-# %% tags=["hide-output"]
+# %% tags=["hide-cell"]
 grown = {"trees": chosen.trees, "seed": seed}
 groups = {**handcrafted.GROUPS, **handcrafted.FAMILIES}
 divided, found, shuffled = {}, {}, {}
@@ -397,12 +397,10 @@ None if absent else plots_handcrafted.level_figure(of_zooms)
 # but each early endosome has its distance to the nearest mitochondrion and to the nearest transferrin
 # (recycling) compartment; 0 or less is contact. Are the endosomes in contact easier to tell than
 # others? Their features are those that they have among all objects of the cell. Fewer objects are
-# harder to learn from, so the comparison is a random choice of as many objects of each cell. To save
-# time, images are kept whole by a few folds here, and not left out one by one.
+# harder to learn from, so the comparison is a random choice of as many objects of each cell.
 
-# %% tags=["hide-output"]
-by_image = f"{settings.folds.n_splits} folds by image"
-touching = {}
+# %% tags=["hide-cell"]
+touching, contacts = {}, {}
 if not absent:
     touching["all objects"] = objects["cell"].notna().to_numpy()
     for other in ("mitochondria", "transferrin"):
@@ -411,31 +409,25 @@ if not absent:
         touching[f"as many at random ({other})"] = (
             handcrafted.same_number_per_cell(objects, near, seed=seed)
         )
-contacts = {}
-kinds = {
-    by_object: ("group", chosen.object_folds),
-    by_image: ("image", settings.folds.n_splits),
-}
-for protocol, (unit, n_splits) in kinds.items() if not absent else ():
+for protocol, (whole, _) in divided.get("all", {}).items():
     for name, rows in touching.items():
-        if rows.all() and protocol == by_object:
+        if rows.all():
             contacts[protocol, name] = found["all", protocol, "All"]
             continue
-        table = divided["all"][by_object][0][rows].reset_index(drop=True)
-        table["group"] = table[unit]
-        contacts[protocol, name] = leakage.with_groups(
-            forests.train_forests(
-                features[rows].reset_index(drop=True),
-                table,
-                folds.make_folds(
-                    table, n_splits=n_splits, validation_share=0, seed=seed
-                ),
-                dataset=name.replace(" ", "-"),
-                folder=folder / "handcrafted" / "contacts" / protocol,
-                **grown,
-            ),
-            objects,
-        )
+        table = whole[rows].reset_index(drop=True)
+        split = (
+            folds.make_folds(
+                table, n_splits=chosen.object_folds, validation_share=0, seed=seed
+            )
+            if protocol == by_object
+            else folds.leave_one_group_out(table, validation_share=0, seed=seed)
+        )  # fmt: skip
+        predictions = forests.train_forests(
+            features[rows].reset_index(drop=True), table, split,
+            dataset=name.replace(" ", "-"),
+            folder=folder / "handcrafted" / "contacts" / protocol, **grown,
+        )  # fmt: skip
+        contacts[protocol, name] = leakage.with_groups(predictions, objects)
 
 # %%
 if not absent:
@@ -448,7 +440,7 @@ None if absent else plots_handcrafted.level_figure(of_contacts)
 # %% tags=["hide-input"]
 gains = {}
 for other in ("mitochondria", "transferrin") if not absent else ():
-    for protocol in kinds:
+    for protocol in (by_object, one_out):
         gains[other, protocol] = comparisons.folding_difference(
             contacts[protocol, f"touching {other}"],
             contacts[protocol, f"as many at random ({other})"],
@@ -496,6 +488,7 @@ None if absent else plots_handcrafted.importance_figure(importance)
 # few folds by image; chance is 0.5.
 
 # %% tags=["hide-output"]
+by_image = f"{settings.folds.n_splits} folds by image"
 zoom_subsets = {
     "All": handcrafted.FEATURES,
     **handcrafted.GROUPS,
