@@ -96,7 +96,7 @@ def test_preprocessing_is_counted_by_hand():
         "simulated": 54,
         "turned": 54,
         "tabulated": 54 * (2 + 3 + 1 + 2 + 1 + 1),
-        "cut": 144 * 5 + 3 * (144 + 144 + 54),
+        "cut": 144 * 5 + 3 * (144 + 144 + 144),
     }
 
 

@@ -48,7 +48,7 @@ def test_it_fits_one_screen_and_says_what_it_is(text_of):
     """No line is longer than 100 characters, nor are there more than 50."""
     lines = text_of(0.01).splitlines()
     assert lines[0] == (
-        "Plan of profile smoke for phantom: 18 images in 6 classes, 54 planes of 240 × 240 pixels."
+        "Plan of profile smoke for phantom: 18 images in 6 classes, 54 planes of 400 × 400 pixels."
     )
     assert "Nothing is trained" in lines[1]
     assert max(map(len, lines)) <= 100
@@ -60,7 +60,7 @@ def test_times_add_up(text_of):
     text = text_of(3600.0)
     assert cells(text, "     chapter")[5:7] == ["from, h", "to, h"]
     assert cells(text, "06   all networks")[2:6] == ["12", "63", "1", "24"]
-    chapter_03 = 3 * 3 * (2 + 2 + 1)  # 63 patches are two batches, those of 500 px one
+    chapter_03 = 3 * 3 * (2 + 2 + 2)  # 63 patches are two batches, at every size
     chapter_04 = 2 * (2 + 1 + 2 * 2) + 3 * 2  # trials times epochs, and the settings found
     chapter_06 = 2 * 12 + 2 * 3 + 2 * 3 * 4 / 3  # the last with a fourth encoder
     chapter_07 = 2 * 15 + 3 * 20  # by patch 71, three batches
