@@ -161,7 +161,7 @@ except sources.SourceUnavailable as error:
         f"**otccp-eea1 is not shown: the table is not at hand.** {error}. "
         "With it, run `make chapter N=05`. Part one stays empty."
     )
-Markdown(absent)
+Markdown(absent) if absent else None
 
 # %%
 if not absent:
@@ -185,10 +185,8 @@ None if absent else show_table(
 )
 
 # %% tags=["hide-input"]
-Markdown(
-    ""
-    if absent
-    else "Can whole batches be left out? The answer is "
+None if absent else Markdown(
+    "Can whole batches be left out? The answer is "
     + leakage.batch_answer(objects["label"], objects["batch"], "zoom")
     + ". So no protocol here can ask how a classifier does on a zoom that it has not seen, and a "
     "classifier that recognises the zoom has halved the problem: chance among "
@@ -446,7 +444,7 @@ for other in ("mitochondria", "transferrin") if not absent else ():
             contacts[protocol, f"as many at random ({other})"],
             **bootstrap,
         )
-Markdown(
+None if absent else Markdown(
     "\n".join(
         "- "
         + difference_sentence(
@@ -539,10 +537,8 @@ if not absent:
     usual = steps.groupby("batch")["step"].agg(lambda of: of.mode()[0])
     write_csv(folder / "z-steps.csv", steps)
     counts = steps.groupby(["batch", "step"]).size()
-Markdown(
-    ""
-    if absent
-    else "The z-step of every image was found from the boxes alone, as the length that all of "
+None if absent else Markdown(
+    "The z-step of every image was found from the boxes alone, as the length that all of "
     "them are multiples of: "
     + "; ".join(
         f"{number} images of zoom {zoom} have {step:.3f} µm"
@@ -658,10 +654,8 @@ if not absent:
         f"0, in {above} of {len(gains)} comparisons, none adjusted for the others; the largest difference is "
         f"{max(gain['value'] for gain in gains.values()):+.3f}."
     )
-Markdown(
-    ""
-    if absent
-    else "**In numbers.** Balanced accuracy, of forests unless an MLP is named, on the study's own measurements (otccp-eea1; chance "
+None if absent else Markdown(
+    "**In numbers.** Balanced accuracy, of forests unless an MLP is named, on the study's own measurements (otccp-eea1; chance "
     f"{scored['chance'].iloc[0]:.2f}, 95 % intervals in brackets):\n\n"
     + "\n".join(f"- {line}" for line in lines)
     + "\n\nFolds by object ask whether an object's cell is known again; only images left out say what to "
@@ -839,10 +833,8 @@ for own in seeds:
 # %% tags=["hide-input"]
 left_out = pd.concat(unusable) if unusable else pd.DataFrame()
 missing = [names[model] for model in kinds if model not in topologies]
-Markdown(
-    ""
-    if obstacle
-    else "Objects without features, of those measured: "
+None if obstacle else Markdown(
+    "Objects without features, of those measured: "
     + (
         "; ".join(
             f"{row.objects} ({row.what}: {row.reason})"

@@ -406,7 +406,7 @@ except sources.SourceUnavailable as error:
         f"**otccp-eea1 is not shown: the table is not at hand.** {error}. "
         "With it, run `make chapter N=10`."
     )
-Markdown(absent)
+Markdown(absent) if absent else None
 
 # %% [markdown]
 # ### Which grouping can be asked of which data

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.filters import threshold_otsu
@@ -177,13 +176,3 @@ def _part_nuclei(mask: np.ndarray, pixel: float) -> np.ndarray:
 def _enlarge(labels: np.ndarray, factor: int, shape: tuple[int, int]) -> np.ndarray:
     """Repeat coarse pixels; they cover the image, the last of them beyond its border."""
     return labels.repeat(factor, 0).repeat(factor, 1)[: shape[0], : shape[1]]
-
-
-def cell_table(cells: Cells, pixel_size_um: float) -> pd.DataFrame:
-    """Area of the kept cells and of their nuclei in projection, µm²; index ``cell``."""
-    count = int(cells.labels.max()) + 1
-    areas = {
-        name: np.bincount(part.ravel(), minlength=count)[1:] * pixel_size_um**2
-        for name, part in (("area_um2", cells.labels), ("nucleus_um2", cells.nuclei))
-    }
-    return pd.DataFrame(areas, index=pd.RangeIndex(1, count, name="cell"))

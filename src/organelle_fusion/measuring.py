@@ -16,14 +16,11 @@ from organelle_fusion.cells import NUCLEUS, segment_cells
 from organelle_fusion.config import HandcraftedSettings
 from organelle_fusion.handcrafted import TPG, drop_unusable, object_features
 from organelle_fusion.manifest import open_image
-from organelle_fusion.objects import measure_stack
+from organelle_fusion.objects import BETWEEN, measure_stack
 from organelle_fusion.predictions import read_provenance
 from organelle_fusion.provenance import code_version, file_hash, hash_of, note_file
 from organelle_fusion.sweep import run_cells
 from organelle_fusion.volumes import open_volume
-
-BETWEEN = " × "
-"""Stands between the two organelles in the name of their contacts."""
 
 
 @dataclass(frozen=True, order=True)

@@ -36,6 +36,9 @@ CONTACT_VOXELS = 1.5
 _LEAST_CONTRAST = 3.0
 _MARGIN = 4
 
+BETWEEN = " × "
+"""Stands between the two organelles in the name of their contacts."""
+
 NO_CONTRAST = "no contrast in the cell"
 TOO_SMALL = "smaller than the cut-off"
 NO_NUCLEUS = "nucleus without contrast"
@@ -344,7 +347,7 @@ def _find_contacts(bodies: Mapping[str, _Body]) -> dict[str, _Body]:
     for first, second in combinations(bodies, 2):
         labels = contact_objects(bodies[first].labels, bodies[second].labels)
         if labels.any():
-            contacts[f"{first} × {second}"] = _Body(labels, mesh_voxels(labels), None)
+            contacts[f"{first}{BETWEEN}{second}"] = _Body(labels, mesh_voxels(labels), None)
     return contacts
 
 
