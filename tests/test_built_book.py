@@ -203,6 +203,14 @@ def test_chapter_says_which_data_it_shows(chapter, soup):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
+def test_no_output_shows_as_an_object_of_python(chapter, soup):
+    """An empty text is shown by the name of its class."""
+    page = soup(f"book/executed/{chapter}")
+    shown = [tag.get_text() for tag in page.select("div.cell_output")]
+    assert [text for text in shown if "IPython.core.display" in text] == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_chapter_asks_and_answers(chapter, soup):
     page = soup(f"book/executed/{chapter}")
     bold = [tag.get_text() for tag in page.select("article strong")]
