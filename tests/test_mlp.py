@@ -201,7 +201,7 @@ def test_bad_features_and_folds_are_refused(measured, tmp_path):
     with pytest.raises(MlpError, match=r"expected settings for .*, found those of \[0, 1\]"):
         run(features, table, tmp_path, training={0: TRAINING, 1: TRAINING})
     widths = TRAINING.model_copy(
-        update={"dense_units": HeadWidths(single=1, early=2, intermediate=3)}
+        update={"dense_units": HeadWidths(single=1, early=2, intermediate=3, spatial=4)}
     )
     with pytest.raises(SweepError, match="mlp: expected one number for dense_units"):
         run(features, table, tmp_path, training=widths)

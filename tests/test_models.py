@@ -11,6 +11,8 @@ from organelle_fusion.config import (  # noqa: E402
     HeadWidths,
     load_profile,
 )
+from organelle_fusion.encoders import build_encoder  # noqa: E402
+from organelle_fusion.mixing import split_encoder  # noqa: E402
 from organelle_fusion.models import (  # noqa: E402
     ModelError,
     build_mlp,
@@ -31,6 +33,11 @@ TRAINING = load_profile("smoke").training  # 16 dense units
 COMPACT_2_CHANNELS = (9 * 2 * 4 + 4 * 4) + (4 * 8 + 8) + (9 * 4 * 8 + 4 * 8)
 COMPACT_1_CHANNEL = COMPACT_2_CHANNELS - 9 * 4
 RESNET50_1_CHANNEL = 23_587_712 - 7 * 7 * 2 * 64  # Keras' table for 3 channels, 7×7 stem of 64
+
+
+# Of 2 * 388 trained parameters in the encoders 7 %, 54.3, go to the mixing: of 8 features to h, and
+# of h to h in 3 × 3, where 9 * 4 + 8 * 2 = 52 is nearest (h = 3 takes 105). Two normalisations.
+MIXING_2_CHANNELS = (8 * 2 + 4 * 2) + (9 * 2 * 2 + 4 * 2)
 
 
 def head_parameters(features, classes=3):
@@ -56,6 +63,7 @@ def as_numpy(tensor):
         ("single", CHANNELS[:1], COMPACT_1_CHANNEL + head_parameters(8)),
         ("early", CHANNELS, COMPACT_2_CHANNELS + head_parameters(8)),
         ("intermediate", CHANNELS, 2 * COMPACT_1_CHANNEL + head_parameters(16)),
+        ("spatial", CHANNELS, 2 * COMPACT_1_CHANNEL + MIXING_2_CHANNELS + head_parameters(18)),
     ],
 )
 def test_compact_parameters_are_those_counted_by_hand(strategy, channels, expected):
@@ -64,8 +72,8 @@ def test_compact_parameters_are_those_counted_by_hand(strategy, channels, expect
     assert count_parameters(model)["total"] == expected
     assert model.count_params() == expected
     # Moving means and variances: 12 channels per encoder and 16 in the head, not trained.
-    encoders = 2 if strategy == "intermediate" else 1
-    assert count_parameters(model)["trainable"] == expected - 2 * (12 * encoders + 16)
+    features = {"intermediate": 24, "spatial": 24 + 2 + 2}.get(strategy, 12)
+    assert count_parameters(model)["trainable"] == expected - 2 * (features + 16)
 
 
 def test_resnet50_encoders_nest_side_by_side():
@@ -103,6 +111,35 @@ def test_intermediate_gives_each_encoder_its_own_channel(images):
     )
 
 
+def test_spatial_mixes_the_maps_of_each_channels_encoder(images):
+    """Encoder of its own per channel, maps in that order into the mixer, its embedding on."""
+    model = build("spatial")
+    planes = images / np.float32(255)
+    maps = [
+        model.get_layer(f"encoder_{name}")(planes[..., [i]], training=False)[0]
+        for i, name in enumerate(CHANNELS)
+    ]
+    assert maps[0].shape[1:] == (8, 8, 4)  # before the last stage
+    embedding = model.get_layer("mixer")(maps, training=False)[1]
+    expected = model.get_layer("fusion_head")(embedding, training=False)
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0), as_numpy(expected), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("strategy", "together"), [("intermediate", False), ("spatial", True)])
+def test_only_spatial_fusion_sees_whether_two_channels_lie_together(strategy, together):
+    """One channel shifted by a period of all strides: pooled features alone cannot notice it."""
+    plane = np.zeros((1, 64, 64), np.uint8)
+    plane[:, 30:34, 30:34] = 255
+    # Away from the border, every feature of a shifted plane is a shifted feature.
+    images = np.stack([np.stack([plane[0], np.roll(plane[0], by, 1)], -1) for by in (0, 12)])
+    model = build(strategy, encoder=EncoderSettings(kind="compact", input_px=64, filters=(4, 8)))
+    # Fresh moving means are 0 and variances 1: nothing but convolutions.
+    logits = model.predict(images, verbose=0)
+    assert np.allclose(logits[0], logits[1], rtol=1e-4, atol=1e-6) != together
+
+
 def test_flips_are_those_of_a_mirror_and_equal_in_all_channels(images):
     """In training each image is one of its four mirror images, the channels together."""
     model = build("early")
@@ -116,7 +153,7 @@ def test_flips_are_those_of_a_mirror_and_equal_in_all_channels(images):
     np.testing.assert_allclose(as_numpy(flips(images, training=False)), scaled, atol=1e-6)
 
 
-@pytest.mark.parametrize("strategy", ["single", "early", "intermediate"])
+@pytest.mark.parametrize("strategy", ["single", "early", "intermediate", "spatial"])
 def test_models_survive_saving(strategy, images, tmp_path):
     """A model read back gives the same logits, and its parts are found by name."""
     channels = CHANNELS[:1] if strategy == "single" else CHANNELS
@@ -129,7 +166,8 @@ def test_models_survive_saving(strategy, images, tmp_path):
     )
     names = {layer.name for layer in loaded.layers if isinstance(layer, keras.Model)}
     encoders = {f"encoder_{name}" for name in channels}
-    assert names == (encoders if strategy == "intermediate" else {"encoder"}) | {"fusion_head"}
+    parts = {"intermediate": encoders, "spatial": encoders | {"mixer"}}.get(strategy, {"encoder"})
+    assert names == parts | {"fusion_head"}
 
 
 def test_head_has_the_settings_of_the_paper():
@@ -147,7 +185,7 @@ def test_head_has_the_settings_of_the_paper():
 )
 def test_each_strategy_has_its_own_width_of_head(strategy, channels, width):
     """As the settings say, where they say it for each."""
-    widths = HeadWidths(single=3, early=5, intermediate=7)
+    widths = HeadWidths(single=3, early=5, intermediate=7, spatial=9)
     training = TRAINING.model_copy(update={"dense_units": widths})
     model = build_model(
         strategy, channels=channels, n_classes=3, encoder=ENCODER, training=training
@@ -234,7 +272,7 @@ def test_mlp_has_dropout_and_l2_in_both_hidden_layers():
 
 def test_mlp_needs_one_width():
     """A width for each strategy is for networks of images."""
-    widths = HeadWidths(single=3, early=5, intermediate=7)
+    widths = HeadWidths(single=3, early=5, intermediate=7, spatial=9)
     with pytest.raises(ModelError, match="mlp: expected one number for dense_units"):
         build_mlp(7, 2, TRAINING.model_copy(update={"dense_units": widths}))
 
@@ -289,3 +327,21 @@ def test_paper_parameters_are_those_of_keras_and_a_head_by_hand(strategy, width,
     head = (features * width + width) + 2 * width + (width * 6 + 6)
     assert paper_parameters(strategy, width) == encoders * encoder + heads * head
     assert paper_parameters(strategy, width) == pytest.approx(published, rel=0.03)
+
+
+def test_resnet50_of_spatial_fusion_is_nearly_as_large_as_of_intermediate():
+    """Encoders up to the last stage, 14 × 14 cells of a patch of 224 px, mixed and taken on."""
+    larger = paper_parameters("spatial", 256) / paper_parameters("intermediate", 256)
+    assert larger == pytest.approx(1.07, abs=0.005)
+    encoder = build_encoder("resnet50", (64, 64, 1), name="encoder")
+    lower, upper = split_encoder(encoder, "resnet50")
+    assert lower.output_shape[0] == (None, 4, 4, 1024)
+    image = np.random.default_rng(0).random((1, 64, 64, 1), dtype=np.float32)
+    for whole, parted in zip(encoder(image), upper(lower(image)[0]), strict=True):
+        np.testing.assert_allclose(as_numpy(whole), as_numpy(parted), rtol=1e-4, atol=1e-5)
+
+
+def test_spatial_fusion_needs_to_know_the_last_stage():
+    """An encoder of another kind is refused with those that are known."""
+    with pytest.raises(ModelError, match="expected an encoder of compact or resnet50, found any"):
+        split_encoder(build_encoder("compact", (16, 16, 1), name="encoder"), "any")

@@ -138,12 +138,15 @@ def test_trainings_of_the_smoke_profile_by_hand():
     expected = {
         "03": (3 * (3 + 3 + 3), 27),  # scored, second phantom, turned
         "04": (5 + 3, 3),  # trials leave no file
-        "06": (4 * 3 + 2 * 3, 7 * 3),  # without intermediate, which is in 03; late trains nothing
-        "07": (5 * (3 + 4), 6 * (3 + 4)),
-        "09": (5 * 3, 6 * 3),
+        "06": (5 * 3 + 2 * 3, 8 * 3),  # without intermediate, which is in 03; late trains nothing
+        "07": (6 * (3 + 4), 7 * (3 + 4)),
+        "09": (6 * 3, 7 * 3),
         # one left out, slabs, settings; the same with folds by patch and repeats on the null
         # phantom; crops
         "10": ((18 + 4 + 6) + (18 + 4 + 6 + 4 + 6) + (4 + 4 + 3), 77),
+        # labels by lot; three channels and their fusion of the null phantom; one channel planted,
+        # three times; contacts: six networks, a wide head, three of fewer patches
+        "11": ((1 + 4 + 3 + 6 + 1 + 3) * 3, 54),
     }
     assert {key: tuple(row) for key, row in zip(found.index, found.to_numpy(), strict=True)} == (
         expected
@@ -157,12 +160,13 @@ def test_trainings_of_own_stacks():
     assert files["03"].to_dict() == {"cv5": 9, "cv5-rotated-30": 9}
     assert files["04"].to_dict() == {"cv5-tuned": 3}
     assert found.query("chapter == '04'")["trainings"].sum() == 3 * 5 + 3
-    assert files["06"].to_dict() == {"cv5": 15, "cv5-unfiltered": 3}
+    assert files["06"].to_dict() == {"cv5": 18, "cv5-unfiltered": 3}
     assert set(found["folder"]) == {
         "own-stacks/predictions",
         "cell-lines-9/predictions",
         "mcf10a-mcf7",
     }
+    assert "11" not in files.index.get_level_values("chapter")  # nothing is planted in them
     assert files["10", "leave-one-out"] == 6
     assert files["10", "cv4-by-slab"] == 4
 

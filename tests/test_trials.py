@@ -25,7 +25,7 @@ TRAINING = TrainingSettings(
     decay_steps=175,
     dropout=0.4,
     l2=1e-4,
-    dense_units=HeadWidths(single=5, early=6, intermediate=700),
+    dense_units=HeadWidths(single=5, early=6, intermediate=700, spatial=7),
     steps_per_execution=3,
 )
 SETTINGS = TuningSettings(

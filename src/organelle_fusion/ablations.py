@@ -11,11 +11,10 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.comparisons import folding_difference
-from organelle_fusion.intensity import PatchError, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import LEVELS
-from organelle_fusion.patches import extract_patches
 from organelle_fusion.patchset import PatchSet
+from organelle_fusion.preprocessing import cut_places
 from organelle_fusion.significance import interval_text
 
 OWN = "as in this book"
@@ -59,23 +58,8 @@ def with_channel(patch_set: PatchSet, manifest: pd.DataFrame, channel: str) -> P
     PatchError
         An image of the patch set is not in the manifest.
     """
-    unknown = sorted(set(patch_set.table["image"]) - set(manifest["image"]))
-    if unknown:
-        raise PatchError(
-            f"manifest: expected image {unknown[0]} of the patch set, found none; "
-            "cut the patches from this manifest"
-        )
     output_px = patch_set.patches.shape[1]
-    added = np.empty((*patch_set.patches.shape[:3], 1), np.uint8)
-    for row in manifest.itertuples(index=False):
-        volume = open_image(row).select([channel])
-        of_image = patch_set.table["image"] == row.image
-        added[of_image] = extract_patches(
-            volume,
-            patch_set.table[of_image].assign(kept=True),
-            output_px=output_px,
-            statistics=stack_statistics(volume),
-        )
+    added = cut_places(patch_set.table, manifest, [channel], output_px)
     return PatchSet(
         np.concatenate([patch_set.patches, added], axis=3),
         patch_set.table,

@@ -93,6 +93,7 @@ class HeadWidths(Settings):
     single: Positive
     early: Positive
     intermediate: Positive
+    spatial: Positive
 
 
 class TrainingSettings(Settings):
@@ -111,7 +112,7 @@ class TrainingSettings(Settings):
     steps_per_execution: Positive = 1
 
     def head_width(self, strategy: str) -> int:
-        """Width of the dense layer of ``single``, ``early`` or ``intermediate``."""
+        """Width of the dense layer of a strategy of `models.build_model`."""
         if isinstance(self.dense_units, HeadWidths):
             return getattr(self.dense_units, strategy)
         return self.dense_units
@@ -131,6 +132,7 @@ class ManyFoldsSettings(Settings):
     n_splits: Annotated[int, Field(ge=2)]
     epochs: Positive
     repeats: Positive
+    spatial: bool  # train spatial fusion as well, which is not in the paper
 
 
 class SelectionSettings(Settings):
@@ -190,6 +192,17 @@ class HandcraftedSettings(Settings):
     tuning: TuningSettings
 
 
+class PlantedSettings(Settings):
+    """Chapter 11: explanations against planted truth, and controls of spatial fusion."""
+
+    patches_per_image: Positive  # explained, of the test parts
+    gradient_steps: Positive  # of integrated gradients
+    removal_steps: Positive  # of the curves of deletion and insertion
+    wide_head: Positive  # units of intermediate fusion's head, as a control
+    fewer: Annotated[int, Field(ge=2)]  # one of so many patches, as a control
+    grids: Choices  # blocks along an edge, of the probe
+
+
 class RealCellsSettings(Settings):
     """The class-balanced subset of the public crops used in chapter 09."""
 
@@ -213,6 +226,7 @@ class Profile(Settings):
     tuning: TuningSettings
     leakage: LeakageSettings
     handcrafted: HandcraftedSettings
+    planted: PlantedSettings
     real_cells: RealCellsSettings
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
 

@@ -15,7 +15,7 @@ from organelle_fusion.pages import Run
 from organelle_fusion.plan import count_patches, has_nucleus, hyperband_rounds, public_crops
 from organelle_fusion.volumes import write_ome_tiff
 
-NETWORKS = ("single", "early", "intermediate")
+NETWORKS = ("single", "early", "intermediate", "spatial")
 
 TRAINING_COPIES = {"jax": 1, "tensorflow": 3}
 """How often Keras holds the patches it trains on, by backend; measured, at the peak of `fit`."""
@@ -310,9 +310,9 @@ def training_seconds(
 
 
 def encoders(plan: pd.DataFrame, profile: Profile) -> np.ndarray:
-    """Size of each planned network as a share of the timed one: intermediate has more encoders."""
+    """Size of each planned network as a share of the timed one, which may have other channels."""
     share = plan["channels"] / len(profile.channels)
-    return np.where(plan["network"] == "intermediate", share, 1)
+    return np.where(plan["network"].isin(["intermediate", "spatial"]), share, 1)
 
 
 def weight_bytes(

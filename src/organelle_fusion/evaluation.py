@@ -215,7 +215,7 @@ def pr_curves(predictions: pd.DataFrame, model: str, level: str = "patch") -> pd
 
 
 def paper_rows(channels: Sequence[str]) -> dict[str, str]:
-    """Rows of the paper's Tables 1 and 2: model → title, for channels of any name."""
+    """Rows of the paper's Tables 1 and 2, and ours: model → title, for channels of any name."""
     return {
         **{name: f"Single channel: {title(name)}" for name in channels},
         "early": title("early"),
@@ -223,6 +223,7 @@ def paper_rows(channels: Sequence[str]) -> dict[str, str]:
         "late": title("late"),
         **{f"otccp_{name}": f"OTCCP: TPG of {title(name)}" for name in channels},
         "otccp_contacts": "OTCCP: TPG of contacts",
+        "spatial": f"{title('spatial')} (ours)",
     }
 
 

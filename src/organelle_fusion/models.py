@@ -1,4 +1,4 @@
-"""The networks: single-channel, early and intermediate fusion; and the MLP of measured features.
+"""The networks: single-channel, early, intermediate and spatial fusion; the MLP of features.
 
 Every network of images takes them as 0..255 with all their channels, scales and augments them
 inside, and returns logits; softmax belongs to whoever asks for probabilities. The encoders of
@@ -9,7 +9,7 @@ Keras 3 only: nothing here knows the backend.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import keras
 import numpy as np
@@ -19,8 +19,9 @@ from keras import layers
 from organelle_fusion.augmentation import augment
 from organelle_fusion.config import ORGANELLES, EncoderSettings, TrainingSettings
 from organelle_fusion.encoders import BATCH_NORM_MOMENTUM, ModelError, build_encoder
+from organelle_fusion.mixing import MIXING_SHARE, build_mixer, split_encoder
 
-Strategy = Literal["single", "early", "intermediate"]
+Strategy = Literal["single", "early", "intermediate", "spatial"]
 
 HEAD = "fusion_head"
 
@@ -40,7 +41,10 @@ def build_model(
     strategy
         ``single``: one channel, one encoder. ``early``: all channels stacked into one encoder
         (paper, Fig 2). ``intermediate``: one encoder per channel, their embeddings concatenated
-        and classified together (paper, Fig 3).
+        and classified together (paper, Fig 3). ``spatial`` (not in the paper): as intermediate,
+        and beside it the feature maps before the last stage of the encoders are concatenated and
+        mixed by convolution before pooling, see `mixing.build_mixer`; it has a few percent more
+        parameters.
     channels
         Names of the channels, in the order of the last axis.
     n_classes
@@ -53,7 +57,7 @@ def build_model(
     -------
     keras.Model
         Not compiled. Nested in it are ``encoder`` (single, early) or ``encoder_<channel>``
-        (intermediate), and the head ``fusion_head``.
+        (intermediate, spatial), the ``mixer`` of spatial fusion, and the head ``fusion_head``.
 
     Raises
     ------
@@ -61,16 +65,16 @@ def build_model(
         The strategy is not known or does not fit the number of channels, or the encoder cannot be
         built, see `encoders.build_encoder`.
     """
-    if strategy not in ("single", "early", "intermediate"):
+    if strategy not in get_args(Strategy):
         raise ModelError(
-            f"strategy: expected single, early or intermediate, found {strategy!r}; "
+            f"strategy: expected {', '.join(get_args(Strategy))}, found {strategy!r}; "
             "late fusion combines the predictions of single models and has no network of its own"
         )
     if (strategy == "single") != (len(channels) == 1):
         expected = "one channel" if strategy == "single" else "at least two channels"
         raise ModelError(
             f"strategy {strategy}: expected {expected}, found {list(channels)}; "
-            "use single for one channel, early or intermediate for more"
+            "use single for one channel, another for more"
         )
     size = encoder.input_px
     image = keras.Input((size, size, len(channels)), name="image")
@@ -78,29 +82,37 @@ def build_model(
     # Before the channels part, so that all of an image change alike.
     changed = augment(scaled, training.augmentation)
 
-    def encode(plane, name: str):
-        network = build_encoder(
+    def encoder_of(n_channels: int, name: str) -> keras.Model:
+        return build_encoder(
             encoder.kind,
-            (size, size, plane.shape[-1]),
+            (size, size, n_channels),
             name=name,
             filters=encoder.filters,
             stem_stride=encoder.stem_stride,
             weights=encoder.weights,
         )
-        return network(plane)[1]
 
-    if strategy == "intermediate":
-        planes = keras.ops.split(changed, len(channels), axis=-1)
-        embeddings = [
-            encode(plane, f"encoder_{channel}")
-            for channel, plane in zip(channels, planes, strict=True)
-        ]
-        embedding = layers.Concatenate(name="fusion")(embeddings)
+    if strategy in ("single", "early"):
+        embedding = encoder_of(len(channels), "encoder")(changed)[1]
     else:
-        embedding = encode(changed, "encoder")
+        planes = keras.ops.split(changed, len(channels), axis=-1)
+        encoders = [encoder_of(1, f"encoder_{channel}") for channel in channels]
+        if strategy == "intermediate":
+            embeddings = [each(plane)[1] for each, plane in zip(encoders, planes, strict=True)]
+            embedding = layers.Concatenate(name="fusion")(embeddings)
+        else:
+            embedding = _mixed(encoders, planes, encoder.kind)
     head = _fusion_head(embedding.shape[-1], n_classes, training.head_width(strategy), training)
     logits = head(embedding)
     return keras.Model(image, logits, name=strategy)
+
+
+def _mixed(encoders: Sequence[keras.Model], planes, kind: str):
+    """Embedding of spatial fusion."""
+    lowers, uppers = zip(*(split_encoder(encoder, kind) for encoder in encoders), strict=True)
+    spent = MIXING_SHARE * sum(count_parameters(encoder)["trainable"] for encoder in encoders)
+    maps = [lower(plane)[0] for lower, plane in zip(lowers, planes, strict=True)]
+    return build_mixer(uppers, spent)(maps)[1]
 
 
 def build_mlp(n_features: int, n_classes: int, training: TrainingSettings) -> keras.Model:
@@ -177,7 +189,9 @@ def count_parameters(model: keras.Model) -> dict[str, int]:
     return sizes
 
 
-def paper_parameters(strategy: Literal["early", "intermediate", "late"], dense_units: int) -> int:
+def paper_parameters(
+    strategy: Literal["early", "intermediate", "late", "spatial"], dense_units: int
+) -> int:
     """Trainable parameters of a strategy built as in the paper, with a head of one hidden layer.
 
     ResNet50 encoders for three channels and six classes (paper: Network architecture, training,
@@ -187,6 +201,7 @@ def paper_parameters(strategy: Literal["early", "intermediate", "late"], dense_u
     ----------
     strategy
         ``late`` counts its three single-channel classifiers, not the few weights that join them.
+        ``spatial`` is not in the paper; it is counted on the same encoders.
     dense_units
         Width of the hidden layer.
     """

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.config import (
+    FUSIONS,
     PatchSettings,
     PhantomSettings,
     Profile,
@@ -146,11 +147,12 @@ def planned_trainings(profile: Profile, stacks: pd.DataFrame, run: Run) -> pd.Da
     DataFrame
         One row per chapter, set of folds, patch size and network: ``chapter``; ``what`` (in
         words); ``folder`` of the files, below the results of the profile; ``dataset``, ``size_px``
-        and ``model`` as in `predictions.Cell`; ``network`` (single, early, intermediate; nothing
-        for late fusion, which trains none); ``trainings``; ``files`` (of predictions: the trials
-        of a search leave none); ``train``, ``validation``, ``test`` (patches of each training, by
-        the shares of the profile; folds that keep images whole deviate); ``epochs_least`` (early
-        stopping at once), ``epochs_most``; ``edge_px`` and ``channels`` of the network's input.
+        and ``model`` as in `predictions.Cell`; ``network`` (single, early, intermediate, spatial;
+        nothing for late fusion, which trains none); ``trainings``; ``files`` (of predictions: the
+        trials of a search leave none); ``train``, ``validation``, ``test`` (patches of each
+        training, by the shares of the profile; folds that keep images whole deviate);
+        ``epochs_least`` (early stopping at once), ``epochs_most``; ``edge_px`` and ``channels`` of
+        the network's input.
     """
     counts = count_patches(stacks, profile.patches)["used"]
     rows = partial(
@@ -171,6 +173,7 @@ def planned_trainings(profile: Profile, stacks: pd.DataFrame, run: Run) -> pd.Da
             *_fusion_rows(profile, stacks, rows),
             *_crop_rows(profile, rows),
             *_leakage_rows(profile, stacks, rows, run),
+            *_planted_rows(profile, rows, run),
         ]
     )
     left = frame["patches"] * (1 - frame.pop("tested"))
@@ -249,11 +252,14 @@ def _fusion_rows(profile: Profile, stacks: pd.DataFrame, rows: Callable) -> list
     """Chapters 06 and 07: all networks in few folds and in many, and what preprocessing adds."""
     many, models = profile.many_folds, [*profile.channels, "early", "intermediate", "late"]
     # Intermediate fusion is there from 03.
-    found = rows("06", "all networks", "cv5", [n for n in models if n != "intermediate"])
+    first = [name for name in models if name != "intermediate"]
+    found = rows("06", "all networks", "cv5", [*first, "spatial"])
     found += rows("06", "without the sparsity filter", "cv5-unfiltered", ["intermediate"])
     if has_nucleus(profile, stacks):
         wider = (*profile.channels, NUCLEUS)
         found += rows("06", "with the nucleus", "cv5-nucleus", ["intermediate"], channels=wider)
+    if many.spatial:
+        models.append("spatial")
     # The first repeat is there from 06.
     again = profile.folds.n_splits * (many.repeats - 1)
     found += rows("07", f"all networks, {many.repeats} times", "cv5", models, runs=again)
@@ -266,7 +272,7 @@ def _crop_rows(profile: Profile, rows: Callable) -> list[dict]:
     """Chapter 09: all networks on public crops of single cells."""
     name = "cell-lines-9"
     options = _of_crops(profile, name, f"{name}/predictions")
-    models = [*options["channels"], "early", "intermediate", "late"]
+    models = [*options["channels"], *FUSIONS]
     return rows("09", f"real cells, {name}", name, models, **options)
 
 
@@ -311,6 +317,36 @@ def _leakage_rows(profile: Profile, stacks: pd.DataFrame, rows: Callable, run: R
         for what, dataset, options in kinds
         for row in rows("10", what, dataset, ["early"], **options)
     ]
+
+
+def _planted_rows(profile: Profile, rows: Callable, run: Run) -> list[dict]:
+    """Chapter 11: networks on phantoms whose truth is known."""
+    if not run.is_phantom:
+        return []
+    folder, planted = run.folder.name, profile.planted
+    singles = list(profile.channels)
+    contact = {
+        "folder": f"{folder}/contact/predictions",
+        "patches": int(_contact_patches(profile)[profile.patches.size_px]),
+    }
+    nothing = {"folder": f"{folder}/null/predictions"}
+    found = rows("11", "labels drawn by lot", "cv5-permuted", ["intermediate"])
+    found += rows("11", "nothing planted", "cv5-same-places", [*singles, "intermediate"], **nothing)
+    for name in singles:
+        only = {"folder": f"{folder}/only-{name}/predictions"}
+        found += rows("11", f"planted in {name} only", "cv5", ["intermediate"], **only)
+    joined = ["early", "intermediate", "spatial"]
+    found += rows("11", "planted contacts", "cv5", [*singles, *joined], **contact)
+    found += rows("11", "contacts, wide head", "cv5-wide-head", ["intermediate"], **contact)
+    fewer = {"share": 1 / planted.fewer}
+    return found + rows("11", "contacts, fewer patches", "cv5-fewer", joined, **contact, **fewer)
+
+
+def _contact_patches(profile: Profile) -> pd.Series:
+    """Patches of the contact phantom at each size."""
+    contact = {"images_per_class": profile.phantom.contact_images_per_class}
+    stacks = phantom_stacks(profile.phantom.model_copy(update=contact), profile.channels)
+    return count_patches(stacks, profile.patches)["used"]
 
 
 def _nearly_all(profile: Profile, runs: int) -> dict:

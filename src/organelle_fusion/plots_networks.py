@@ -1,4 +1,4 @@
-"""Figures 2 and 3: the networks, drawn from the layers of the models that were built."""
+"""Figures 2 and 3, and spatial fusion: networks, drawn from the layers of the built models."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from organelle_fusion.config import ORGANELLES, title
+from organelle_fusion.config import FUSIONS, ORGANELLES, title
 from organelle_fusion.style import INK, WIDTH, in_lines, styled
 
 _GREY = "#555555"
@@ -142,15 +142,15 @@ def _head(axes: Axes, table: pd.DataFrame, x: float, y: float, color: str) -> fl
 def _draw(axes: Axes, strategy: str, table: pd.DataFrame, channels: Sequence[str]) -> None:
     """Draw one strategy: lanes from left to right, joined where the strategy joins them."""
     lanes = 1 if strategy == "early" else len(channels)
-    height = lanes * _LANE + 0.2
+    height = _lanes(strategy, channels) * _LANE + 0.2
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(0, height)
     axes.set_axis_off()
     inputs = table.loc[table["kind"] == "InputLayer", "output shape"].iloc[0]
     parts = [part for part in table["part"].unique() if part.startswith("encoder")]
     first = 1.8 if strategy == "early" else 0.86
-    tail = {"early": 1.24, "intermediate": 1.74, "late": 2.04}[strategy]
-    ends, stages = [], encoder_stages(table, parts[0])
+    tail = {"early": 1.24, "intermediate": 1.74, "late": 2.04, "spatial": 1.74}[strategy]
+    ends, stages = [], _stages(table, strategy, parts[0])
     columns = first + (WIDTH - tail - first) / len(stages) * np.arange(len(stages))
     step = columns[1] - columns[0]
     for stage, x in zip(stages, columns, strict=True):
@@ -168,32 +168,72 @@ def _draw(axes: Axes, strategy: str, table: pd.DataFrame, channels: Sequence[str
         else:
             axes.text(0.02, y + 0.33, in_lines(title(channels[lane])), fontsize=8, color=color)
         _plane(axes, first - (0.84 if strategy == "early" else 0.8), y, inks, inputs[0])
-        part = parts[lane] if strategy == "intermediate" else parts[0]
-        ends.append((_encoder(axes, encoder_stages(table, part), y, color, columns), y))
+        part = parts[lane] if strategy in ("intermediate", "spatial") else parts[0]
+        ends.append((_encoder(axes, _stages(table, strategy, part), y, color, columns), y))
+    if strategy == "spatial":
+        ends.append(_mixed_lane(axes, table, columns, [y for _, y in ends]))
     middle = float(np.mean([y for _, y in ends]))
     if strategy == "early":
         x, y = ends[0]
         _arrow(axes, (x, y), (x + 0.14, y))
         _head(axes, table, x + 0.14, y, _GREY)
-    elif strategy == "intermediate":
+    elif strategy in ("intermediate", "spatial"):
         _join(axes, table, ends, middle)
     else:
         _vote(axes, table, ends, middle)
 
 
+def _lanes(strategy: str, channels: Sequence[str]) -> int:
+    return {"early": 1, "spatial": len(channels) + 1}.get(strategy, len(channels))
+
+
+def _stages(table: pd.DataFrame, strategy: str, part: str) -> list[_Stage]:
+    """Stages of an encoder; the last one of spatial fusion stands in its mixer."""
+    stages = encoder_stages(table, part)
+    if strategy != "spatial":
+        return stages
+    row = table[table["layer"] == part.replace("encoder", "last_stage", 1)].iloc[0]
+    shape = tuple(row["output shape"])
+    last = _Stage("last stage", shape, int(row["parameters"]))
+    return [*stages[:-1], last, _Stage("average", shape[-1:], 0)]
+
+
+def _mixed_lane(
+    axes: Axes, table: pd.DataFrame, columns: np.ndarray, above: Sequence[float]
+) -> tuple[float, float]:
+    """Draw the maps of all lanes above mixed and pooled; return the right end and height."""
+    y = above[-1] - _LANE
+    step = columns[1] - columns[0]
+    of_mixer = table[(table["part"] == "mixer") & ~table["layer"].str.startswith("last_stage")]
+    mixing = of_mixer[of_mixer["output shape"].map(len) == 3]
+    h, w, features = mixing["output shape"].iloc[-1]
+    for k, lane in enumerate(above):
+        # Down from each lane, in the gap before its last stage.
+        start = columns[-2] - _GAP * (k + 1) / (len(above) + 1)
+        axes.plot([start, start], [lane, y + 0.12 * (1 - k)], color=INK[k], linewidth=1)
+        _arrow(axes, (start, y + 0.12 * (1 - k)), (columns[-2], y + 0.12 * (1 - k)), INK[k])
+    end = _box(axes, columns[-2], y, step - _GAP, 0.6, f"mixed\n{h}×{w}\n×{features}", _GREY)
+    axes.text(
+        columns[-2] + (step - _GAP) / 2, y - 0.34, _count(mixing["parameters"].sum()),
+        ha="center", va="top", fontsize=8, color=_GREY,
+    )  # fmt: skip
+    _arrow(axes, (end, y), (columns[-1], y))
+    return _box(axes, columns[-1], y, step - _GAP, 0.38, f"{features}", _GREY), y
+
+
 def _join(axes: Axes, table: pd.DataFrame, ends: list[tuple[float, float]], middle: float) -> None:
     """Embeddings, laid end to end, go into one head."""
     x = ends[0][0] + 0.3
-    length = table.loc[table["kind"] == "Concatenate", "output shape"].iloc[0][0]
+    length = table.loc[table["kind"] == "Concatenate", "output shape"].iloc[-1][0]
     part = 1.2 / len(ends)
+    mixed = "mixer" in set(table["part"])
     for k, (end, y) in enumerate(ends):
         low = middle + 0.6 - part * (k + 1)
+        color = _GREY if mixed and k == len(ends) - 1 else INK[k]
         axes.add_patch(
-            Rectangle(
-                (x, low), 0.22, part, facecolor=_tint(INK[k]), edgecolor=INK[k], linewidth=1.2
-            )
+            Rectangle((x, low), 0.22, part, facecolor=_tint(color), edgecolor=color, linewidth=1.2)
         )
-        _arrow(axes, (end, y), (x, low + part / 2), INK[k])
+        _arrow(axes, (end, y), (x, low + part / 2), color)
     axes.text(x + 0.11, middle - 0.64, f"joined\n{length}", ha="center", va="top", fontsize=8)
     _arrow(axes, (x + 0.22, middle), (x + 0.36, middle))
     _head(axes, table, x + 0.36, middle, _GREY)
@@ -217,12 +257,12 @@ def _vote(axes: Axes, table: pd.DataFrame, ends: list[tuple[float, float]], midd
 def architecture_figure(
     tables: Mapping[str, pd.DataFrame], *, channels: Sequence[str] = ORGANELLES
 ) -> Figure:
-    """Draw networks as boxes: Fig 2 from the early one, Fig 3 from intermediate and late.
+    """Draw networks as boxes: Fig 2 from the early one, Fig 3 from intermediate and late; ours.
 
     Parameters
     ----------
     tables
-        "early", "intermediate" or "late" → layers of the built model (`models.layer_summary`);
+        "early", "intermediate", "late" or "spatial" → layers of the model (`models.layer_summary`);
         one panel each. Late fusion has no network of its own: give the single-channel model,
         which is drawn, and counted, once per channel (without the few weights of the mean).
     channels
@@ -233,13 +273,13 @@ def architecture_figure(
     ValueError
         A strategy is not known, or there are more channels than colours.
     """
-    unknown = set(tables) - {"early", "intermediate", "late"}
+    unknown = set(tables) - set(FUSIONS)
     if unknown or len(channels) > len(INK):
         raise ValueError(
-            f"architecture_figure: expected early, intermediate or late and up to {len(INK)} "
+            f"architecture_figure: expected {', '.join(FUSIONS)} and up to {len(INK)} "
             f"channels, found {', '.join(tables)} and {len(channels)} channels; leave others out"
         )
-    heights = [(1 if name == "early" else len(channels)) * _LANE + 0.2 for name in tables]
+    heights = [_lanes(name, channels) * _LANE + 0.2 for name in tables]
     figure, grid = plt.subplots(
         len(tables), 1, figsize=(WIDTH, sum(heights) + 0.35 * len(tables) + 0.2), squeeze=False,
         height_ratios=heights, layout="constrained",

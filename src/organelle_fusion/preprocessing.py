@@ -190,6 +190,55 @@ def build_patch_set(
     return patch_set, table, statistics
 
 
+def cut_places(
+    places: pd.DataFrame, manifest: pd.DataFrame, channels: Sequence[str], output_px: int
+) -> np.ndarray:
+    """Cut patches at places that were chosen before, whatever chose them.
+
+    Parameters
+    ----------
+    places
+        ``image``, ``z``, ``y``, ``x`` and ``size_px``, as in the table of a `PatchSet`; in any
+        order.
+    manifest
+        Of `read_manifest`, with all images of `places`.
+    channels
+        Names of the channels; each is scaled per image, see `extract_patches`.
+    output_px
+        Edge of the patches after resizing, pixels.
+
+    Returns
+    -------
+    ndarray, uint8 (N, output_px, output_px, C)
+        One patch per row of `places`.
+
+    Raises
+    ------
+    PatchError
+        An image is not in the manifest.
+    VolumeError
+        An image lacks a channel.
+    """
+    unknown = sorted(set(places["image"]) - set(manifest["image"]))
+    if unknown:
+        raise PatchError(
+            f"manifest: expected image {unknown[0]} of the patch set, found none; "
+            "cut the patches from this manifest"
+        )
+    patches = np.empty((len(places), output_px, output_px, len(channels)), np.uint8)
+    for row in manifest.itertuples(index=False):
+        of_image = (places["image"] == row.image).to_numpy()
+        if of_image.any():
+            volume = open_image(row).select(channels)
+            patches[of_image] = extract_patches(
+                volume,
+                places[of_image].assign(kept=True),
+                output_px=output_px,
+                statistics=stack_statistics(volume),
+            )
+    return patches
+
+
 def each_patch_set(
     manifest: pd.DataFrame,
     tabulated: Tabulated,

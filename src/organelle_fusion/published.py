@@ -18,8 +18,8 @@ from organelle_fusion.provenance import note_file
 METRICS = tuple(METRIC_TITLES)
 COLUMNS = ("model", *METRICS)
 
-# Those of `evaluation.paper_rows`, without an import: all pages use this module, and a change of
-# how scores are computed is no reason to execute a chapter that has none.
+# The paper's of `evaluation.paper_rows`, without an import: all pages use this module, and a change
+# of how scores are computed is no reason to execute a chapter that has none.
 MODELS = (
     *ORGANELLES,
     *("early", "intermediate", "late"),

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from organelle_fusion.config import EncoderSettings, Profile
+from organelle_fusion.config import FUSIONS, EncoderSettings, Profile
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import (
@@ -37,8 +37,6 @@ from organelle_fusion.provenance import (
     provenance,
 )
 from organelle_fusion.workers import in_processes, one_by_one
-
-FUSIONS = ("early", "intermediate", "late")
 
 Inputs = Mapping[str, str]
 
@@ -164,7 +162,7 @@ def train_cells(
     folds
         Frame of `folds.make_folds`; checked for leakage first.
     models
-        Names of channels (one classifier each), ``early``, ``intermediate``, ``late``.
+        Names of channels (one classifier each), ``early``, ``intermediate``, ``late``, ``spatial``.
     profile
         Its encoder and training settings count; a change elsewhere trains nothing again.
     dataset, size_px
@@ -215,7 +213,7 @@ def train_cells(
         "data": patch_set.data_hash,
         "folds": hash_of(folds),
         "code": code_version(
-            "augmentation", "encoders", "models", "predictions", "sweep", "training"
+            "augmentation", "encoders", "mixing", "models", "predictions", "sweep", "training"
         ),
         "backend": backend_name(),
         **weights_inputs(profile.encoder),

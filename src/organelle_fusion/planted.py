@@ -1,0 +1,167 @@
+"""The truth of the phantom, laid beside patches: which organelle tells, and where it lies."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from organelle_fusion.folds import fold_parts
+from organelle_fusion.intensity import PatchError
+from organelle_fusion.patches import extract_patches
+from organelle_fusion.patchset import PatchSet
+from organelle_fusion.provenance import note_file
+from organelle_fusion.volumes import open_volume
+
+
+def only_organelle(full: PatchSet, null: np.ndarray, organelle: str) -> PatchSet:
+    """Patches of the phantom variant ``only-<organelle>``, without its stacks.
+
+    Each channel of the phantom draws from a random stream of its own, so that this variant is one
+    channel of ``full`` and the others of ``null``.
+
+    Parameters
+    ----------
+    full
+        Patches of the variant ``full``.
+    null
+        Patches of the variant ``null`` at the same places, uint8 (N, H, W, C), see
+        `preprocessing.cut_places`.
+    organelle
+        Channel that tells the class.
+
+    Returns
+    -------
+    PatchSet
+        Same table and channels.
+
+    Raises
+    ------
+    PatchError
+        There is no such channel, or the patches do not fit each other.
+    """
+    if organelle not in full.channels or null.shape != full.patches.shape:
+        raise PatchError(
+            f"only-{organelle}: expected a channel of {', '.join(full.channels)} and patches "
+            f"{full.patches.shape} of the null phantom, found {null.shape}; cut them at the same "
+            "places"
+        )
+    patches = null.copy()
+    position = full.channels.index(organelle)
+    patches[..., position] = full.patches[..., position]
+    return PatchSet(patches, full.table, full.channels, full.pixel_size_um)
+
+
+def planted_masks(
+    places: pd.DataFrame, folder: Path, channels: Sequence[str], output_px: int
+) -> np.ndarray:
+    """Where the planted organelles lie in patches.
+
+    Parameters
+    ----------
+    places
+        Of a `PatchSet`: ``image``, ``z``, ``y``, ``x``, ``size_px``.
+    folder
+        Of `phantom.simulate_dataset`, with ``labels/<image>.ome.tif``.
+    channels
+        Names of organelles.
+    output_px
+        Edge of a patch, pixels.
+
+    Returns
+    -------
+    ndarray, bool (N, output_px, output_px, C)
+        True where an organelle covers half of the pixel or more.
+
+    Raises
+    ------
+    VolumeError
+        The labels of an image cannot be read.
+    """
+    masks = np.empty((len(places), output_px, output_px, len(channels)), bool)
+    # Whatever its number, a label is all of its pixel.
+    scale = pd.DataFrame({"channel": list(channels), "low": 0.0, "high": 1.0})
+    for image, of_image in places.groupby("image", sort=False):
+        labels = open_volume(note_file(Path(folder) / "labels" / f"{image}.ome.tif"))
+        covered = extract_patches(
+            labels.select(channels),
+            of_image.assign(kept=True),
+            output_px=output_px,
+            statistics=scale,
+        )
+        masks[(places["image"] == image).to_numpy()] = covered >= 128
+    return masks
+
+
+def block_correlations(patches: np.ndarray, blocks: int) -> np.ndarray:
+    """How alike two channels lie in a patch, seen through a coarse grid.
+
+    Parameters
+    ----------
+    patches : (N, H, W, C) uint8
+        With H = W.
+    blocks
+        Blocks along each edge; each is replaced by its mean. What does not fill a block at the
+        right and lower border is left out.
+
+    Returns
+    -------
+    ndarray, float64 (N, C (C − 1) / 2)
+        Pearson's correlation over the blocks of each pair of channels, in the order of
+        `itertools.combinations`; 0 where a channel is the same in all blocks.
+    """
+    edge = patches.shape[1] // blocks
+    cut = patches[:, : blocks * edge, : blocks * edge].astype(np.float64)
+    means = cut.reshape(len(cut), blocks, edge, blocks, edge, -1).mean(axis=(2, 4))
+    flat = means.reshape(len(cut), blocks * blocks, -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    size = np.sqrt((flat**2).sum(axis=1))
+    pairs = list(combinations(range(flat.shape[2]), 2))
+    product = np.stack([(flat[..., a] * flat[..., b]).sum(axis=1) for a, b in pairs], axis=1)
+    scale = np.stack([size[:, a] * size[:, b] for a, b in pairs], axis=1)
+    return np.divide(product, scale, out=np.zeros_like(product), where=scale > 0)
+
+
+def coarse_probe(patch_set: PatchSet, folds: pd.DataFrame, blocks: Sequence[int]) -> pd.DataFrame:
+    """Classify patches by nothing but `block_correlations`, in the folds of the networks.
+
+    A logistic regression on as many numbers as there are pairs of channels, trained on the
+    training and validation parts: what a grid this coarse still tells of who lies with whom.
+
+    Parameters
+    ----------
+    patch_set, folds
+        As for `sweep.train_cells`.
+    blocks
+        Grids, by their number of blocks along an edge.
+
+    Returns
+    -------
+    DataFrame
+        Predictions of the test parts, see `predictions.read_predictions`; the model of a grid of
+        7 × 7 is ``grid of 7 × 7``.
+    """
+    table, classes = patch_set.table, list(patch_set.classes)
+    frames = []
+    for number in blocks:
+        features = block_correlations(patch_set.patches, number)
+        for fold in sorted(folds["fold"].unique().tolist()):
+            tested = fold_parts(folds, table["group"], fold) == "test"
+            probe = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+            probe.fit(features[~tested], table["label"].to_numpy(dtype=str)[~tested])
+            rows = np.flatnonzero(tested)
+            found = table.loc[rows, ["image", "group", "label"]].reset_index(drop=True)
+            found.insert(0, "patch", rows)
+            found = found.assign(
+                model=f"grid of {number} × {number}", fold=fold, seed=0, part="test"
+            )
+            probabilities = probe.predict_proba(features[tested])
+            for name in classes:  # a class that a fold does not train on has none
+                column = np.flatnonzero(probe.classes_ == name)
+                found[f"p:{name}"] = probabilities[:, column[0]] if len(column) else 0.0
+            frames.append(found)
+    return pd.concat(frames, ignore_index=True)
