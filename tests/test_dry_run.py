@@ -45,31 +45,33 @@ def cells(text, beginning):
 
 
 def test_it_fits_one_screen_and_says_what_it_is(text_of):
-    """No line is longer than 100 characters, nor are there more than 50."""
+    """No line is longer than 100 characters, nor are there more than 60."""
     lines = text_of(0.01).splitlines()
     assert lines[0] == (
         "Plan of profile smoke for phantom: 18 images in 6 classes, 54 planes of 400 × 400 pixels."
     )
     assert "Nothing is trained" in lines[1]
     assert max(map(len, lines)) <= 100
-    assert len(lines) <= 50
+    assert len(lines) <= 60
 
 
 def test_times_add_up(text_of):
     """A step takes an hour, so that hours are steps, which are counted by hand."""
     text = text_of(3600.0)
     assert cells(text, "     chapter")[5:7] == ["from, h", "to, h"]
-    assert cells(text, "06   all networks")[2:6] == ["12", "63", "1", "24"]
+    assert cells(text, "06   all networks")[2:6] == ["15", "63", "1", "30"]
     chapter_03 = 3 * 3 * (2 + 2 + 2)  # 63 patches are two batches, at every size
     chapter_04 = 2 * (2 + 1 + 2 * 2) + 3 * 2  # trials times epochs, and the settings found
-    chapter_06 = 2 * 12 + 2 * 3 + 2 * 3 * 4 / 3  # the last with a fourth encoder
-    chapter_07 = 2 * 15 + 3 * 20  # by patch 71, three batches
-    crops_09 = 15 * 2 * (64 / 28) ** 2
+    chapter_06 = 2 * 15 + 2 * 3 + 2 * 3 * 4 / 3  # the last with a fourth encoder
+    chapter_07 = 2 * 18 + 3 * 24  # by patch 71, three batches
+    crops_09 = 18 * 2 * (64 / 28) ** 2
     # One left out: three batches; by slab and settings: two. Null phantom: by patch, repeats too.
     own, null = 3 * 18 + 2 * 4 + 2 * 6, 3 * 4 + 2 * 6
     crops_10 = (22 * 8 + 19 * 3) * (50 / 28) ** 2  # 678 and 603 patches
+    chapter_11 = 2 * 24 + 30  # contacts: 31 patches to train on, or 15
     steps = chapter_03 + chapter_04 + chapter_06 + chapter_07 + crops_09 + 2 * own + null + crops_10
-    assert cells(text, "all                  ")[1:] == ["180", *[f"{steps:,.0f}"] * 2]
+    steps += chapter_11
+    assert cells(text, "all                  ")[1:] == ["247", *[f"{steps:,.0f}"] * 2]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_early_stopping_makes_a_range(text_of):
     """16 epochs if nothing improves after the first, 100 if something always does."""
     settings = SMOKE.training.model_copy(update={"epochs": 100, "patience": 15})
     text = text_of(1.0, profile=SMOKE.model_copy(update={"training": settings}))
-    least, most = 12 * 16 * 2 / 3600, 12 * 100 * 2 / 3600
+    least, most = 15 * 16 * 2 / 3600, 15 * 100 * 2 / 3600
     assert cells(text, "06   all networks")[4:] == [
         "16–100", f"{least:.2f}", f"{most:.2f}", cells(text, "06   all networks")[-1]
     ]  # fmt: skip
@@ -109,20 +111,20 @@ def test_memory_and_disk_by_hand(text_of):
     assert "16 MB for single fusion" not in text
     assert "16 MB for the largest network" in text
     assert "up to 13 MB for its layers" in text  # 10⁵ × 4 × 32
-    files = 180 - 5 + 3 / 3  # all but the trials; three networks have a fourth encoder
-    assert f"{files * 4:.0f} MB of weights" in text
+    files = 247 - 5 + 3 / 3  # all but the trials; three networks have a fourth encoder
+    assert f"{files * 4e-3:.2f} GB of weights" in text
 
 
 def test_files_that_are_there_are_counted(text_of, tmp_path):
     """Those of a plan only."""
-    assert "none of 188 files of predictions is there yet" in " ".join(text_of(1.0).split())
+    assert "none of 255 files of predictions is there yet" in " ".join(text_of(1.0).split())
     folder = tmp_path / "smoke/phantom/predictions/cv5/350px/early"
     folder.mkdir(parents=True)
     for fold in range(2):
         (folder / f"fold-{fold:02d}-seed-7.parquet").touch()
     (folder.parent / "other").mkdir()
     (folder.parent / "other" / "fold-00-seed-7.parquet").touch()
-    assert "2 of 188 files of predictions are there already" in " ".join(text_of(1.0).split())
+    assert "2 of 255 files of predictions are there already" in " ".join(text_of(1.0).split())
 
 
 @pytest.mark.parametrize(
