@@ -299,6 +299,32 @@ def test_intermediate_and_late_fusion_differ_where_they_join():
     assert texts(second).count("6\nclasses") == 3
 
 
+def test_spatial_fusion_has_a_lane_of_mixed_maps():
+    """Encoders end before the last stage; each has its own, and one lane sees them all."""
+    lanes = [
+        (f"encoder_{name}", *row[1:])
+        for name in CHANNELS
+        for row in [*encoder("any")[:-1], ("any", "lower_embedding", "Pooling", (5,), 0)]
+    ]
+    mixer = [
+        *(("mixer", f"last_stage_{name}", "Functional", (1, 1, 7), 70) for name in CHANNELS),
+        ("mixer", "joined", "Concatenate", (2, 2, 15), 0),
+        ("mixer", "mix1", "Conv2D", (2, 2, 4), 60),
+        ("mixer", "mix2", "Conv2D", (2, 2, 4), 144),
+        ("mixer", "mixed", "Pooling", (4,), 0),
+        ("mixer", "fusion", "Concatenate", (25,), 0),
+    ]
+    image = ("", "image", "InputLayer", (8, 8, 3), 0)
+    figure = plots.architecture_figure({"spatial": layers([image, *lanes, *mixer, *head(6)])})
+    (axes,) = figure.axes
+    # 3 × (330 + 70) + 204 and 1,540
+    assert axes.get_title(loc="left") == "Spatial fusion: 2.9 k parameters"
+    assert {"mixed\n2×2\n×4", "204", "joined\n25", "1×1\n×7", "last stage"} <= set(texts(axes))
+    for ink in style.INK[:3]:
+        assert len(boxes(axes, ink)) == 4
+    assert len(boxes(axes)) == 3 * 4 + 2 + 2
+
+
 def test_architecture_figure_refuses_what_it_cannot_draw():
     """A single-channel model is drawn as part of late fusion only."""
     with pytest.raises(ValueError, match="found single"):
