@@ -9,6 +9,7 @@ from organelle_fusion.config import ORGANELLES, PatchSettings, load_profile
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.patchset import PatchSet
+from organelle_fusion.predictions import Cell
 from organelle_fusion.volumes import open_volume
 
 SMALL = load_profile("smoke").phantom.model_copy(
@@ -74,6 +75,36 @@ def test_masks_cover_the_planted_labels(folders, full):
         plane = labels.select(ORGANELLES).plane(row.z)[:, row.y : row.y + 30, row.x : row.x + 30]
         covered = (plane > 0).reshape(3, 15, 2, 15, 2).mean(axis=(2, 4))
         np.testing.assert_array_equal(found, covered.transpose(1, 2, 0) >= 0.5)
+
+
+def test_each_network_comes_with_patches_it_has_not_seen(tmp_path):
+    """Fold 1 tests c alone; of five patches two are taken, of one the only one."""
+    table = pd.DataFrame({"image": list("aaaaabccccc"), "label": "x", "z": 0, "y": 0, "x": 0})
+    table["group"] = table["image"]
+    patch_set = PatchSet(np.zeros((11, 2, 2, 1), np.uint8), table, ("only",), None)
+    parts = {0: {"a": "test", "b": "test", "c": "train"}, 1: {"a": "validation", "b": "train"}}
+    parts[1]["c"] = "test"
+    folds = pd.DataFrame(
+        [(fold, group, "x", part) for fold, of in parts.items() for group, part in of.items()],
+        columns=["fold", "group", "label", "part"],
+    )
+    cells = {fold: Cell("toy", 1, "intermediate", fold, 0) for fold in (0, 1)}
+    for fold, cell in cells.items():
+        cell.weights_path(tmp_path).parent.mkdir(parents=True, exist_ok=True)
+        cell.weights_path(tmp_path).write_text(f"fold {fold}")
+
+    class Network:
+        def load_weights(self, path):
+            self.text = path.read_text()
+
+    network = Network()
+    found = [
+        (network.text, rows.tolist())
+        for rows in planted.each_network(
+            patch_set, folds, network, cells=cells, folder=tmp_path, per_image=2
+        )
+    ]
+    assert found == [("fold 0", [0, 2, 5]), ("fold 1", [6, 8])]
 
 
 def test_correlations_of_blocks_by_hand():

@@ -1,6 +1,6 @@
 """The truth of the phantom, laid beside patches: which organelle tells, and where it lies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from organelle_fusion.folds import fold_parts
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.patches import extract_patches
 from organelle_fusion.patchset import PatchSet
+from organelle_fusion.predictions import Cell
 from organelle_fusion.provenance import note_file
 from organelle_fusion.volumes import open_volume
 
@@ -95,6 +96,51 @@ def planted_masks(
         )
         masks[(places["image"] == image).to_numpy()] = covered >= 128
     return masks
+
+
+def each_network(
+    patch_set: PatchSet,
+    folds: pd.DataFrame,
+    network,
+    *,
+    cells: Mapping[int, Cell],
+    folder: Path,
+    per_image: int,
+) -> Iterator[np.ndarray]:
+    """Go through the networks of all folds, with patches of images that each has not seen.
+
+    Parameters
+    ----------
+    patch_set, folds
+        As for `sweep.train_cells`.
+    network
+        Keras model of the architecture whose weights are stored; those of the fold are in it when
+        its rows are given.
+    cells
+        Fold → cell with stored weights.
+    folder
+        Root of the stored files.
+    per_image
+        Patches of each image, evenly over those there are.
+
+    Yields
+    ------
+    ndarray of int
+        Rows of the patch set, of the fold's test part.
+    """
+    table = patch_set.table
+    for fold, cell in cells.items():
+        network.load_weights(note_file(cell.weights_path(folder)))
+        tested = np.flatnonzero(fold_parts(folds, table["group"], fold) == "test")
+        of_image = pd.Series(tested).groupby(table["image"].to_numpy()[tested], sort=False)
+        yield np.concatenate(
+            [
+                rows.to_numpy()[np.arange(per_image) * len(rows) // per_image]
+                if len(rows) > per_image
+                else rows.to_numpy()
+                for _, rows in of_image
+            ]
+        )
 
 
 def block_correlations(patches: np.ndarray, blocks: int) -> np.ndarray:
