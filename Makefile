@@ -48,8 +48,9 @@ chapter: .venv/.ready  ## run one chapter again and rebuild: make chapter N=06
 plan: .venv/.ready  ## say what make book would train and take, and do nothing
 	@$(REPRODUCE) --dry-run
 
+# Two files of tests at a time: most use one core.
 test: .venv/.ready  ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 pages: .venv/.ready  ## check the pages that make book has built
 	@$(BIN)/python -m pytest -m pages

@@ -70,6 +70,7 @@ PROMISED = {
         "tab-folds5": "Groups in each fold",
         "fig-early": "Fig. 2 of the paper",
         "fig-fusion": "Fig. 3 of the paper",
+        "fig-spatial": "Spatial fusion .ours.",
         "tab-parameters": "Trainable parameters",
         "tab-fusion5": "Table 1 of the paper",
         "fig-scores5": "95 % group-bootstrap intervals",
@@ -110,6 +111,12 @@ PROMISED = {
         "tab-nested": "chosen nested",
         "fig-leakage-real": "on real data by the way the folds were made",
         "tab-leakage-real": "Real data by the way the folds were made",
+    },
+    "11_planted_truth": {
+        "fig-contact": "Contact phantom",
+        "fig-named": "Which organelle is named",
+        "tab-named": "what was planted",
+        "tab-map-tests": "Methods and tests",
     },
     "14_scorecard": {
         "tab-rules": "the rule for each",

@@ -80,11 +80,11 @@ def test_smoke_runs_the_whole_chain_and_resumes(tmp_path):
     for page in chapters:
         assert (folder / f"_build/html/book/executed/{page}.html").is_file()
     # Chapter 03 trains intermediate fusion at the size that 06 and the first repeat of 07 share.
-    assert "15 cells: 3 stored, 12 to compute" in first.stdout
-    assert first.stdout.count("15 cells: 15 stored, 0 to compute") == 1
+    assert "18 cells: 3 stored, 15 to compute" in first.stdout
+    assert first.stdout.count("18 cells: 18 stored, 0 to compute") == 1
     phantom = folder / "data/runs/smoke/phantom"
     files = sorted((phantom / "predictions/cv5/350px").rglob("*-seed-7.parquet"))
-    assert len(files) == 6 * 3  # models × folds
+    assert len(files) == 7 * 3  # models × folds
     late = [pd.read_parquet(path) for path in files if path.parent.name == "late"]
     tested = pd.concat(late).query("part == 'test'")
     patches = pd.read_parquet(phantom / "patches/350px/patches.parquet")
@@ -110,7 +110,7 @@ def test_smoke_runs_the_whole_chain_and_resumes(tmp_path):
     third = reproduce(folder, "--chapter", "06")
     assert third.returncode == 0, third.stdout + third.stderr
     assert "06_fusion_cv5 runs (asked for)" in third.stdout
-    assert "15 cells: 15 stored, 0 to compute" in third.stdout
+    assert "18 cells: 18 stored, 0 to compute" in third.stdout
     assert [path.stat().st_mtime_ns for path in files] == written
 
 

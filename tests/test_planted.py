@@ -99,12 +99,25 @@ def test_each_network_comes_with_patches_it_has_not_seen(tmp_path):
 
     network = Network()
     found = [
-        (network.text, rows.tolist())
-        for rows in planted.each_network(
+        (network.text, tested.tolist(), trained.tolist())
+        for tested, trained in planted.each_network(
             patch_set, folds, network, cells=cells, folder=tmp_path, per_image=2
         )
     ]
-    assert found == [("fold 0", [0, 2, 5]), ("fold 1", [6, 8])]
+    assert found == [("fold 0", [0, 2, 5], [6, 7, 8, 9, 10]), ("fold 1", [6, 8], [5])]
+
+
+def test_an_organelle_is_named_above_nothing_and_above_the_others():
+    """Named; over the others but not over the reference; overlapping the second."""
+    rows = [
+        ("m", "a", "a", 0.5, 0.4, 0.6, 0.2), ("m", "a", "b", 0.3, 0.2, 0.39, 0.2),
+        ("m", "b", "a", 0.5, 0.4, 0.6, 0.45), ("m", "b", "b", 0.1, 0.0, 0.2, 0.45),
+        ("m", "c", "a", 0.4, 0.3, 0.45, 0.2), ("m", "c", "b", 0.5, 0.44, 0.6, 0.2),
+    ]  # fmt: skip
+    columns = ["measure", "planted", "organelle", "value", "low", "high", "reference"]
+    found = planted.named_organelles(pd.DataFrame(rows, columns=columns))
+    assert found["planted"].tolist() == ["a", "b", "c"]
+    assert found["named"].tolist() == ["a", planted.NOTHING, planted.NOTHING]
 
 
 def test_correlations_of_blocks_by_hand():

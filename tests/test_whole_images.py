@@ -6,20 +6,28 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from organelle_fusion import explain  # noqa: E402
-from organelle_fusion.config import PAPER_PIXEL_UM, load_profile  # noqa: E402
-from organelle_fusion.intensity import display_plane, stack_statistics  # noqa: E402
+from skimage.transform import resize  # noqa: E402
+
+from organelle_fusion import whole_images  # noqa: E402
+from organelle_fusion.config import PAPER_PIXEL_UM, EncoderSettings, load_profile  # noqa: E402
+from organelle_fusion.explain import grad_cam  # noqa: E402
+from organelle_fusion.gradients import ExplainError  # noqa: E402
+from organelle_fusion.intensity import PatchError, display_plane, stack_statistics  # noqa: E402
 from organelle_fusion.manifest import open_image, read_manifest  # noqa: E402
 from organelle_fusion.models import build_model  # noqa: E402
 from organelle_fusion.predictions import Cell  # noqa: E402
-from organelle_fusion.volumes import write_ome_tiff  # noqa: E402
-from organelle_fusion.whole_images import explain_images  # noqa: E402
+from organelle_fusion.similarity import map_similarity  # noqa: E402
+from organelle_fusion.volumes import open_volume, write_ome_tiff  # noqa: E402
+from organelle_fusion.whole_images import explain_images, plane_maps, stack_maps  # noqa: E402
 
 pytestmark = pytest.mark.keras
 
 SMOKE = load_profile("smoke")
 PROFILE = SMOKE.model_copy(
-    update={"patches": SMOKE.patches.model_copy(update={"size_px": 30, "sizes_px": (30,)})}
+    update={
+        "patches": SMOKE.patches.model_copy(update={"size_px": 30, "sizes_px": (30,)}),
+        "encoder": EncoderSettings(kind="compact", input_px=16, filters=(4, 8)),
+    }
 )
 
 
@@ -48,27 +56,28 @@ def network():
 def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path):
     """Fold 0 validates on "two" and tests "one", fold 1 the other way round."""
     cells = {fold: Cell("cv5", 30, "intermediate", fold, 7) for fold in (0, 1)}
-    models = {}
     for fold, cell in cells.items():
         keras.utils.set_random_seed(fold)
-        models[fold] = network()
         cell.weights_path(tmp_path).parent.mkdir(parents=True, exist_ok=True)
-        models[fold].save_weights(cell.weights_path(tmp_path))
+        network().save_weights(cell.weights_path(tmp_path))
     rows = [
         ("one", "test", 0, 0.9, 0.1), ("one", "test", 0, 0.2, 0.8), ("two", "validation", 0, 1, 0),
         ("two", "test", 1, 0.9, 0.1), ("one", "validation", 1, 0, 1),
     ]  # fmt: skip
     predictions = pd.DataFrame(rows, columns=["image", "part", "fold", "p:a", "p:b"])
+    model = network()  # compiled once
     found = explain_images(
-        images, predictions, network(), profile=PROFILE, cells=cells, folder=tmp_path
-    )
+        images, predictions, model, profile=PROFILE, cells=cells, folder=tmp_path,
+        random_seeds=(4, 5),
+    )  # fmt: skip
     for name, fold, target in (("one", 0, 0), ("two", 1, 1)):
+        model.load_weights(cells[fold].weights_path(tmp_path))
         volume = open_image(images.set_index("image", drop=False).loc[name])
         statistics = stack_statistics(volume)
         for squares, overlap in (("side by side", False), ("overlapping", True)):
             plane = found.planes[squares][name]
-            expected = explain.plane_maps(
-                models[fold], volume, 1, target,
+            expected = plane_maps(
+                model, volume, 1, target,
                 size_um=30 * PAPER_PIXEL_UM, statistics=statistics, overlap=overlap,
             )  # fmt: skip
             np.testing.assert_allclose(plane.maps, expected, atol=1e-6)
@@ -78,5 +87,69 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
             of_plane = found.similarity.query("image == @name and squares == @squares")
             assert set(of_plane["label"]) == {plane.label}
             assert set(of_plane["group"]) == {name}
-            own = explain.map_similarity(expected, PROFILE.channels)["value"]
+            own = map_similarity(expected, PROFILE.channels)["value"]
             np.testing.assert_allclose(of_plane["value"], own, atol=1e-4)
+    keys = ["image", "squares", "organelle", "compared_with"]
+    one, two = (found.randomised[found.randomised["seed"] == seed] for seed in (4, 5))
+    for drawn in (one, two):
+        assert len(drawn) == len(drawn.drop_duplicates(keys)) == len(found.similarity)
+    assert not np.allclose(one["value"], two["value"], equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def small_network():
+    keras.utils.set_random_seed(3)
+    return build_model(
+        "intermediate",
+        channels=PROFILE.channels,
+        n_classes=4,
+        encoder=PROFILE.encoder,
+        training=PROFILE.training,
+    )
+
+
+@pytest.fixture
+def volume(tmp_path):
+    array = np.random.default_rng(2).integers(0, 1000, (3, 2, 40, 52)).astype(np.uint16)
+    path = tmp_path / "stack.ome.tif"
+    write_ome_tiff(path, array, list(PROFILE.channels), pixel_size_um=0.5, z_step_um=1.0)
+    return open_volume(path)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_plane_is_put_together_from_its_tiles(volume, small_network, overlap, monkeypatch):
+    """Tiles of 10 µm are 20 px; cut, averaged down and scaled here once more, by other means."""
+    model = small_network
+    statistics = stack_statistics(volume)
+    monkeypatch.setattr(whole_images, "TILES_AT_ONCE", 4)  # of 6 and 15
+    found = list(stack_maps(model, volume, 2, size_um=10, statistics=statistics, overlap=overlap))
+    assert len(found) == volume.shape[1]
+    found = found[1]
+    low, high = (statistics[name].to_numpy()[:, None, None] for name in ("low", "high"))
+    plane = np.clip((volume.plane(1) - low) / (high - low), 0, 1) * 255
+    starts = ([0, 10, 20], [0, 10, 20, 30, 32]) if overlap else ([0, 20], [0, 20, 32])
+    profile = np.minimum(np.arange(20) + 0.5, 19.5 - np.arange(20)) if overlap else np.ones(20)
+    window = profile[:, None] * profile
+    total, weight = np.zeros((3, 40, 52)), np.zeros((40, 52))
+    fine = np.repeat(np.arange(20), 4)  # 80 px: five for each of the 16
+    for y in starts[0]:
+        for x in starts[1]:
+            tile = plane[:, y : y + 20, x : x + 20][:, fine][:, :, fine]
+            small = np.rint(tile.reshape(3, 16, 5, 16, 5).mean(axis=(2, 4)).round(6))
+            maps = grad_cam(model, np.uint8(small.transpose(1, 2, 0))[None], [2])[0]
+            for k in range(3):
+                large = resize(maps[k], (20, 20), order=1, mode="edge", anti_aliasing=False)
+                total[k, y : y + 20, x : x + 20] += window * large
+            weight[y : y + 20, x : x + 20] += window
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, total / weight, rtol=1e-3, atol=1e-5 * np.abs(total).max())
+
+
+def test_planes_that_do_not_fit_are_refused(volume, small_network):
+    """Channels in the model's order, and tiles that are no larger than the plane."""
+    model, statistics = small_network, stack_statistics(volume)
+    with pytest.raises(PatchError, match="40 µm is 80 px, expected 1 to 40"):
+        plane_maps(model, volume, 0, 0, size_um=40, statistics=statistics, overlap=False)
+    turned = volume.select(PROFILE.channels[::-1])
+    with pytest.raises(ExplainError, match=f"found {', '.join(PROFILE.channels[::-1])}"):
+        plane_maps(model, turned, 0, 0, size_um=10, statistics=statistics, overlap=False)

@@ -118,6 +118,35 @@ def _mean_where(top: np.ndarray, bottom: np.ndarray, present: np.ndarray) -> np.
     return np.divide(ratio.sum(axis=1), number, out=np.full(len(top), np.nan), where=number > 0)
 
 
+def mean_interval(
+    values: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, repeats: int, seed: int
+) -> tuple[float, float, float]:
+    """Mean of numbers, with a 95 % interval that resamples whole groups within their class.
+
+    Parameters
+    ----------
+    values : (N,) float
+        One number per patch or image, finite.
+    labels, groups : (N,)
+        Its class and its group; a group of several classes ties all classes together.
+    repeats, seed
+        Number of resamples, and their seed.
+
+    Returns
+    -------
+    tuple of float
+        Mean, and the lower and upper end of the interval.
+    """
+    codes = pd.factorize(np.asarray(labels))[0]
+    group, names = pd.factorize(np.asarray(groups), sort=True)
+    held = np.zeros((len(names), codes.max() + 1), bool)
+    held[group, codes] = True
+    stratum = held.argmax(axis=1) if (held.sum(axis=1) == 1).all() else np.zeros(len(names), int)
+    weights = draw_groups(stratum, repeats, seed)
+    sums, sizes = np.bincount(group, values), np.bincount(group)
+    return float(np.mean(values)), *interval((weights @ sums) / (weights @ sizes))
+
+
 def interval(values: np.ndarray) -> tuple[float, float]:
     """95 % percentile interval of resampled scores.
 

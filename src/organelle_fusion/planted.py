@@ -18,6 +18,9 @@ from organelle_fusion.predictions import Cell
 from organelle_fusion.provenance import note_file
 from organelle_fusion.volumes import open_volume
 
+NOTHING = "nothing"
+"""What is planted in the null phantom, and named where no organelle is."""
+
 
 def only_organelle(full: PatchSet, null: np.ndarray, organelle: str) -> PatchSet:
     """Patches of the phantom variant ``only-<organelle>``, without its stacks.
@@ -106,7 +109,7 @@ def each_network(
     cells: Mapping[int, Cell],
     folder: Path,
     per_image: int,
-) -> Iterator[np.ndarray]:
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Go through the networks of all folds, with patches of images that each has not seen.
 
     Parameters
@@ -125,22 +128,48 @@ def each_network(
 
     Yields
     ------
-    ndarray of int
-        Rows of the patch set, of the fold's test part.
+    tested : ndarray of int
+        Rows of the patch set, out of the fold's test part.
+    trained : ndarray of int
+        Rows of its training part, all of them.
     """
     table = patch_set.table
     for fold, cell in cells.items():
         network.load_weights(note_file(cell.weights_path(folder)))
-        tested = np.flatnonzero(fold_parts(folds, table["group"], fold) == "test")
+        parts = fold_parts(folds, table["group"], fold)
+        tested = np.flatnonzero(parts == "test")
         of_image = pd.Series(tested).groupby(table["image"].to_numpy()[tested], sort=False)
-        yield np.concatenate(
-            [
-                rows.to_numpy()[np.arange(per_image) * len(rows) // per_image]
-                if len(rows) > per_image
-                else rows.to_numpy()
-                for _, rows in of_image
-            ]
-        )
+        chosen = [
+            rows.to_numpy()[np.arange(per_image) * len(rows) // per_image]
+            if len(rows) > per_image
+            else rows.to_numpy()
+            for _, rows in of_image
+        ]
+        yield np.concatenate(chosen), np.flatnonzero(parts == "train")
+
+
+def named_organelles(naming: pd.DataFrame) -> pd.DataFrame:
+    """Say which organelle each measure names, if any.
+
+    An organelle is named if its interval lies above what one gets that tells nothing, and above
+    the intervals of all others.
+
+    Parameters
+    ----------
+    naming
+        measure, planted, organelle, value, low, high, reference.
+
+    Returns
+    -------
+    DataFrame
+        measure, planted, named: an organelle, or `NOTHING`; in the order of `naming`.
+    """
+    rows = []
+    for (measure, planted), found in naming.groupby(["measure", "planted"], sort=False):
+        best, *others = found.sort_values("value", ascending=False).to_dict("records")
+        beaten = max([best["reference"], *(other["high"] for other in others)])
+        rows.append((measure, planted, best["organelle"] if best["low"] > beaten else NOTHING))
+    return pd.DataFrame(rows, columns=["measure", "planted", "named"])
 
 
 def block_correlations(patches: np.ndarray, blocks: int) -> np.ndarray:

@@ -1,30 +1,114 @@
-"""Whole images explained, each by the network of the fold that tested it (paper, Fig 6)."""
+"""Whole planes and images explained, each by the network of the fold that tested it (Fig 6)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import pandas as pd
 
-from organelle_fusion import explain
 from organelle_fusion.config import Profile, paper_px_to_um
+from organelle_fusion.explain import explain_patches
+from organelle_fusion.gradients import BATCH, ExplainError, encoder_names
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
+from organelle_fusion.patches import extract_patches, patch_size_px
 from organelle_fusion.plots_maps import ExplainedPlane
 from organelle_fusion.predictions import Cell
 from organelle_fusion.provenance import note_file
+from organelle_fusion.similarity import map_similarity
+from organelle_fusion.stitching import add_tiles, tile_table
+from organelle_fusion.volumes import Volume
 
 TILINGS = {"side by side": False, "overlapping": True}
-"""Ways to cover a plane with squares: name → whether they overlap, as `explain.plane_maps` asks."""
+"""Ways to cover a plane with squares: name → whether they overlap, as `plane_maps` asks."""
+
+TILES_AT_ONCE = 8 * BATCH
+"""Cut before they are explained. The plane is read anew for as many, so not too few."""
+
+
+def plane_maps(
+    model: keras.Model,
+    volume: Volume,
+    z: int,
+    target: int,
+    *,
+    size_um: float,
+    statistics: pd.DataFrame,
+    overlap: bool,
+    method: str = "grad_cam",
+) -> np.ndarray:
+    """Maps of a whole plane, before ReLU, stitched from tiles of the size of a patch.
+
+    Tiles are scaled and resized as training patches are; sparse ones are explained as well. They
+    are cut, explained and laid down some at a time: beside the plane and its maps, memory holds
+    `TILES_AT_ONCE` of them, whatever the size of the plane.
+
+    Parameters
+    ----------
+    model
+        Of `models.build_model`.
+    volume, z
+        The stack with the model's channels only, in its order (``volume.select``), and the plane.
+    target
+        Number of the class whose logit is explained.
+    size_um
+        Edge of a patch, µm; rounded to whole pixels of the stack.
+    statistics
+        Of `intensity.stack_statistics` for this volume.
+    overlap
+        See `stitching.tile_table`.
+    method
+        One of `explain.METHODS`.
+
+    Returns
+    -------
+    (E, Y, X) float32
+        One map per encoder, or per channel, as `explain.explain_patches` gives them.
+
+    Raises
+    ------
+    ExplainError
+        The volume's channels are not the model's, or what `explain.explain_patches` raises.
+    PatchError
+        A tile is larger than the plane.
+    """
+    encoders = encoder_names(model)
+    named = [f"encoder_{channel}" for channel in volume.channels]
+    if encoders != ["encoder"] and encoders != named:
+        raise ExplainError(
+            f"{volume.path}: expected the channels of {', '.join(encoders)}, found "
+            f"{', '.join(volume.channels)}; select them in this order"
+        )
+    shape = volume.shape[2:]
+    table = tile_table(shape, z, patch_size_px(volume, size_um), overlap=overlap)
+    plane = None
+    for start in range(0, len(table), TILES_AT_ONCE):
+        tiles = table[start : start + TILES_AT_ONCE]
+        patches = extract_patches(
+            volume, tiles, output_px=model.input_shape[1], statistics=statistics
+        )
+        maps = explain_patches(model, patches, np.full(len(patches), target), method)
+        if plane is None:
+            plane = np.zeros((maps.shape[1], *shape), np.float32)
+        add_tiles(plane, maps, tiles, overlap=overlap)
+    return plane
+
+
+def stack_maps(model: keras.Model, volume: Volume, target: int, **settings) -> Iterator[np.ndarray]:
+    """Maps of every plane of a stack, one after the other; settings and errors as `plane_maps`."""
+    for z in range(volume.shape[1]):
+        yield plane_maps(model, volume, z, target, **settings)
 
 
 class Explained(NamedTuple):
     """Maps of some images, and how alike the organelles' maps are in each."""
 
     planes: dict[str, dict[str, ExplainedPlane]]  # tiling → image → plane
-    similarity: pd.DataFrame  # squares (tiling), image, label, group, and explain.map_similarity's
+    similarity: pd.DataFrame  # squares (tiling), image, label, group, and map_similarity's
+    randomised: pd.DataFrame  # likewise with random weights, a row for each seed
 
 
 def explain_images(
@@ -35,6 +119,7 @@ def explain_images(
     profile: Profile,
     cells: Mapping[int, Cell],
     folder: Path,
+    random_seeds: Sequence[int],
 ) -> Explained:
     """Grad-CAM over the middle plane of every image, for the logit of its true class.
 
@@ -53,6 +138,8 @@ def explain_images(
         Fold → cell with stored weights.
     folder
         Root of the stored files.
+    random_seeds
+        For each, all images are explained once more by a network with freshly drawn weights.
 
     Returns
     -------
@@ -64,43 +151,56 @@ def explain_images(
     guesses = tested.groupby("image")[columns].mean().idxmax(axis=1).str.removeprefix("p:")
     fold_of = tested.groupby("image")["fold"].first()
     planes: dict[str, dict[str, ExplainedPlane]] = {name: {} for name in TILINGS}
-    similarities = []
+    similarities, randomised, statistics = [], [], {}
     for fold, cell in cells.items():
         network.load_weights(note_file(cell.weights_path(folder)))
         for image in images[images["image"].map(fold_of) == fold].itertuples():
-            for name, plane in _explain(image, network, classes, profile, guesses).items():
-                planes[name][image.image] = plane
-                found = explain.map_similarity(plane.maps, profile.channels)
-                similarities.append(
-                    found.assign(
-                        image=image.image, label=image.label, group=image.group, squares=name
-                    )
+            volume = open_image(image).select(profile.channels)
+            # Of all planes, so they are kept for the networks that follow.
+            known = statistics[image.image] = stack_statistics(volume)
+            shown = display_plane(volume, volume.shape[1] // 2, known)
+            target = classes.index(image.label)
+            for name, maps in _middle_maps(network, volume, known, target, profile):
+                planes[name][image.image] = ExplainedPlane(
+                    image.label, guesses[image.image], shown, maps, volume.pixel_size_um
                 )
-    return Explained(planes, pd.concat(similarities, ignore_index=True))
+                similarities.append(_similarity(image, name, maps, profile))
+    explained = images[images["image"].isin(statistics)]
+    for seed in random_seeds:
+        keras.utils.set_random_seed(seed)
+        network.set_weights(keras.models.clone_model(network).get_weights())
+        for image in explained.itertuples():
+            volume, known = open_image(image).select(profile.channels), statistics[image.image]
+            target = classes.index(image.label)
+            for name, maps in _middle_maps(network, volume, known, target, profile):
+                randomised.append(_similarity(image, name, maps, profile).assign(seed=seed))
+    return Explained(
+        planes,
+        pd.concat(similarities, ignore_index=True),
+        pd.concat(randomised, ignore_index=True),
+    )
 
 
-def _explain(
-    image, network: keras.Model, classes: Sequence[str], profile: Profile, guesses: pd.Series
-) -> dict[str, ExplainedPlane]:
-    volume = open_image(image).select(profile.channels)
-    statistics = stack_statistics(volume)
-    middle = volume.shape[1] // 2
-    shown = display_plane(volume, middle, statistics)
-    return {
-        name: ExplainedPlane(
-            image.label,
-            guesses[image.image],
-            shown,
-            explain.plane_maps(
+def _middle_maps(
+    network: keras.Model, volume: Volume, statistics: pd.DataFrame, target: int, profile: Profile
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Name of the tiling and maps of the middle plane, for each of `TILINGS`."""
+    for name, overlap in TILINGS.items():
+        yield (
+            name,
+            plane_maps(
                 network,
                 volume,
-                middle,
-                classes.index(image.label),
+                volume.shape[1] // 2,
+                target,
                 size_um=paper_px_to_um(profile.patches.size_px),
                 statistics=statistics,
                 overlap=overlap,
             ),
-            volume.pixel_size_um,
         )
-        for name, overlap in TILINGS.items()
-    }
+
+
+def _similarity(image, squares: str, maps: np.ndarray, profile: Profile) -> pd.DataFrame:
+    return map_similarity(maps, profile.channels).assign(
+        image=image.image, label=image.label, group=image.group, squares=squares
+    )

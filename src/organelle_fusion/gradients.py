@@ -1,0 +1,179 @@
+"""The way forward and back through the networks of `models`: feature maps, logits, gradients.
+
+Keras 3; the one function that takes gradients knows TensorFlow and JAX.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+import keras
+import numpy as np
+from keras import ops
+
+from organelle_fusion.config import UserError
+from organelle_fusion.mixing import MIXER
+from organelle_fusion.models import HEAD
+
+BATCH = 32
+"""Patches explained at once: a plane has tens of them, and every batch is filled up to this."""
+
+
+class ExplainError(UserError):
+    """A network or an image that cannot be explained as asked; the message is one line."""
+
+
+def encoder_names(model: keras.Model) -> list[str]:
+    """Names of the encoders of a model, in the order in which their embeddings are joined.
+
+    Raises
+    ------
+    ExplainError
+        The model has no encoder or no head of these names.
+    """
+    names = [layer.name for layer in model.layers]
+    found = [name for name in names if name == "encoder" or name.startswith("encoder_")]
+    if not found or HEAD not in names:
+        raise ExplainError(
+            f"model {model.name}: expected encoders (encoder or encoder_<channel>) and the head "
+            f"{HEAD}, found {', '.join(names)}; explain models of build_model"
+        )
+    return found
+
+
+def feature_maps(model: keras.Model, patches) -> list:
+    """Last feature map of every encoder, as at prediction: scaled, not flipped.
+
+    Parameters
+    ----------
+    model
+        Of `models.build_model`.
+    patches : (N, H, W, C), uint8 or float
+        Intensities of 0..255.
+
+    Returns
+    -------
+    list of tensors, float32 (N, h, w, f)
+        One per encoder, in the order of `encoder_names`. For spatial fusion these are the maps
+        that enter the mixing.
+    """
+    scaled = model.get_layer("scale")(ops.convert_to_tensor(patches))
+    names = encoder_names(model)
+    planes = [scaled] if names == ["encoder"] else ops.split(scaled, len(names), axis=-1)
+    return [
+        model.get_layer(name)(plane, training=False)[0]
+        for name, plane in zip(names, planes, strict=True)
+    ]
+
+
+def tail_logits(model: keras.Model, maps: Sequence):
+    """Logits (N, K) of the feature maps: pooled and joined, or mixed, and through the head."""
+    if any(layer.name == MIXER for layer in model.layers):
+        embedding = model.get_layer(MIXER)(list(maps), training=False)[1]
+    else:
+        pooled = [ops.mean(feature_map, axis=(1, 2)) for feature_map in maps]
+        embedding = ops.concatenate(pooled, axis=-1)
+    return model.get_layer(HEAD)(embedding, training=False)
+
+
+@lru_cache(maxsize=16)
+def gradient_function(model: keras.Model, of: str) -> Callable:
+    """Compile the way forward and back of a model into one function.
+
+    It is compiled once for a model and takes the weights that the model has when it is called.
+
+    Parameters
+    ----------
+    model
+        Of `models.build_model`.
+    of
+        What the logit is differentiated by: ``maps``, those of `feature_maps`, or ``pixels``.
+
+    Returns
+    -------
+    callable
+        Patches, float32 (N, H, W, C), and classes, int32 (N,) → list of points and list of
+        gradients of each patch's logit at them, tensors of equal shapes: (N, h, w, f) for each
+        encoder, or (N, H, W, C).
+
+    Raises
+    ------
+    ExplainError
+        Keras computes on another backend than TensorFlow or JAX.
+    """
+
+    def points_of(patches):
+        return feature_maps(model, patches) if of == "maps" else [ops.convert_to_tensor(patches)]
+
+    def score(points, targets):
+        logits = tail_logits(model, points if of == "maps" else feature_maps(model, *points))
+        # Patches do not see each other at prediction, so the gradient of the sum holds each one's.
+        return ops.sum(ops.take_along_axis(logits, targets[:, None], axis=1))
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function
+        def run(patches, targets):
+            points = points_of(patches)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(points)
+                total = score(points, targets)
+            return points, tape.gradient(total, points)
+
+        return run
+    if backend == "jax":
+        import jax
+
+        variables = model.variables
+
+        @jax.jit
+        def run_with(values, patches, targets):
+            # Weights enter as arguments: compiled in, they would stay what they were.
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+                points = points_of(patches)
+                return points, jax.grad(score)(points, targets)
+
+        return lambda patches, targets: run_with([v.value for v in variables], patches, targets)
+    raise ExplainError(
+        f"Keras backend: expected tensorflow or jax for gradients, found {backend}; "
+        "set KERAS_BACKEND to one of these"
+    )
+
+
+def target_logits(model: keras.Model, patches: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Logit of its target class for every patch, float32 (N,); parameters as `explain_patches`."""
+    check_patches(model, patches)
+    found = [
+        model.predict_on_batch(batch)[np.arange(BATCH), classes][:size]
+        for batch, classes, size in batches(patches, targets)
+    ]
+    return np.concatenate(found)
+
+
+def check_patches(model: keras.Model, patches: np.ndarray) -> None:
+    """Refuse patches of another size or other channels than the model's by an `ExplainError`."""
+    if patches.shape[1:] != model.input_shape[1:]:
+        raise ExplainError(
+            f"model {model.name}: expected patches (N, H, W, C) = (N, "
+            f"{', '.join(map(str, model.input_shape[1:]))}), found {patches.shape}; extract them "
+            "at the size and with the channels it was trained on"
+        )
+
+
+def batches(
+    patches: np.ndarray, targets: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Batches of one size, float32 and int32, and how many patches of each are real ones.
+
+    Operations are compiled for each size and type anew.
+    """
+    targets = np.asarray(targets, np.int32)
+    for start in range(0, len(patches), BATCH):
+        batch = np.asarray(patches[start : start + BATCH], np.float32)
+        missing = BATCH - len(batch)
+        yield (
+            np.pad(batch, [(0, missing), (0, 0), (0, 0), (0, 0)]),
+            np.pad(targets[start : start + BATCH], (0, missing)),
+            len(batch),
+        )

@@ -1,0 +1,108 @@
+"""How alike maps are, against numpy and sums done by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from organelle_fusion.similarity import (
+    WITH_FUSED,
+    WITH_OTHERS,
+    SimilarityError,
+    excess_similarity,
+    map_similarity,
+    mean_similarity,
+)
+
+CHANNELS = ("mitochondria", "early_endosomes", "golgi")
+
+
+def test_similarity_leaves_the_part_out_of_the_whole():
+    """Unrelated maps correlate with their sum all the same, and not with the sum of the others."""
+    maps = np.array([[[1, -1, 1, -1]], [[1, 1, -1, -1]], [[2, -2, -2, 2]]], dtype=float)
+    found = map_similarity(maps, CHANNELS).set_index(["organelle", "compared_with"])
+    for channel, size in zip(CHANNELS, (1, 1, 2), strict=True):
+        others = found.loc[(channel, WITH_OTHERS), "value"]
+        fused = found.loc[(channel, WITH_FUSED), "value"]
+        assert others == pytest.approx(0, abs=1e-12)
+        assert fused == pytest.approx(size / np.sqrt(6))  # variances 1, 1 and 4
+
+
+def test_similarity_is_pearsons_over_the_pixels():
+    """Against numpy, for maps that have much in common."""
+    maps = np.random.default_rng(5).normal(size=(3, 6, 7)) + np.arange(7)
+    found = map_similarity(maps, CHANNELS)
+    expected = []
+    for k in range(3):
+        rest = maps[np.arange(3) != k].sum(axis=0)
+        expected.append(np.corrcoef(maps[k].ravel(), rest.ravel())[0, 1])
+        expected.append(np.corrcoef(maps[k].ravel(), maps.sum(axis=0).ravel())[0, 1])
+    np.testing.assert_allclose(found["value"], expected)
+    assert found["organelle"].tolist() == [name for name in CHANNELS for _ in range(2)]
+    assert found["compared_with"].tolist() == [WITH_OTHERS, WITH_FUSED] * 3
+
+
+def test_a_constant_map_has_no_correlation():
+    """Its own is NaN, and the others do without it."""
+    maps = np.stack([np.full((2, 3), 0.1), np.eye(2, 3), np.eye(2, 3)])
+    found = map_similarity(maps, CHANNELS)
+    np.testing.assert_allclose(found["value"], [np.nan, np.nan, 1, 1, 1, 1])
+
+
+def similarities(values, organelle="golgi"):
+    return pd.DataFrame(
+        {
+            "image": range(len(values)), "label": "a", "group": range(len(values)),
+            "organelle": organelle, "compared_with": WITH_OTHERS, "value": values,
+        }
+    )  # fmt: skip
+
+
+def test_mean_similarity_and_its_interval():
+    """Of 0 and 1, resampled means are 0, ½ and 1: the interval is everything. NaN is left out."""
+    table = pd.concat([similarities([0, 1, np.nan]), similarities([0.3] * 4, "mitochondria")])
+    found = mean_similarity(table, repeats=500, seed=1)
+    assert found["organelle"].tolist() == ["golgi", "mitochondria"]
+    np.testing.assert_allclose(found["value"], [0.5, 0.3])
+    np.testing.assert_allclose(found["low"], [0, 0.3])
+    np.testing.assert_allclose(found["high"], [1, 0.3])
+    assert found["images"].tolist() == [2, 4]
+
+
+def test_interval_is_that_of_the_mean_of_many_images():
+    """For 400 images it is near the normal one: ± 1.96 standard errors."""
+    values = np.random.default_rng(6).normal(0.4, 0.2, 400)
+    found = mean_similarity(similarities(values), repeats=4000, seed=2).iloc[0]
+    error = values.std() / 20
+    assert found["value"] == pytest.approx(values.mean())
+    assert found["low"] == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
+    assert found["high"] == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
+
+
+def test_interval_resamples_groups_within_their_class():
+    """Two images of one slide go together; one slide per class leaves nothing to vary."""
+    table = similarities([0.0, 0.0, 1.0, 1.0])
+    together = table.assign(group=["s", "s", "t", "t"])
+    found = mean_similarity(together, repeats=500, seed=1).iloc[0]
+    assert [found["low"], found["value"], found["high"]] == [0, 0.5, 1]
+    apart = together.assign(label=["a", "a", "b", "b"])
+    found = mean_similarity(apart, repeats=500, seed=1).iloc[0]
+    assert [found["low"], found["value"], found["high"]] == [0.5, 0.5, 0.5]
+
+
+def test_maps_that_are_constant_everywhere_are_refused():
+    """No image has a correlation: there is nothing to average."""
+    with pytest.raises(SimilarityError, match="golgi: expected maps that vary"):
+        mean_similarity(similarities([np.nan, np.nan]), repeats=100, seed=0)
+
+
+def test_excess_is_paired_by_image():
+    """Less the mean of the drawings for the same image: 0.5 - (0.1 + 0.3) / 2 and 0.9 - 0.6."""
+    trained = similarities([0.5, 0.9, 0.2])
+    drawn = [similarities([0.1, 0.6, np.nan]), similarities([0.3, np.nan, np.nan])]
+    randomised = pd.concat([one.assign(seed=seed) for seed, one in enumerate(drawn)])
+    found = excess_similarity(trained, randomised)
+    np.testing.assert_allclose(found["value"], [0.3, 0.3, np.nan])
+    assert found.columns.tolist() == trained.columns.tolist()
+    mean = mean_similarity(randomised, repeats=100, seed=0).iloc[0]
+    assert mean["value"] == pytest.approx((0.1 + 0.3 + 0.6) / 3)
+    assert mean["images"] == 2
