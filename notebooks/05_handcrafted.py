@@ -315,16 +315,15 @@ for part, of_part in parts.items():
             )
 
 # %% [markdown]
-# The MLP gets the same subsets and folds; it runs all its epochs, since some lines have too few images to set one aside
+# The MLP gets each group of features, those of the paper's rows (TPG) and all of them, in the same folds; it runs all its epochs, since some lines have too few images to set one aside
 # for stopping early.
 
 # %% tags=["hide-output"]
 networks = {}
-with_unions = [name for name in handcrafted.SUBSETS if "Sums" not in name]
 for part, of_part in parts.items():
     values = features.loc[of_part.index].reset_index(drop=True)
     for protocol, (table, split) in divided[part].items():
-        for name in with_unions if part == "all" else ["All"]:
+        for name in [*few, "TPG"] if part == "all" else ["All"]:
             predictions = mlp.train_mlps(
                 values[list(handcrafted.SUBSETS[name])],
                 table,
