@@ -414,7 +414,7 @@ for planted_in in sets:
             organelle
         ]
         lines.append(
-            ("score alone", planted_in, organelle, row["value"], row["low"], row["high"],
+            ("balanced accuracy, alone", planted_in, organelle, row["value"], row["low"], row["high"],
              1 / len(full.classes))
         )  # fmt: skip
 naming = pd.DataFrame(
@@ -433,7 +433,7 @@ write_csv(run.folder / "named.csv", naming)
 
 # %% mystnb={"figure": {"name": "fig-named", "caption": "Which organelle is named, on phantoms in which one organelle or none tells the class: balanced accuracy of a classifier of the organelle alone, its share of the Grad-CAM mass, and its Shapley value with training means for absent organelles. Intervals are 95 %, over resampled images; folds by image. Dashed: what an organelle gets that tells nothing."}, "image": {"alt": "Three panels of dots with interval bars, a block for each planted organelle and one for none, a colour for each organelle"}}
 of_mean = "Shapley value, logits (mean)"
-shown_measures = ["score alone", "Grad-CAM, share", of_mean]
+shown_measures = ["balanced accuracy, alone", "Grad-CAM, share", of_mean]
 named_figure(
     pd.concat(
         [naming[naming["measure"] == name] for name in shown_measures]
@@ -551,7 +551,7 @@ printed = table.assign(
     sort=False,
 )
 show_table(
-    printed.rename(index=title).reset_index(),
+    printed.rename(index=map_tests.METHOD_TITLES).reset_index(),
     "Methods and tests, with 95 % intervals over images. The first five tests on phantoms in which one organelle tells the class, "
     "more is better and 0 is chance; the last two on the ordinary phantom, less is better.",
     "tab-map-tests",
@@ -578,7 +578,7 @@ for method, found in passed.groupby("method", sort=False):
     names = good.loc[good["passes"], "test"].tolist()
     likeness = found.set_index("test")["value"]
     lines.append(
-        f"- {title(method)}: better than chance in {', '.join(names) if names else 'no test'}"
+        f"- {map_tests.METHOD_TITLES[method]}: better than chance in {', '.join(names) if names else 'no test'}"
         + f"; likeness to maps of networks that know nothing {likeness['random weights']:.2f} (random weights) and "
         f"{likeness['labels by lot']:.2f} (labels by lot)."
     )

@@ -21,6 +21,14 @@ from organelle_fusion.gradients import target_logits
 PLANTED_TESTS = ("planted organelle", "mass in mask", "pointing", "deletion", "insertion")
 """Tests against what was planted and against the network; more is better, 0 is chance."""
 
+METHOD_TITLES = {
+    "grad_cam": "Grad-CAM",
+    "hires_cam": "HiRes-CAM",
+    "integrated_gradients": "Integrated gradients",
+    "occlusion": "Occlusion",
+}
+"""Names of `explain.METHODS` as tables print them."""
+
 SANITY_TESTS = ("random weights", "labels by lot")
 """Likeness to maps of networks that have learnt nothing; less is better."""
 
