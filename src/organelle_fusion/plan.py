@@ -330,7 +330,7 @@ def _planted_rows(profile: Profile, rows: Callable, run: Run) -> list[dict]:
         "patches": int(_contact_patches(profile)[profile.patches.size_px]),
     }
     nothing = {"folder": f"{folder}/null/predictions"}
-    found = rows("11", "labels drawn by lot", "cv5-permuted", ["intermediate"])
+    found = rows("11", "labels drawn by lot", "cv5-permuted", ["intermediate"], runs=1)
     found += rows("11", "nothing planted", "cv5-same-places", [*singles, "intermediate"], **nothing)
     for name in singles:
         only = {"folder": f"{folder}/only-{name}/predictions"}
