@@ -493,13 +493,14 @@ by_lot = PatchSet(
     full.channels,
     full.pixel_size_um,
 )
-split_lot = folds.make_folds(by_lot.table, **settings.folds.model_dump())
-split_lot = split_lot[split_lot["fold"] == 0]  # one such network is enough
+split_lot = folds.make_folds(
+    by_lot.table, **settings.folds.model_dump() | {"n_splits": 2}
+)
 sweep.train_cells(
     by_lot,
     split_lot,
     models=["intermediate"],
-    dataset="cv5-permuted",
+    dataset="by-lot",
     folder=run.folder / "predictions",
     profile=settings,
     **training,
@@ -517,7 +518,7 @@ for rows, train in planted.each_network(
 ):  # fmt: skip
     shown, classes = full.patches[rows], targets[rows]
     mean = full.patches[train].mean(axis=(0, 1, 2)).round()
-    lot_cell = Cell("cv5-permuted", size_px, "intermediate", 0, seed)
+    lot_cell = Cell("by-lot", size_px, "intermediate", 0, seed)
     steps = {"gradient_steps": asked.gradient_steps}
     own = map_tests.all_maps(network, shown, classes, mean, **steps)
     others = {

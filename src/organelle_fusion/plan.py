@@ -330,7 +330,8 @@ def _planted_rows(profile: Profile, rows: Callable, run: Run) -> list[dict]:
         "patches": int(_contact_patches(profile)[profile.patches.size_px]),
     }
     nothing = {"folder": f"{folder}/null/predictions"}
-    found = rows("11", "labels drawn by lot", "cv5-permuted", ["intermediate"], runs=1)
+    halves = {"runs": 2, "tested": 1 / 2}
+    found = rows("11", "labels drawn by lot", "by-lot", ["intermediate"], **halves)
     found += rows("11", "nothing planted", "cv5-same-places", [*singles, "intermediate"], **nothing)
     for name in singles:
         only = {"folder": f"{folder}/only-{name}/predictions"}
