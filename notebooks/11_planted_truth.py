@@ -44,7 +44,7 @@ from organelle_fusion.patchset import PatchSet
 from organelle_fusion.plots_handcrafted import level_figure
 from organelle_fusion.plots_planted import named_figure
 from organelle_fusion.predictions import Cell, read_predictions
-from organelle_fusion.provenance import write_csv
+from organelle_fusion.provenance import note_file, write_csv
 from organelle_fusion.significance import interval_text
 from organelle_fusion.sources import SourceUnavailable
 
@@ -479,7 +479,11 @@ show_table(
 #   rises when they are put back.
 # - *Random weights, labels by lot* {cite:p}`adebayo2018`: rank correlation with the maps of networks with fresh weights, and of a network
 #   trained on labels drawn by lot, here on the ordinary phantom. Such networks know nothing, so that likeness to their maps is
-#   likeness to the image and the architecture.
+#   likeness to the image and the architecture. The network on labels by lot is one for all images, and may have seen some of them.
+#
+# Columns are to be read down with care. Each method has places of its own size, from single pixels to a few cells of a map, and
+# deletion, insertion and likeness depend on it: they say whether a method is better than lot, and do not rank methods. Unrelated
+# maps are somewhat alike as well, the more so the smoother they are and the more the levels of channels differ.
 
 # %% tags=["hide-output"]
 lot = np.random.default_rng(seed)
@@ -526,7 +530,9 @@ for rows, train in planted.each_network(
             fresh, shown, classes, mean, **steps
         )
     }
-    network.load_weights(lot_cell.weights_path(predictions_folder))
+    network.load_weights(
+        note_file(lot_cell.weights_path(predictions_folder))
+    )
     others["labels by lot"] = map_tests.all_maps(
         network, shown, classes, mean, **steps
     )
@@ -588,7 +594,7 @@ Markdown(
     f"{by_patch['value'][title('intermediate')]:.2f}, chance {by_patch['chance'].iloc[0]:.2f}. *Explanations* (phantoms in which "
     "one organelle or none tells the class):\n\n"
     + "\n".join(lines)
-    + "\n\nA measure that names an organelle where none was planted must not be asked *whether* an organelle matters. A method whose "
+    + "\n\nWhat stands for an absent organelle can decide what a Shapley value finds, which is why it is varied. A measure that names an organelle where none was planted must not be asked *whether* an organelle matters. A method whose "
     "maps do not lie on the planted structures must not be asked *where*. All of this is about phantoms, with "
     "this encoder; it tells which explanations can fail, and not that they are right on cells."
 )
