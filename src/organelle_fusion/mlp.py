@@ -290,7 +290,7 @@ def compiled_mlp(
     return _compiled_mlp(n_features, n_classes, shared)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # small, and chapter 05 goes to and fro between a dozen
 def _compiled_mlp(
     n_features: int, n_classes: int, training: TrainingSettings
 ) -> tuple["keras.Model", Callable[[], "keras.Model"]]:
