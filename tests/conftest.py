@@ -1,7 +1,31 @@
-"""What tests of several modules share."""
+"""What tests of several modules share, and how long they take."""
+
+import atexit
+import os
+import shutil
+import tempfile
 
 import numpy as np
 import pytest
+
+
+def pytest_configure(config):
+    """Let all tests, and the chapters that they execute, share what JAX compiles.
+
+    The first process makes the folder; those of pytest-xdist find it in their environment.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="jax-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    # pytest-xdist would begin with the files of most tests, and the longest has three.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """The whole chain first: it takes as long as most of the others together."""
+    items.sort(key=lambda item: item.path.stem != "test_pipeline")
 
 
 @pytest.fixture
