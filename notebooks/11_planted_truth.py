@@ -42,7 +42,7 @@ from organelle_fusion.pages import (
 )
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.plots_handcrafted import level_figure
-from organelle_fusion.plots_planted import named_figure
+from organelle_fusion.plots_planted import named_figure, removal_figure
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import note_file, write_csv
 from organelle_fusion.significance import interval_text
@@ -335,7 +335,7 @@ masks = planted.planted_masks(
 )
 
 # %%
-named, tested = [], []
+named, tested, curves = [], [], []
 for name, of_set in sets.items():
     for rows, train in planted.each_network(
         of_set, split5, network, cells=cells[name], folder=folders[name],
@@ -363,12 +363,19 @@ for name, of_set in sets.items():
                 network, shown, classes, mean,
                 gradient_steps=asked.gradient_steps,
             )  # fmt: skip
-            found = map_tests.planted_tests(
+            removed = map_tests.all_curves(
                 network, shown, classes, maps, mean,
-                masks=masks[rows][..., position], position=position,
-                removal_steps=asked.removal_steps, seed=seed,
+                steps=asked.removal_steps, seed=seed + len(curves),
             )  # fmt: skip
+            found = map_tests.planted_tests(
+                maps,
+                removed,
+                masks=masks[rows][..., position],
+                position=position,
+            )
             tested.append(found.assign(patch=rows[found["patch"]]))
+            found = map_tests.curve_rows(removed)
+            curves.append(found.assign(patch=rows[found["patch"]]))
 
 # %% tags=["hide-input"]
 named = pd.concat(named, ignore_index=True).melt(
@@ -561,6 +568,16 @@ show_table(
     "Methods and tests, with 95 % intervals over images. The first five tests on phantoms in which one organelle tells the class, "
     "more is better and 0 is chance; the last two on the ordinary phantom, less is better.",
     "tab-map-tests",
+)
+
+# %% mystnb={"figure": {"name": "fig-removal", "caption": "Deletion and insertion: logit of the true class while places are replaced by the mean of the training patches, or brought back, in the order of the map and by lot; phantoms in which one organelle tells the class, with 95 % intervals over images. The table has the mean distance of the two lines."}, "image": {"alt": "Two rows of four panels, a row each for deletion and insertion and a panel for each method, with a solid line in the order of the map and a dashed one by lot"}}
+removal = map_tests.summary(
+    pd.concat(curves, ignore_index=True), full.table,
+    by=["method", "kind", "order", "share"], **bootstrap,
+)  # fmt: skip
+write_csv(run.folder / "removal-curves.csv", removal)
+removal_figure(
+    removal.assign(method=removal["method"].map(map_tests.METHOD_TITLES))
 )
 
 # %% tags=["hide-input"]

@@ -48,17 +48,25 @@ def test_maps_that_know_the_score_remove_and_bring_back_better_than_lot():
 
     own = weights.transpose(0, 3, 1, 2)
     arguments = {"baseline": np.zeros_like(patches), "steps": 8, "seed": 3}
-    gain = faithfulness.removal_gain(score, patches, own, **arguments)
+    curves = faithfulness.removal_curves(score, patches, own, **arguments)
+    gain = faithfulness.removal_gain(curves)
     # Eight places one by one; by the map 6 goes at once and 2 next: left are 2, 0, 0…
     by_map = {"deletion": np.mean([2, 0, 0, 0, 0, 0, 0]), "insertion": np.mean([6] + [8] * 6)}
     order = np.argsort(np.argsort(-np.random.default_rng(3).random((1, 8)), axis=1), axis=1)[0]
     first, second = order[0], order[7]  # places of 6 and of 2 in the random order
     left = [6 * (first >= step) + 2 * (second >= step) for step in range(1, 8)]
+    np.testing.assert_allclose(curves["deletion"]["map"], [[8, 2, 0, 0, 0, 0, 0, 0, 0]])
+    np.testing.assert_allclose(curves["deletion"]["lot"], [[8, *left, 0]])
+    np.testing.assert_allclose(curves["insertion"]["map"], [[0, 6, 8, 8, 8, 8, 8, 8, 8]])
     assert gain["deletion"] == pytest.approx([np.mean(left) - by_map["deletion"]])
     assert gain["insertion"] == pytest.approx([by_map["insertion"] - (8 - np.mean(left))])
-    opposite = faithfulness.removal_gain(score, patches, -own, **arguments)
+    opposite = faithfulness.removal_gain(
+        faithfulness.removal_curves(score, patches, -own, **arguments)
+    )
     assert opposite["deletion"] < gain["deletion"]
-    constant = faithfulness.removal_gain(score, patches, 0 * own, **arguments)
+    constant = faithfulness.removal_gain(
+        faithfulness.removal_curves(score, patches, 0 * own, **arguments)
+    )
     assert constant["deletion"] == pytest.approx([0])
 
 

@@ -48,10 +48,8 @@ def test_every_method_is_asked_with_the_baseline(network, maps):
 def test_planted_tests_are_those_of_faithfulness(network, maps):
     """Of the planted organelle's map, here the second's, patch by patch."""
     masks = PATCHES[..., 1] > 128
-    found = map_tests.planted_tests(
-        network, PATCHES, TARGETS, maps, BASELINE,
-        masks=masks, position=1, removal_steps=3, seed=5,
-    )  # fmt: skip
+    curves = map_tests.all_curves(network, PATCHES, TARGETS, maps, BASELINE, steps=3, seed=5)
+    found = map_tests.planted_tests(maps, curves, masks=masks, position=1)
     assert len(found) == len(METHODS) * len(map_tests.PLANTED_TESTS) * 3
     values = found.set_index(["method", "test"])["value"]
     cam = maps["grad_cam"]
@@ -62,12 +60,26 @@ def test_planted_tests_are_those_of_faithfulness(network, maps):
         values["grad_cam", "mass in mask"], faithfulness.mass_in_mask(own, masks)
     )
     np.testing.assert_allclose(values["grad_cam", "pointing"], faithfulness.pointing(own, masks))
-    gain = faithfulness.removal_gain(
+    own = faithfulness.removal_curves(
         lambda patches: target_logits(network, patches, TARGETS),
         PATCHES, cam, np.broadcast_to(BASELINE, PATCHES.shape), steps=3, seed=5,
     )  # fmt: skip
+    gain = faithfulness.removal_gain(own)
     for test in ("deletion", "insertion"):
         np.testing.assert_allclose(values["grad_cam", test], gain[test], atol=1e-5)
+
+
+def test_curves_are_listed_point_by_point():
+    """Of one method: share of the places and value of each patch, for both orders."""
+    curve = np.array([[3.0, 1, 0], [5, 4, 0]])
+    found = map_tests.curve_rows({"m": {"deletion": {"map": curve, "lot": curve + 1}}})
+    columns = ["method", "kind", "order", "share", "patch", "value"]
+    assert found[columns].to_numpy().tolist()[:4] == [
+        ["m", "deletion", "map", 0, 0, 3], ["m", "deletion", "map", 0, 1, 5],
+        ["m", "deletion", "map", 0.5, 0, 1], ["m", "deletion", "map", 0.5, 1, 4],
+    ]  # fmt: skip
+    assert found.iloc[-1][columns].tolist() == ["m", "deletion", "lot", 1, 1, 1]
+    assert len(found) == 12
 
 
 def test_sanity_is_likeness_to_the_other_networks_maps(maps):
@@ -87,5 +99,7 @@ def test_summary_by_hand():
     )
     row = map_tests.summary(values, table, repeats=500, seed=0).iloc[0]
     assert row[["method", "test", "value", "patches"]].tolist() == ["m", "t", 2.0, 3]
+    by = map_tests.summary(values, table, by=["patch"], repeats=100, seed=0)
+    assert by[["patch", "value"]].to_numpy().tolist() == [[0, 0], [1, 2], [2, 4]]
     # c is the only group of y; of a and b each, both or the other may be drawn.
     assert (row["low"], row["high"]) == (pytest.approx(4 / 3), pytest.approx(8 / 3))

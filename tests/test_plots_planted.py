@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from organelle_fusion import style
-from organelle_fusion.plots_planted import named_figure
+from organelle_fusion.plots_planted import named_figure, removal_figure
 
 
 def test_named_figure_marks_the_planted_organelle():
@@ -29,3 +29,23 @@ def test_named_figure_marks_the_planted_organelle():
     assert to_hex(dots[1].get_color()).upper() == style.INK[1]
     # Within a block in the order of the organelles, and nothing below what is planted first.
     assert [round(float(dot.get_ydata()[0]), 3) for dot in dots] == [-0.125, 0.125, 0.875, 1.125]
+
+
+def test_removal_figure_draws_both_orders_in_each_panel():
+    """A row for deletion and one for insertion, a column per method; shares in per cent."""
+    rows = [
+        (method, kind, order, share, height + share, height + share - 0.1, height + share + 0.1)
+        for method in ("Grad-CAM", "Occlusion")
+        for kind in ("deletion", "insertion")
+        for order, height in (("map", 1.0), ("lot", 2.0))
+        for share in (1.0, 0.0, 0.5)
+    ]
+    columns = ["method", "kind", "order", "share", "value", "low", "high"]
+    figure = removal_figure(pd.DataFrame(rows, columns=columns))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Grad-CAM", "Occlusion", "", ""]
+    assert figure.axes[2].get_ylabel().startswith("insertion")
+    by_map, by_lot = figure.axes[3].lines
+    assert by_map.get_xdata().tolist() == by_lot.get_xdata().tolist() == [0, 50, 100]
+    assert by_map.get_ydata().tolist() == [1, 1.5, 2]
+    assert by_lot.get_ydata().tolist() == [2, 2.5, 3]
+    assert by_lot.get_linestyle() == "--"

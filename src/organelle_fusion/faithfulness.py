@@ -3,7 +3,7 @@
 Maps have one row per patch; what is positive speaks for the class that is explained.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.stats import rankdata
@@ -94,7 +94,7 @@ def pointing(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.where(known, hits - area, np.nan)
 
 
-def removal_gain(
+def removal_curves(
     score: Callable[[np.ndarray], np.ndarray],
     patches: np.ndarray,
     maps: np.ndarray,
@@ -102,8 +102,8 @@ def removal_gain(
     *,
     steps: int,
     seed: int,
-) -> dict[str, np.ndarray]:
-    """Deletion and insertion (Petsiuk et al. 2018) by a map, against places drawn by lot.
+) -> dict[str, dict[str, np.ndarray]]:
+    """Deletion and insertion (Petsiuk et al. 2018) by a map, and by places drawn by lot.
 
     Pixels of each channel are replaced by the baseline, highest places of the map first
     (deletion); or brought back into the baseline in the same order (insertion). A map that knows
@@ -126,26 +126,48 @@ def removal_gain(
     Returns
     -------
     dict
-        ``deletion`` and ``insertion``, (N,) float64: by how much the mean score along the curve is
-        lower, or higher, by the map than by lot; positive is better in both.
+        ``deletion`` and ``insertion`` → ``map`` and ``lot`` → (N, steps + 1) float64, the score
+        after so many portions, with none taken first and all taken last.
     """
     size = patches.shape[1]
     flat = maps.reshape(len(maps), -1)
     random = np.random.default_rng(seed).random(flat.shape)
-    found: dict[str, dict[str, np.ndarray]] = {"map": {}, "lot": {}}
+    whole, empty = score(patches), score(baseline)
+    curves: dict[str, dict[str, np.ndarray]] = {"deletion": {}, "insertion": {}}
     for name, ranked in (("map", flat), ("lot", random)):
         # Ties are broken by lot, so that a constant map is no better than chance.
         order = np.argsort(np.lexsort((-random, -ranked), axis=1), axis=1) / flat.shape[1]
         place = enlarge(order.reshape(maps.shape), size).transpose(0, 2, 3, 1)
-        curves: dict[str, list[np.ndarray]] = {"deletion": [], "insertion": []}
-        for step in range(1, steps):
-            taken = place < step / steps
-            curves["deletion"].append(score(np.where(taken, baseline, patches)))
-            curves["insertion"].append(score(np.where(taken, patches, baseline)))
-        found[name] = {kind: np.mean(curve, axis=0) for kind, curve in curves.items()}
+        taken = [place < step / steps for step in range(1, steps)]
+        deleted = [score(np.where(portion, baseline, patches)) for portion in taken]
+        inserted = [score(np.where(portion, patches, baseline)) for portion in taken]
+        curves["deletion"][name] = np.stack([whole, *deleted, empty], axis=1, dtype=np.float64)
+        curves["insertion"][name] = np.stack([empty, *inserted, whole], axis=1, dtype=np.float64)
+    return curves
+
+
+def removal_gain(curves: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """How much better than lot a map is at deletion and insertion.
+
+    Parameters
+    ----------
+    curves
+        Of `removal_curves`.
+
+    Returns
+    -------
+    dict
+        ``deletion`` and ``insertion``, (N,) float64: by how much the mean score along the curve,
+        without its two ends, is lower, or higher, by the map than by lot; positive is better in
+        both.
+    """
+    mean = {
+        kind: {name: curve[:, 1:-1].mean(axis=1) for name, curve in of_kind.items()}
+        for kind, of_kind in curves.items()
+    }
     return {
-        "deletion": found["lot"]["deletion"] - found["map"]["deletion"],
-        "insertion": found["map"]["insertion"] - found["lot"]["insertion"],
+        "deletion": mean["deletion"]["lot"] - mean["deletion"]["map"],
+        "insertion": mean["insertion"]["map"] - mean["insertion"]["lot"],
     }
 
 

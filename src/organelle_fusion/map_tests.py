@@ -1,6 +1,6 @@
 """The tests that explanations are put to in chapter 11: every method, patch by patch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ from organelle_fusion.faithfulness import (
     organelle_mass,
     pointing,
     rank_correlation,
+    removal_curves,
     removal_gain,
 )
 from organelle_fusion.gradients import target_logits
@@ -70,19 +71,17 @@ def all_maps(
     }
 
 
-def planted_tests(
+def all_curves(
     network: keras.Model,
     patches: np.ndarray,
     targets: np.ndarray,
     maps: Mapping[str, np.ndarray],
     baseline: np.ndarray,
     *,
-    masks: np.ndarray,
-    position: int,
-    removal_steps: int,
+    steps: int,
     seed: int,
-) -> pd.DataFrame:
-    """Put maps to `PLANTED_TESTS`, where one organelle tells the class and it is known which.
+) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Logit of the target class while places are taken away or put back, by every method.
 
     Parameters
     ----------
@@ -90,12 +89,39 @@ def planted_tests(
         As in `all_maps`.
     maps
         Of `all_maps`.
+    steps, seed
+        Of `faithfulness.removal_curves`.
+
+    Returns
+    -------
+    dict
+        Method → curves of `faithfulness.removal_curves`.
+    """
+    score = logit_of(network, targets)
+    empty = np.broadcast_to(baseline, patches.shape)
+    return {
+        method: removal_curves(score, patches, of_method, empty, steps=steps, seed=seed)
+        for method, of_method in maps.items()
+    }
+
+
+def planted_tests(
+    maps: Mapping[str, np.ndarray],
+    curves: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]],
+    *,
+    masks: np.ndarray,
+    position: int,
+) -> pd.DataFrame:
+    """Put maps to `PLANTED_TESTS`, where one organelle tells the class and it is known which.
+
+    Parameters
+    ----------
+    maps, curves
+        Of `all_maps` and `all_curves`.
     masks : (N, H, W) bool
         Where the planted organelle lies, see `planted.planted_masks`.
     position
         Its number among the channels.
-    removal_steps, seed
-        Of `faithfulness.removal_gain`.
 
     Returns
     -------
@@ -105,26 +131,29 @@ def planted_tests(
         less the share of the area, see `faithfulness`; ``deletion`` and ``insertion`` are in
         logits, better than by lot.
     """
-    score = logit_of(network, targets)
-    equal = 1 / patches.shape[3]
     frames = []
     for method, of_method in maps.items():
-        own = enlarge(of_method[:, position], patches.shape[1])
+        own = enlarge(of_method[:, position], masks.shape[1])
         values = {
-            "planted organelle": organelle_mass(of_method)[:, position] - equal,
+            "planted organelle": organelle_mass(of_method)[:, position] - 1 / of_method.shape[1],
             "mass in mask": mass_in_mask(own, masks),
             "pointing": pointing(own, masks),
-            **removal_gain(
-                score,
-                patches,
-                of_method,
-                np.broadcast_to(baseline, patches.shape),
-                steps=removal_steps,
-                seed=seed,
-            ),
+            **removal_gain(curves[method]),
         }
         frames += [_rows(method, test, found) for test, found in values.items()]
     return pd.concat(frames, ignore_index=True)
+
+
+def curve_rows(curves: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> pd.DataFrame:
+    """Curves of `all_curves` as rows: method, kind, order, share (of all places), patch, value."""
+    frames = [
+        _rows(method, kind, column).assign(order=order, share=step / (curve.shape[1] - 1))
+        for method, of_method in curves.items()
+        for kind, of_kind in of_method.items()
+        for order, curve in of_kind.items()
+        for step, column in enumerate(curve.T)
+    ]
+    return pd.concat(frames, ignore_index=True).rename(columns={"test": "kind"})
 
 
 def sanity_tests(
@@ -155,25 +184,32 @@ def sanity_tests(
     )
 
 
-def summary(values: pd.DataFrame, table: pd.DataFrame, **bootstrap: int) -> pd.DataFrame:
-    """Mean of every test and method over patches, with a 95 % interval over images.
+def summary(
+    values: pd.DataFrame,
+    table: pd.DataFrame,
+    by: Sequence[str] = ("method", "test"),
+    **bootstrap: int,
+) -> pd.DataFrame:
+    """Mean of every method and test over patches, with a 95 % interval over images.
 
     Parameters
     ----------
     values
-        Of `planted_tests` and `sanity_tests`, where ``patch`` is the row in `table`.
+        Of `planted_tests`, `sanity_tests` or `curve_rows`, where ``patch`` is the row in `table`.
     table
         Of the patch set: ``label`` and ``group``.
+    by
+        Columns of `values`; a mean is taken for each of their combinations.
     bootstrap
         ``repeats`` and ``seed``, see `bootstrap.mean_interval`.
 
     Returns
     -------
     DataFrame
-        method, test, value, low, high, patches (with a value; the others are left out).
+        The columns of `by`, value, low, high, patches (with a value; the others are left out).
     """
     rows = []
-    for (method, test), found in values.dropna().groupby(["method", "test"], sort=False):
+    for of_mean, found in values.dropna().groupby(list(by), sort=False):
         of_patch = table.iloc[found["patch"]]
         mean = mean_interval(
             found["value"].to_numpy(),
@@ -181,8 +217,8 @@ def summary(values: pd.DataFrame, table: pd.DataFrame, **bootstrap: int) -> pd.D
             of_patch["group"].to_numpy(),
             **bootstrap,
         )
-        rows.append((method, test, *mean, len(found)))
-    return pd.DataFrame(rows, columns=["method", "test", "value", "low", "high", "patches"])
+        rows.append((*of_mean, *mean, len(found)))
+    return pd.DataFrame(rows, columns=[*by, "value", "low", "high", "patches"])
 
 
 def logit_of(network: keras.Model, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

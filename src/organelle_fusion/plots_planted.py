@@ -1,5 +1,7 @@
 """Figures of planted truth. Frames in, a ``Figure`` out."""
 
+from itertools import product
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from organelle_fusion.config import title
-from organelle_fusion.style import INK, WIDTH, styled
+from organelle_fusion.style import INK, STRATEGY_COLORS, WIDTH, styled
 
 _GREY = "#555555"
 
@@ -58,4 +60,44 @@ def named_figure(table: pd.DataFrame) -> Figure:
         Line2D([], [], color=_GREY, linestyle="--", linewidth=1, label="tells nothing"),
     ]
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
+    return figure
+
+
+@styled
+def removal_figure(table: pd.DataFrame) -> Figure:
+    """Deletion and insertion: score while places are taken, by a map and by lot, a panel each.
+
+    Parameters
+    ----------
+    table
+        method (its name as printed), kind (``deletion`` or ``insertion``), order (``map`` or
+        ``lot``), share (of all places, 0..1), value, low, high.
+    """
+    methods, kinds = (list(dict.fromkeys(table[name])) for name in ("method", "kind"))
+    figure, grid = plt.subplots(
+        len(kinds), len(methods), figsize=(WIDTH, 1.9 * len(kinds) + 0.4), sharex=True,
+        sharey="row", squeeze=False, layout="constrained",
+    )  # fmt: skip
+    ways = {"map": (STRATEGY_COLORS["intermediate"], "-"), "lot": (_GREY, "--")}
+    for (row, kind), (column, method) in product(enumerate(kinds), enumerate(methods)):
+        axes = grid[row, column]
+        panel = table[(table["kind"] == kind) & (table["method"] == method)]
+        for order, (color, line) in ways.items():
+            curve = panel[panel["order"] == order].sort_values("share")
+            share = 100 * curve["share"]
+            axes.fill_between(share, curve["low"], curve["high"], color=color, alpha=0.2, lw=0)
+            axes.plot(share, curve["value"], line, color=color)
+        if row == 0:
+            axes.set_title(method)
+        if column == 0:
+            axes.set_ylabel(f"{kind}\nlogit of the true class")
+        axes.set_xticks([0, 50, 100])
+    figure.supxlabel("places taken away, or put back (% of all)", fontsize=9)
+    marks = [
+        Line2D([], [], color=color, linestyle=line, label=label)
+        for (color, line), label in zip(
+            ways.values(), ("highest places of the map first", "places by lot"), strict=True
+        )
+    ]
+    figure.legend(handles=marks, loc="outside upper center", ncols=2)
     return figure
