@@ -19,6 +19,9 @@ from organelle_fusion.inputs import (
 )
 from organelle_fusion.pages import open_run, project_root
 
+COMPILED = Path("data/runs/compiled")
+"""Where JAX keeps what it has compiled."""
+
 # --- execution ----------------------------------------------------------------------------------
 
 
@@ -59,6 +62,9 @@ def execute_chapters(
     """
     # Start-up chatter of TensorFlow's C++ side would hide the progress; warnings in Python stay.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Every chapter and every process compiles the same networks: what one has done, others read.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / COMPILED))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     sources = chapter_sources(root)
     if chapter:
         sources = [path for path in sources if path.stem.split("_")[0] == chapter.zfill(2)]

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.config import TrainingSettings, TuningSettings, UserError
+from organelle_fusion.models import set_seed
 from organelle_fusion.provenance import code_version, hash_of
 from organelle_fusion.sweep import backend_name
 from organelle_fusion.training import compile_model, fit_model
@@ -156,7 +157,7 @@ class _Networks(keras_tuner.HyperModel):
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         training = self._of_trial(hp)
         # One seed for all trials, so that they differ by their settings alone.
-        keras.utils.set_random_seed(self._settings.seed)
+        set_seed(self._settings.seed)
         return compile_model(self._network(training), training)
 
     def fit(

@@ -8,6 +8,7 @@ be traced to the logits in a model read back from a file as well.
 Keras 3 only: nothing here knows the backend.
 """
 
+import random
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -24,6 +25,19 @@ from organelle_fusion.mixing import MIXING_SHARE, build_mixer, split_encoder
 Strategy = Literal["single", "early", "intermediate", "spatial"]
 
 HEAD = "fusion_head"
+
+
+def set_seed(seed: int) -> None:
+    """Seed whatever initial values, order of the patches, augmentation and dropout are drawn by.
+
+    As `keras.utils.set_random_seed`, which imports TensorFlow, for seconds, on any backend; on JAX
+    nothing draws from it.
+    """
+    if keras.backend.backend() == "jax":
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - Keras draws from it
+    else:
+        keras.utils.set_random_seed(seed)
 
 
 def build_model(

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from organelle_fusion.config import EncoderSettings, TrainingSettings, UserError
-from organelle_fusion.models import Strategy, build_model
+from organelle_fusion.models import Strategy, build_model, set_seed
 
 PREDICTION_BATCH = 128
 
@@ -95,14 +95,14 @@ def reset_model(model: keras.Model, build: Callable[[], keras.Model], seed: int)
     seed
         Seed of the fresh initial values.
     """
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
     fresh = build()
     for variable, initial in zip(model.variables, fresh.variables, strict=True):
         variable.assign(initial)
-    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
-    optimizer.build(fresh.trainable_variables)
-    for variable, initial in zip(model.optimizer.variables, optimizer.variables, strict=True):
-        variable.assign(initial)
+    # Adam begins with zeros; its learning rate follows a schedule and so is no variable. Asking a
+    # copy of it for them would import TensorFlow on any backend, for seconds.
+    for variable in model.optimizer.variables:
+        variable.assign(np.zeros(variable.shape, variable.dtype))
 
 
 def class_weights(labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -180,6 +180,7 @@ def fit_model(
     settings: TrainingSettings,
     seed: int,
     validated: bool = True,
+    targets: np.ndarray | None = None,
     initial_epoch: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
@@ -202,6 +203,8 @@ def fit_model(
     validated
         Whether the validation part says when to stop and which weights to keep. If not, it has no
         part in the training: all epochs are run, and the last weights stay.
+    targets
+        What loss and metrics compare the logits with, (N, …), if that is more than the labels.
     initial_epoch
         Epochs that `model` was trained before; they count among those of `settings`.
     callbacks
@@ -225,7 +228,8 @@ def fit_model(
                 f"part {part}: expected at least one patch, found none among {len(parts)}; "
                 "use fewer folds or another validation share"
             )
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
+    targets = labels if targets is None else targets
     train = np.flatnonzero(parts == "train")
     weights = class_weights(labels[train], n_classes)[labels]
     # The last batch is filled up with training patches drawn once more: up to one batch of them
@@ -234,7 +238,7 @@ def fit_model(
     validation_data, stop = None, []
     if validated:
         validation = np.flatnonzero(parts == "validation")
-        validation_data = _full_batches(patches, labels, validation, settings.batch_size)
+        validation_data = _full_batches(patches, targets, validation, settings.batch_size)
         stop = [
             keras.callbacks.EarlyStopping(
                 "val_accuracy", patience=settings.patience, mode="max", restore_best_weights=True
@@ -242,12 +246,10 @@ def fit_model(
         ]
     # Seeded twice: TensorFlow fixes the order of the patches before training begins; on JAX the
     # first `fit` of a model draws one order more, to build its metrics, than later ones do.
-    seed_again = keras.callbacks.LambdaCallback(
-        on_train_begin=lambda logs: keras.utils.set_random_seed(seed)
-    )
+    seed_again = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: set_seed(seed))
     return model.fit(
         patches[train],
-        labels[train],
+        targets[train],
         sample_weight=weights[train],
         validation_data=validation_data,
         batch_size=settings.batch_size,
@@ -344,9 +346,9 @@ def _filling(rows: np.ndarray, batch_size: int, seed: int) -> np.ndarray:
 
 
 def _full_batches(
-    patches: np.ndarray, labels: np.ndarray, rows: np.ndarray, batch_size: int
+    patches: np.ndarray, targets: np.ndarray, rows: np.ndarray, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Patches, labels and weights of `rows`, filled up to full batches by rows of weight 0.
+    """Patches, targets and weights of `rows`, filled up to full batches by rows of weight 0.
 
     The weights of the true rows are such that Keras' mean over all rows is the mean over them.
     """
@@ -354,4 +356,4 @@ def _full_batches(
     filled = np.concatenate([rows, np.full(missing, rows[0])])
     weights = np.zeros(len(filled), dtype=np.float32)
     weights[: len(rows)] = len(filled) / len(rows)
-    return patches[filled], labels[filled], weights
+    return patches[filled], targets[filled], weights

@@ -14,6 +14,7 @@ from organelle_fusion.gradients import BATCH, ExplainError, encoder_names
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
+from organelle_fusion.models import set_seed
 from organelle_fusion.patches import extract_patches, patch_size_px
 from organelle_fusion.plots_maps import ExplainedPlane
 from organelle_fusion.predictions import Cell
@@ -167,7 +168,7 @@ def explain_images(
                 similarities.append(_similarity(image, name, maps, profile))
     explained = images[images["image"].isin(statistics)]
     for seed in random_seeds:
-        keras.utils.set_random_seed(seed)
+        set_seed(seed)
         network.set_weights(keras.models.clone_model(network).get_weights())
         for image in explained.itertuples():
             volume, known = open_image(image).select(profile.channels), statistics[image.image]
