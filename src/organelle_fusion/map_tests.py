@@ -30,8 +30,9 @@ METHOD_TITLES = {
 }
 """Names of `explain.METHODS` as tables print them."""
 
-SANITY_TESTS = ("random weights", "labels by lot")
-"""Likeness to maps of networks that have learnt nothing; less is better."""
+SANITY_TESTS = ("random weights", "labels by lot", "another patch")
+"""Likeness to maps of networks that have learnt nothing; less is better. The last is what maps have
+in common that have nothing to do with each other."""
 
 
 def all_maps(
@@ -159,14 +160,15 @@ def curve_rows(curves: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> 
 def sanity_tests(
     maps: Mapping[str, np.ndarray], others: Mapping[str, Mapping[str, np.ndarray]]
 ) -> pd.DataFrame:
-    """Compare maps with those of networks that have learnt nothing (Adebayo et al. 2018).
+    """Compare maps with others that should not be like them (Adebayo et al. 2018).
 
     Parameters
     ----------
     maps
         Of `all_maps`, by the trained network.
     others
-        Test out of `SANITY_TESTS` → maps of the same patches by the other network.
+        Test out of `SANITY_TESTS` → maps of the same patches by the other network, or by this one
+        of other patches.
 
     Returns
     -------
