@@ -34,7 +34,7 @@ from organelle_fusion.pages import data_banner, open_run, show_table
 
 settings = load_profile(profile)
 run = open_run(settings, manifest)
-data_banner(run)
+data_banner(settings, run)
 
 # %% [markdown]
 # ## The stacks

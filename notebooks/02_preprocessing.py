@@ -40,7 +40,7 @@ settings = load_profile(profile)
 run = open_run(settings, manifest)
 images = run.read()
 size_px = settings.patches.size_px
-data_banner(run)
+data_banner(settings, run)
 
 # %% [markdown]
 # ## Thresholds

@@ -57,7 +57,7 @@ use_backend(settings)
 run = open_run(settings, manifest)
 images = run.read()
 size_px, sizes = settings.patches.size_px, settings.patches.sizes_px
-data_banner(run)
+data_banner(settings, run)
 
 # %% [markdown]
 # ## Patches of every size

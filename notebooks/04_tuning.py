@@ -52,7 +52,7 @@ from organelle_fusion.provenance import write_csv
 
 run = open_run(settings, manifest)
 size_px, limits = settings.patches.size_px, settings.tuning
-data_banner(run)
+data_banner(settings, run)
 
 # %% [markdown]
 # ## Images to search on

@@ -62,6 +62,7 @@ settings = load_profile(profile)
 use_backend(settings)
 run = open_run(settings, manifest)
 data_banner(
+    settings,
     None,
     "<b>Real measurements, and "
     + (

@@ -71,7 +71,7 @@ size_px = settings.patches.size_px
 patch_set = PatchSet.load(
     run.require(run.folder / "patches" / f"{size_px}px", "02")
 )
-data_banner(run)
+data_banner(settings, run)
 
 # %% [markdown]
 # ## Folds

@@ -56,7 +56,7 @@ patch_set = PatchSet.load(
     run.require(run.folder / "patches" / f"{size_px}px", "02")
 )
 published = published_table("table2")
-data_banner(run)
+data_banner(settings, run)
 
 # %% [markdown]
 # ## Whole images: folds by image, repeated

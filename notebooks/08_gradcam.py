@@ -48,7 +48,7 @@ from organelle_fusion.whole_images import explain_images
 
 run = open_run(settings, manifest)
 images = run.read()
-data_banner(run)
+data_banner(settings, run)
 
 # %% [markdown]
 # ## Networks

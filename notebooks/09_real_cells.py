@@ -43,6 +43,7 @@ from organelle_fusion.patchset import PatchSet
 settings = load_profile(profile)
 use_backend(settings)
 data_banner(
+    settings,
     None,
     "<b>Real cells.</b> Public single-cell crops (cell-lines-9), as numbers only.",
 )

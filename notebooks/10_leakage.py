@@ -59,6 +59,7 @@ patch_set = PatchSet.load(
     run.require(run.folder / "patches" / f"{size_px}px", "02")
 )
 data_banner(
+    settings,
     None,
     "<b>Phantom and real data.</b> Every panel and table names what it shows. Public crops "
     "(mcf10a-mcf7) and measurements (otccp-eea1) appear as numbers only."

@@ -36,6 +36,7 @@ from organelle_fusion.pages import (
 settings = load_profile(profile)
 run = open_run(settings, manifest)
 data_banner(
+    settings,
     run,
     "Rows that say so come from real cells (cell-lines-9) or from the networks alone.",
 )

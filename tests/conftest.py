@@ -24,7 +24,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """The whole chain first: it takes as long as most of the others together."""
+    """The chain of chapters first: it takes longest."""
     items.sort(key=lambda item: item.path.stem != "test_pipeline")
 
 

@@ -118,11 +118,13 @@ def published_sentence(published: pd.DataFrame, name: str, data: str) -> str:
     )
 
 
-def data_banner(run: Run | None, text: str = ""):
-    """Banner at the head of a page: which data the page shows.
+def data_banner(profile: Profile, run: Run | None, text: str = ""):
+    """Banner at the head of a page: which data the page shows, and by which profile.
 
     Parameters
     ----------
+    profile
+        The settings; name and purpose are shown.
     run
         The run whose data the page shows; None for public real cells.
     text
@@ -142,7 +144,8 @@ def data_banner(run: Run | None, text: str = ""):
     else:
         kind = "real"
         words = f"<b>Own stacks.</b> Images listed in {html.escape(run.manifest.name)}. {text}"
-    return HTML(f'<div class="data-banner {kind}">{words}</div>')
+    made = f"Profile <code>{html.escape(profile.name)}</code>: {html.escape(profile.purpose)}."
+    return HTML(f'<div class="data-banner {kind}">{words.rstrip()} {made}</div>')
 
 
 def difference_sentence(what: str, difference: dict[str, float]) -> str:
