@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion import costs, plan
+from organelle_fusion import costs, plan, plan_data
 from organelle_fusion.config import load_profile
 from organelle_fusion.costs import NetworkCost
 from organelle_fusion.encoders import ModelError
@@ -16,7 +16,7 @@ from organelle_fusion.volumes import write_ome_tiff
 
 SMOKE = load_profile("smoke")
 PHANTOM = Run(Path("data/runs/smoke/phantom"), Path("manifest.csv"), True)
-STACKS = plan.phantom_stacks(SMOKE.phantom, SMOKE.channels)
+STACKS = plan_data.phantom_stacks(SMOKE.phantom, SMOKE.channels)
 PLAN = plan.planned_trainings(SMOKE, STACKS, PHANTOM)
 
 KNOWN = {

@@ -192,6 +192,72 @@ def test_weights_are_read_once_and_leave_the_seed_alone(stored, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+# --- ConvNeXt -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2])
+def test_compact_convnext_by_hand(stem_stride):
+    """Shape, number of weights, and the embedding as the mean of a normalised map."""
+    keras.utils.set_random_seed(0)
+    encoder = build_encoder(
+        "compact_convnext", (16, 16, 2), name="e", filters=(4, 6), stem_stride=stem_stride
+    )
+    patch = 2 * stem_stride
+    edge = 16 // patch // 2
+    images = np.random.default_rng(1).random((3, 16, 16, 2), dtype=np.float32)
+    feature_map, embedding = map(as_numpy, encoder(images, training=False))
+    assert feature_map.shape == (3, edge, edge, 6)
+    np.testing.assert_allclose(embedding, feature_map.mean(axis=(1, 2)), atol=1e-5)
+    np.testing.assert_allclose(feature_map.mean(axis=-1), 0, atol=1e-5)
+    np.testing.assert_allclose(feature_map.std(axis=-1), 1, atol=1e-2)
+
+    def block(width):
+        depthwise, norm = 50 * width, 2 * width
+        return depthwise + norm + (width + 1) * 4 * width + (4 * width + 1) * width
+
+    stem = (patch**2 * 2 + 1) * 4 + 8
+    down = 8 + (4 * 4 + 1) * 6
+    assert encoder.count_params() == stem + block(4) + down + block(6) + 12
+
+
+@pytest.fixture(scope="module")
+def convnext_rgb():
+    """Keras' ConvNeXt-Tiny for colours, with random weights in place of ImageNet's."""
+    keras.utils.set_random_seed(1)
+    return keras.applications.ConvNeXtTiny(
+        weights=None, include_top=False, include_preprocessing=False, input_shape=(32, 32, 3)
+    )
+
+
+def test_convnext_tiny_is_keras_own(convnext_rgb, monkeypatch):
+    """For two channels only the kernels of the stem differ: 4 × 4 × 96 fewer for each channel."""
+    encoders._read_weights.cache_clear()
+    build = keras.applications.ConvNeXtTiny
+    asked = []
+
+    def loader(**options):
+        if options["weights"] is None:
+            return build(**options)
+        asked.append((options["weights"], options["include_top"], options["name"]))
+        return convnext_rgb
+
+    monkeypatch.setattr(keras.applications, "ConvNeXtTiny", loader)
+    encoder = build_encoder("convnext_tiny", (32, 32, 2), name="encoder", weights="imagenet")
+    encoders._read_weights.cache_clear()
+    assert asked == [("imagenet", False, "convnext_tiny")]
+    assert encoder.count_params() == convnext_rgb.count_params() - 4 * 4 * 96
+    # 27.82 million in the paper's count of the network without its classifier.
+    assert convnext_rgb.count_params() == 27_820_128
+    images = equal_channels(2)
+    feature_map, embedding = map(as_numpy, encoder(images, training=False))
+    assert feature_map.shape == (3, 1, 1, 768)
+    np.testing.assert_allclose(embedding, feature_map[:, 0, 0], atol=1e-6)
+    mean, deviation = np.mean([0.485, 0.456, 0.406]), np.mean([0.229, 0.224, 0.225])
+    grey = (equal_channels(3) - mean) / deviation
+    expected = as_numpy(convnext_rgb(grey, training=False))
+    np.testing.assert_allclose(feature_map, expected, atol=1e-3 * expected.std())
+
+
 def one_line(error):
     text = str(error.value)
     assert "\n" not in text
@@ -297,15 +363,29 @@ def test_errors_of_programming_are_not_hidden(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "vgg"}, "compact or resnet50, found 'vgg'"),
+        ({"kind": "vgg"}, "compact, compact_convnext, resnet50 or convnext_tiny, found 'vgg'"),
         ({"kind": "compact", "weights": "imagenet"}, "expected none for the encoder compact"),
+        ({"kind": "convnext_tiny", "stem_stride": 1}, "expected 2 for convnext_tiny, found 1"),
+        (
+            {"kind": "convnext_tiny", "input_shape": (31, 64, 1)},
+            "at least 32 px for convnext_tiny, found 31 × 64",
+        ),
+        ({"kind": "compact_convnext", "filters": (4,) * 6}, "at least 128 px for 7 halvings"),
         ({"kind": "compact", "filters": (4,) * 7}, "at least 128 px for 7 halvings"),
         (
             {"kind": "compact", "filters": (4,) * 8, "stem_stride": 1},
             "at least 128 px for 7 halvings",
         ),
     ],
-    ids=["kind", "compact-imagenet", "too-small", "too-small-fine-stem"],
+    ids=[
+        "kind",
+        "compact-imagenet",
+        "convnext-stem",
+        "convnext-too-small",
+        "compact-convnext-too-small",
+        "too-small",
+        "too-small-fine-stem",
+    ],
 )
 def test_impossible_encoders_are_refused(arguments, message):
     """The error says what was expected and found."""

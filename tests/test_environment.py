@@ -55,6 +55,7 @@ def test_every_import_of_package_and_tests_is_declared():
         "IPython": "ipykernel",
         "skimage": "scikit-image",
         "sklearn": "scikit-learn",
+        "umap": "umap-learn",
         "yaml": "pyyaml",
     }
     declared = {canonicalize_name(requirement.name) for requirement in DIRECT}

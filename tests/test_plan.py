@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion import plan
+from organelle_fusion import plan, plan_data
 from organelle_fusion.config import load_profile
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.manifest import open_image, read_manifest
@@ -30,7 +30,7 @@ def stacks(**columns):
 
 def planned(run, of_stacks=None, profile=SMOKE):
     if of_stacks is None:
-        of_stacks = plan.phantom_stacks(profile.phantom, profile.channels)
+        of_stacks = plan_data.phantom_stacks(profile.phantom, profile.channels)
     return plan.planned_trainings(profile, of_stacks, run)
 
 
@@ -39,11 +39,11 @@ def planned(run, of_stacks=None, profile=SMOKE):
 
 def test_patches_are_counted_by_hand():
     """350 paper pixels are 117 here: 2 × 2 in a plane; 200 are 67: 3 × 3; 500 are 167: 1 × 1."""
-    counts = plan.count_patches(stacks(), SMOKE.patches)
+    counts = plan_data.count_patches(stacks(), SMOKE.patches)
     assert counts["grid"].to_dict() == {200: 6 * 90, 350: 6 * 40, 500: 6 * 10}
     assert counts["used"].to_dict() == {200: 48, 350: 48, 500: 48}  # 8 of each image
     without = SMOKE.patches.model_copy(update={"max_per_image": None})
-    assert plan.count_patches(stacks(), without)["used"].to_dict() == counts["grid"].to_dict()
+    assert plan_data.count_patches(stacks(), without)["used"].to_dict() == counts["grid"].to_dict()
 
 
 def test_patches_are_those_that_are_cut(tmp_path):
@@ -61,7 +61,7 @@ def test_patches_are_those_that_are_cut(tmp_path):
         sizes_px=SMOKE.patches.sizes_px,
         progress=False,
     )
-    counts = plan.count_patches(
+    counts = plan_data.count_patches(
         stacks(z=2, y=211, x=307, pixel_size_um=0.09).iloc[:1], SMOKE.patches
     )
     assert counts["grid"].to_dict() == tabulated.table.groupby("paper_px").size().to_dict()
@@ -70,7 +70,7 @@ def test_patches_are_those_that_are_cut(tmp_path):
 def test_a_patch_larger_than_an_image_is_refused():
     """As when it is cut: one line with the image and the sizes."""
     with pytest.raises(PatchError, match=r"image i0: a patch of 17.67 µm is 167 px, expected 1 to"):
-        plan.count_patches(stacks(y=150), SMOKE.patches)
+        plan_data.count_patches(stacks(y=150), SMOKE.patches)
 
 
 def test_a_phantom_is_planned_as_it_will_be(tmp_path):
@@ -83,7 +83,7 @@ def test_a_phantom_is_planned_as_it_will_be(tmp_path):
     for row in read_manifest(path).itertuples():
         volume = open_image(row)
         rows.append((*volume.shape[1:], volume.pixel_size_um, str(volume.dtype), volume.channels))
-    expected = plan.phantom_stacks(settings, SMOKE.channels)
+    expected = plan_data.phantom_stacks(settings, SMOKE.channels)
     channels = [tuple(sorted(text.split(", "))) for text in expected["channels"]]
     columns = ["z", "y", "x", "pixel_size_um", "dtype"]
     assert [row[:-1] for row in rows] == [
@@ -147,6 +147,7 @@ def test_trainings_of_the_smoke_profile_by_hand():
         # labels by lot; three channels and their fusion of the null phantom; one channel planted,
         # three times; contacts: six networks, a wide head, three of fewer patches
         "11": (2 + (4 + 3 + 6 + 1 + 3) * 3, 53),
+        "12": ((3 + 2 + 1) * 3, 18),  # pairs; a student on labels and taught; another backbone
     }
     assert {key: tuple(row) for key, row in zip(found.index, found.to_numpy(), strict=True)} == (
         expected
@@ -227,7 +228,7 @@ def test_networks_and_their_channels():
 
 def test_crops_are_as_many_as_the_lists_say():
     """12 of each of nine cell lines; 1,371 crops of two lines, halved from 100 pixels."""
-    crops = plan.public_crops(SMOKE)
+    crops = plan_data.public_crops(SMOKE)
     assert crops["cell-lines-9"][:2] == (108, 64)
     assert crops["mcf10a-mcf7"][:2] == (1371, 50)
 

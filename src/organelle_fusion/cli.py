@@ -80,12 +80,12 @@ def reproduce(
 
 
 def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> str:
-    from organelle_fusion import dry_run, plan
+    from organelle_fusion import dry_run, plan_data
     from organelle_fusion.pages import open_run
 
     run = open_run(settings, manifest)
     if stacks is None:
-        stacks = plan.phantom_stacks(settings.phantom, settings.channels)
+        stacks = plan_data.phantom_stacks(settings.phantom, settings.channels)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
     use_backend(settings)
     return dry_run.dry_run(settings, stacks, run)

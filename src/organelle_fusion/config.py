@@ -71,7 +71,7 @@ class PatchSettings(Settings):
 class EncoderSettings(Settings):
     """The convolutional encoder, one per organelle or one for all."""
 
-    kind: Literal["compact", "resnet50"]
+    kind: Literal["compact", "resnet50", "compact_convnext", "convnext_tiny"]
     input_px: Annotated[int, Field(ge=16)]
     filters: tuple[Positive, ...] = (8, 16, 32)
     stem_stride: Literal[1, 2] = 2
@@ -210,10 +210,37 @@ class RealCellsSettings(Settings):
     seed: int
 
 
+class StudentSettings(Settings):
+    """A small network of all channels that is taught by intermediate fusion."""
+
+    filters: tuple[Positive, ...]  # of its compact encoder
+    dense_units: Positive
+    temperature: Annotated[float, Field(ge=1)]  # at which the teacher's probabilities are softened
+    teacher_weight: Share  # of the loss; the labels have the rest
+
+
+class BackboneSettings(Settings):
+    """Another encoder, compared with the profile's own at the same size of input."""
+
+    kind: Literal["compact_convnext", "convnext_tiny"]
+    filters: tuple[Positive, ...] = (8, 16, 32)  # of compact_convnext
+    weights: str | None = None
+
+
+class BeyondSettings(Settings):
+    """Chapter 12: features, subsets of the organelles, a taught student, another backbone."""
+
+    neighbours: Positive  # of a patch among the features of its class
+    student: StudentSettings
+    calibration_patches: Positive  # training patches by which 8-bit numbers are scaled
+    backbone: BackboneSettings
+
+
 class Profile(Settings):
     """All settings of one run."""
 
     name: str
+    purpose: str  # words that stand on every page
     backend: Literal["tensorflow", "jax"] = "tensorflow"
     channels: Annotated[tuple[str, ...], Field(min_length=2)] = ORGANELLES
     phantom: PhantomSettings | None = None  # none: the profile is for one's own stacks
@@ -228,6 +255,7 @@ class Profile(Settings):
     handcrafted: HandcraftedSettings
     planted: PlantedSettings
     real_cells: RealCellsSettings
+    beyond: BeyondSettings
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
 
     def for_crops(self, channels: tuple[str, ...], input_px: int) -> "Profile":

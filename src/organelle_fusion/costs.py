@@ -12,7 +12,8 @@ import pandas as pd
 from organelle_fusion.config import Profile, UserError
 from organelle_fusion.manifest import open_image, read_manifest
 from organelle_fusion.pages import Run
-from organelle_fusion.plan import count_patches, has_nucleus, hyperband_rounds, public_crops
+from organelle_fusion.plan import hyperband_rounds
+from organelle_fusion.plan_data import count_patches, has_nucleus, public_crops
 from organelle_fusion.volumes import write_ome_tiff
 
 NETWORKS = ("single", "early", "intermediate", "spatial")
@@ -223,7 +224,7 @@ def time_preprocessing(profile: Profile, stacks: pd.DataFrame, run: Run) -> Prep
     profile, run
         Settings and data set.
     stacks
-        Of `manifest.validate_manifest` or `plan.phantom_stacks`.
+        Of `manifest.validate_manifest` or `plan_data.phantom_stacks`.
     """
     from organelle_fusion.preprocessing import build_patch_set, tabulate_patches
     from organelle_fusion.rotation import rotate_dataset

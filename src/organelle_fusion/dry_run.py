@@ -12,11 +12,8 @@ from organelle_fusion.config import Profile
 from organelle_fusion.costs import NetworkCost, PreprocessingCost
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.pages import Run
-from organelle_fusion.plan import (
-    compare_with_files,
-    count_patches,
-    planned_trainings,
-)
+from organelle_fusion.plan import compare_with_files, planned_trainings
+from organelle_fusion.plan_data import count_patches
 
 _WIDTH = 100
 _INDENT = 10
@@ -34,7 +31,7 @@ def dry_run(profile: Profile, stacks: pd.DataFrame, run: Run) -> str:
     profile
         The settings; `config.use_backend` comes first.
     stacks
-        Of `manifest.validate_manifest`, or `plan.phantom_stacks`.
+        Of `manifest.validate_manifest`, or `plan_data.phantom_stacks`.
     run
         Of `pages.open_run`.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from textwrap import shorten
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -22,12 +22,36 @@ IMAGENET = "imagenet"
 IMAGENET_MEANS = (103.939, 116.779, 123.68)
 """Mean of blue, green and red over ImageNet, 0..255, which Keras' ResNet50 was trained without."""
 
+CONVNEXT_MEANS = (0.485, 0.456, 0.406)
+CONVNEXT_DEVIATIONS = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of red, green and blue over ImageNet, 0..1, as ConvNeXt has them."""
+
 # Keras' default of 0.99 needs hundreds of steps before the running statistics used at prediction
 # are those of the data; a quick training has about 300 steps in all, a smoke one four.
 BATCH_NORM_MOMENTUM = 0.9
 
-_RESNET50_STEM = "conv1_conv"
-_RESNET50_SMALLEST = 32
+_SMALLEST_PX = 32
+"""Edge of the smallest image that the networks of `keras.applications` here take."""
+
+
+class _Published(NamedTuple):
+    """A network of `keras.applications`, used without its classifier."""
+
+    name: str
+    stem: str  # layer whose first weights are the kernels over the channels
+    scale: float  # input = scale × (0..1) + offset, as its weights were trained with
+    offset: float
+
+
+_PUBLISHED = {
+    "resnet50": _Published("ResNet50", "conv1_conv", 255.0, -float(np.mean(IMAGENET_MEANS))),
+    "convnext_tiny": _Published(
+        "ConvNeXtTiny",
+        "convnext_tiny_stem",
+        1 / float(np.mean(CONVNEXT_DEVIATIONS)),
+        -float(np.mean(CONVNEXT_MEANS) / np.mean(CONVNEXT_DEVIATIONS)),
+    ),
+}
 
 
 class ModelError(UserError):
@@ -35,7 +59,7 @@ class ModelError(UserError):
 
 
 def build_encoder(
-    kind: Literal["compact", "resnet50"],
+    kind: Literal["compact", "resnet50", "compact_convnext", "convnext_tiny"],
     input_shape: tuple[int, int, int],
     *,
     name: str,
@@ -48,20 +72,24 @@ def build_encoder(
     Parameters
     ----------
     kind
-        ``compact``, a small residual network for a laptop, or ``resnet50``, the paper's backbone
-        without its classifier.
+        ``compact``, a small residual network for a laptop; ``resnet50``, the paper's backbone
+        without its classifier; ``convnext_tiny`` (Liu et al. 2022, CVPR: A ConvNet for the 2020s),
+        likewise; ``compact_convnext``, blocks of the same kind for a laptop.
     input_shape
         (height, width, channels); pixels are expected in 0..1.
     name
         Name of the encoder in the model it is nested in; must be unique there.
     filters
-        Widths of ``compact``: the stem, then one residual block each. ``resnet50`` has its own.
+        Widths of ``compact``: the stem, then one residual block each; of ``compact_convnext``: one
+        stage each. The published networks have their own.
     stem_stride
-        Stride of the first convolution. With 1 every feature map has twice the edge.
+        Stride of the first convolution; ``compact_convnext`` cuts squares of twice this edge. With
+        1 every feature map has twice the edge. ``convnext_tiny`` takes 2 only, which stands for its
+        squares of 4 pixels.
     weights
-        Initial weights of ``resnet50``. None: random. ``imagenet``: those that Keras downloads,
-        and keeps. Else the path of a file that Keras' ``ResNet50(include_top=False)`` for three
-        channels can read, such as the one it downloads.
+        Initial weights of a published network. None: random. ``imagenet``: those that Keras
+        downloads, and keeps. Else the path of a file that Keras' ``ResNet50(include_top=False)``,
+        or ``ConvNeXtTiny``, for three channels can read, such as the one it downloads.
 
     Returns
     -------
@@ -82,32 +110,31 @@ def build_encoder(
     sum of these three kernels, divided by C; for one channel that is their sum. So an image with
     equal channels gives the same first activation, whatever the number of channels.
 
-    Such an encoder brings its input to the scale of its weights: times 255, less the mean of
-    ImageNet. That is one number, the mean of the published means of the three colours, since
-    our channels are no colours. Encoders with random weights see 0..1.
+    Such an encoder brings its input to the scale of its weights: ResNet50 times 255, less the mean
+    of ImageNet; ConvNeXt less the mean, by the standard deviation. Each is one number, the mean of
+    those published for the three colours, since our channels are no colours. Encoders with random
+    weights see 0..1.
     """
-    if kind == "compact":
+    compact = {"compact": _compact_encoder, "compact_convnext": _compact_convnext_encoder}
+    if kind in compact:
         if weights is not None:
             raise ModelError(
-                f"encoder.weights: expected none for the encoder compact, found {weights!r}; "
-                "use encoder.kind resnet50, or remove the weights"
+                f"encoder.weights: expected none for the encoder {kind}, found {weights!r}; "
+                f"use encoder.kind {' or '.join(_PUBLISHED)}, or remove the weights"
             )
-        return _compact_encoder(input_shape, name, filters, stem_stride)
-    if kind == "resnet50":
-        return _resnet50_encoder(input_shape, name, stem_stride, weights)
-    raise ModelError(f"encoder kind: expected compact or resnet50, found {kind!r}; choose one")
+        return compact[kind](input_shape, name, filters, stem_stride)
+    if kind in _PUBLISHED:
+        return _published_encoder(kind, input_shape, name, stem_stride, weights)
+    raise ModelError(
+        f"encoder kind: expected {', '.join(compact)}, {' or '.join(_PUBLISHED)}, found {kind!r}; "
+        "choose one"
+    )
 
 
 def _compact_encoder(
     input_shape: tuple[int, int, int], name: str, filters: Sequence[int], stem_stride: int
 ) -> keras.Model:
-    halvings = len(filters) - 2 + stem_stride
-    smallest = 2**halvings
-    if min(input_shape[:2]) < smallest:
-        raise ModelError(
-            f"encoder {name}: expected images of at least {smallest} px for {halvings} "
-            f"halvings, found {input_shape[0]} × {input_shape[1]}; raise encoder.input_px"
-        )
+    _check_halvings(input_shape, name, len(filters) - 2 + stem_stride)
     image = keras.Input(input_shape, name="plane")
     x = layers.ReLU(name="stem_relu")(_convolution(image, filters[0], 3, stem_stride, "stem"))
     for number, width in enumerate(filters[1:], start=1):
@@ -130,45 +157,92 @@ def _pooled(feature_map):
     return layers.GlobalAveragePooling2D(name="embedding")(feature_map)
 
 
-def _resnet50_encoder(
-    input_shape: tuple[int, int, int], name: str, stem_stride: int, weights: str | None
-) -> keras.Model:
-    if min(input_shape[:2]) < _RESNET50_SMALLEST:
+def _check_halvings(input_shape: tuple[int, int, int], name: str, halvings: int) -> None:
+    smallest = 2**halvings
+    if min(input_shape[:2]) < smallest:
         raise ModelError(
-            f"encoder {name}: expected images of at least {_RESNET50_SMALLEST} px for resnet50, "
+            f"encoder {name}: expected images of at least {smallest} px for {halvings} "
+            f"halvings, found {input_shape[0]} × {input_shape[1]}; raise encoder.input_px"
+        )
+
+
+def _compact_convnext_encoder(
+    input_shape: tuple[int, int, int], name: str, filters: Sequence[int], stem_stride: int
+) -> keras.Model:
+    """ConvNeXt with one block a stage.
+
+    Without the layer scale of the original, which starts every block near nothing and so needs
+    more steps than a quick training has, and without its stochastic depth.
+    """
+    _check_halvings(input_shape, name, len(filters) + stem_stride - 1)
+    image = keras.Input(input_shape, name="plane")
+    edge = 2 * stem_stride
+    x = _layer_norm(layers.Conv2D(filters[0], edge, edge, name="stem")(image), "stem_norm")
+    for number, width in enumerate(filters):
+        stage = f"stage{number}"
+        if number:
+            x = layers.Conv2D(width, 2, 2, name=f"{stage}_down")(
+                _layer_norm(x, f"{stage}_down_norm")
+            )
+        y = layers.DepthwiseConv2D(7, padding="same", name=f"{stage}_depthwise")(x)
+        y = _layer_norm(y, f"{stage}_norm")
+        y = layers.Dense(4 * width, "gelu", name=f"{stage}_wide")(y)
+        y = layers.Dense(width, name=f"{stage}_narrow")(y)
+        x = layers.Add(name=f"{stage}_add")([x, y])
+    x = _layer_norm(x, "norm")
+    return keras.Model(image, (x, _pooled(x)), name=name)
+
+
+def _layer_norm(x, name: str):
+    return layers.LayerNormalization(epsilon=1e-6, name=name)(x)
+
+
+def _published_encoder(
+    kind: str, input_shape: tuple[int, int, int], name: str, stem_stride: int, weights: str | None
+) -> keras.Model:
+    if min(input_shape[:2]) < _SMALLEST_PX:
+        raise ModelError(
+            f"encoder {name}: expected images of at least {_SMALLEST_PX} px for {kind}, "
             f"found {input_shape[0]} × {input_shape[1]}; raise encoder.input_px"
         )
+    if kind == "convnext_tiny" and stem_stride != 2:
+        raise ModelError(
+            f"encoder.stem_stride: expected 2 for convnext_tiny, found {stem_stride}; set it to 2"
+        )
+    published = _PUBLISHED[kind]
     scaled = None
     if weights is not None:
-        scale = layers.Rescaling(255, offset=-np.mean(IMAGENET_MEANS), name="imagenet_scale")
+        scale = layers.Rescaling(published.scale, published.offset, name="imagenet_scale")
         scaled = scale(keras.Input(input_shape, name="plane"))
-    backbone = keras.applications.ResNet50(
-        include_top=False,
-        weights=None,
-        input_tensor=scaled,
-        input_shape=input_shape,
-        name=f"{name}_backbone",
-    )
+    backbone = _application(kind, weights=None, input_tensor=scaled, input_shape=input_shape)
     if stem_stride != 2:
         backbone = keras.models.clone_model(
             backbone, clone_function=lambda layer: _with_stem_stride(layer, stem_stride)
         )
     if weights is not None:
         path = None if weights == IMAGENET else Path(weights)
-        stored = _read_weights(path, file_state(path) if path else None)
-        for layer in backbone.layers:
-            if layer.name == _RESNET50_STEM:
-                kernels, bias = stored[layer.name]
-                layer.set_weights([_kernels_for(input_shape[-1], kernels), bias])
-            elif layer.weights:
-                layer.set_weights(stored[layer.name])
+        stored = _read_weights(kind, path, file_state(path) if path else None)
+        # By their order: ConvNeXt's last layer is numbered by what was built before it.
+        own = [layer for layer in backbone.layers if layer.weights]
+        for layer, arrays in zip(own, stored, strict=True):
+            if layer.name == published.stem:
+                arrays = [_kernels_for(input_shape[-1], arrays[0]), *arrays[1:]]
+            layer.set_weights(arrays)
     return keras.Model(backbone.input, (backbone.output, _pooled(backbone.output)), name=name)
+
+
+def _application(kind: str, **options) -> keras.Model:
+    """Network of `keras.applications` without classifier; its layers are named as in the file."""
+    if kind == "convnext_tiny":
+        options["include_preprocessing"] = False  # for three colours only; we scale ourselves
+    build = getattr(keras.applications, _PUBLISHED[kind].name)
+    return build(include_top=False, name=kind, **options)
 
 
 def _with_stem_stride(layer: layers.Layer, stride: int) -> layers.Layer:
     """Copy of a layer of ResNet50, with another stride if it is the first convolution."""
     config = layer.get_config()
-    if layer.name == _RESNET50_STEM:
+    if layer.name == _PUBLISHED["resnet50"].stem:
         config["strides"] = (stride, stride)
     return type(layer).from_config(config)
 
@@ -183,9 +257,9 @@ def _kernels_for(channels: int, kernels: np.ndarray) -> np.ndarray:
 # The state of the file belongs to the key: a file that has changed is read again.
 @lru_cache(maxsize=1)
 def _read_weights(
-    path: Path | None, state: tuple[int | None, int | None] | None
-) -> dict[str, list[np.ndarray]]:
-    """Arrays of ResNet50 for three channels, by layer: of a file, or without one of ImageNet."""
+    kind: str, path: Path | None, state: tuple[int | None, int | None] | None
+) -> list[list[np.ndarray]]:
+    """Arrays of a network for three channels, of each layer: of a file, or else of ImageNet."""
     if path is not None and not note_file(path).is_file():
         raise ModelError(
             f"encoder.weights: expected {IMAGENET} or a file of weights, found no file {path}; "
@@ -195,10 +269,8 @@ def _read_weights(
     # whether the weights were read before.
     before = random.getstate()
     try:
-        network = keras.applications.ResNet50(
-            include_top=False,
-            weights=path or IMAGENET,
-            input_shape=(_RESNET50_SMALLEST, _RESNET50_SMALLEST, 3),
+        network = _application(
+            kind, weights=path or IMAGENET, input_shape=(_SMALLEST_PX, _SMALLEST_PX, 3)
         )
     except Exception as error:
         # Keras turns a failed download into a bare Exception. Damage to a file shows as one of the
@@ -214,10 +286,10 @@ def _read_weights(
                 "or set encoder.weights to the path of the file"
             ) from error
         raise ModelError(
-            f"encoder.weights {path}: expected weights of Keras' ResNet50 without top for three "
-            f"channels, found others or a damaged file ({reason}); choose another file or get it "
-            "again"
+            f"encoder.weights {path}: expected weights of Keras' {_PUBLISHED[kind].name} without "
+            f"top for three channels, found others or a damaged file ({reason}); choose another "
+            "file or get it again"
         ) from error
     finally:
         random.setstate(before)
-    return {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
+    return [layer.get_weights() for layer in network.layers if layer.weights]

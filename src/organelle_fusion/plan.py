@@ -6,106 +6,22 @@ count with the files that a run leaves, see `compare_with_files`.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import resources
 from math import ceil, log
 from pathlib import Path
-from types import SimpleNamespace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.config import (
-    FUSIONS,
-    PatchSettings,
-    PhantomSettings,
-    Profile,
-    TuningSettings,
-    paper_px_to_um,
-)
+from organelle_fusion.config import FUSIONS, Profile, TuningSettings
 from organelle_fusion.pages import Run
-from organelle_fusion.patches import patch_size_px
-from organelle_fusion.sources import SOURCES
-
-NUCLEUS = "nucleus"
-"""The channel that chapter 06 adds where the stacks have it."""
-
-
-class Crops(NamedTuple):
-    """Ready-cut crops of a public set that a chapter trains on."""
-
-    number: int
-    edge_px: int
-    channels: tuple[str, ...]
-
-
-def phantom_stacks(settings: PhantomSettings, channels: Sequence[str]) -> pd.DataFrame:
-    """The stacks that a phantom will have, in the columns of `manifest.validate_manifest`."""
-    z, y, x = settings.shape_zyx
-    classes = [f"class {number}" for number in range(len(settings.images_per_class))]
-    labels = np.repeat(classes, settings.images_per_class)
-    names = [f"image {number}" for number in range(len(labels))]
-    return pd.DataFrame({"image": names, "label": labels, "group": names}).assign(
-        channels=", ".join([*channels, NUCLEUS]),
-        z=z,
-        y=y,
-        x=x,
-        pixel_size_um=settings.pixel_size_um,
-        dtype="uint16",
-    )
-
-
-def public_crops(profile: Profile) -> dict[str, Crops]:
-    """Crops that chapters 09 and 10 take, by the lists of the public sets in the package."""
-    folder = resources.files("organelle_fusion") / "registry"
-    lists = {name: pd.read_csv(folder / f"{name}.csv", dtype=str) for name in SOURCES}
-    numbers = {
-        "cell-lines-9": lists["cell-lines-9"]["label"].nunique()
-        * profile.real_cells.crops_per_class,
-        "mcf10a-mcf7": int((lists["mcf10a-mcf7"]["keep"] == "1").sum()),
-    }
-    averaged = {"cell-lines-9": 1, "mcf10a-mcf7": 2}  # pixels in a row that become one
-    return {
-        name: Crops(number, source.height_width[0] // averaged[name], source.channels)
-        for (name, number), source in zip(numbers.items(), SOURCES.values(), strict=True)
-    }
-
-
-def count_patches(stacks: pd.DataFrame, settings: PatchSettings) -> pd.DataFrame:
-    """Patches of all stacks at each size, before the sparsity filter.
-
-    Parameters
-    ----------
-    stacks
-        Of `manifest.validate_manifest` or `phantom_stacks`.
-    settings
-        Sizes, and the limit per image.
-
-    Returns
-    -------
-    DataFrame
-        Index ``size_px`` (the paper's pixels); ``grid`` (places in a plane times planes, of all
-        images), ``used`` (of each image no more than the limit): so many if none is sparse.
-
-    Raises
-    ------
-    PatchError
-        A patch is larger than an image.
-    """
-    rows = []
-    for size in settings.sizes_px:
-        grid = np.array([_places(row, paper_px_to_um(size)) for row in stacks.itertuples()])
-        limit = settings.max_per_image or grid.max()
-        rows.append((size, grid.sum(), np.minimum(grid, limit).sum()))
-    return pd.DataFrame(rows, columns=["size_px", "grid", "used"]).set_index("size_px")
-
-
-def _places(row, size_um: float) -> int:
-    stack = SimpleNamespace(
-        path=f"image {row.image}", shape=(0, row.z, row.y, row.x), pixel_size_um=row.pixel_size_um
-    )
-    edge = patch_size_px(stack, size_um)
-    return row.z * (row.y // edge) * (row.x // edge)
+from organelle_fusion.plan_data import (
+    NUCLEUS,
+    contact_patches,
+    count_patches,
+    has_nucleus,
+    public_crops,
+)
+from organelle_fusion.subsets import channel_subsets
 
 
 def hyperband_rounds(settings: TuningSettings) -> list[tuple[int, int]]:
@@ -138,7 +54,7 @@ def planned_trainings(profile: Profile, stacks: pd.DataFrame, run: Run) -> pd.Da
     profile
         The settings.
     stacks
-        Of `manifest.validate_manifest` or `phantom_stacks`.
+        Of `manifest.validate_manifest` or `plan_data.phantom_stacks`.
     run
         Of `pages.open_run`.
 
@@ -174,6 +90,7 @@ def planned_trainings(profile: Profile, stacks: pd.DataFrame, run: Run) -> pd.Da
             *_crop_rows(profile, rows),
             *_leakage_rows(profile, stacks, rows, run),
             *_planted_rows(profile, rows, run),
+            *_beyond_rows(profile, rows),
         ]
     )
     left = frame["patches"] * (1 - frame.pop("tested"))
@@ -206,7 +123,9 @@ def _rows(
             "what": what,
             "dataset": dataset,
             "model": model,
-            "network": {"late": ""}.get(model, "single" if model in channels else model),
+            "network": {"late": "", "student": "early"}.get(
+                model, "single" if model in channels else model
+            ),
             "trainings": 0 if model == "late" else runs,
             "files": runs if files is None else files,
             "patches": int(patches * share),
@@ -327,7 +246,7 @@ def _planted_rows(profile: Profile, rows: Callable, run: Run) -> list[dict]:
     singles = list(profile.channels)
     contact = {
         "folder": f"{folder}/contact/predictions",
-        "patches": int(_contact_patches(profile)[profile.patches.size_px]),
+        "patches": int(contact_patches(profile)[profile.patches.size_px]),
     }
     nothing = {"folder": f"{folder}/null/predictions"}
     halves = {"runs": 2, "tested": 1 / 2}
@@ -343,11 +262,17 @@ def _planted_rows(profile: Profile, rows: Callable, run: Run) -> list[dict]:
     return found + rows("11", "contacts, fewer patches", "cv5-fewer", joined, **contact, **fewer)
 
 
-def _contact_patches(profile: Profile) -> pd.Series:
-    """Patches of the contact phantom at each size."""
-    contact = {"images_per_class": profile.phantom.contact_images_per_class}
-    stacks = phantom_stacks(profile.phantom.model_copy(update=contact), profile.channels)
-    return count_patches(stacks, profile.patches)["used"]
+def _beyond_rows(profile: Profile, rows: Callable) -> list[dict]:
+    """Chapter 12: fewer organelles, a small network and another backbone."""
+    found = [
+        row
+        for some in channel_subsets(profile.channels)
+        for row in rows(
+            "12", "fewer organelles", f"cv5-{'+'.join(some)}", ["intermediate"], channels=some
+        )
+    ]
+    found += rows("12", "small network, on labels and taught", "cv5-student", ["early", "student"])
+    return found + rows("12", "another backbone", "cv5-backbone", ["early"])
 
 
 def _nearly_all(profile: Profile, runs: int) -> dict:
@@ -364,12 +289,6 @@ def _of_crops(profile: Profile, name: str, folder: str) -> dict:
         "patches": crops.number,
         "channels": crops.channels,
     }
-
-
-def has_nucleus(profile: Profile, stacks: pd.DataFrame) -> bool:
-    """Whether the nucleus can be added to the channels: every stack has one such channel."""
-    each = stacks["channels"].str.split(", ").map(lambda names: names.count(NUCLEUS) == 1)
-    return NUCLEUS not in profile.channels and bool(each.all())
 
 
 def compare_with_files(plan: pd.DataFrame, results: Path) -> pd.DataFrame:

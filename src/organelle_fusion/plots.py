@@ -17,6 +17,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import PercentFormatter
 
 from organelle_fusion.config import METRIC_TITLES, title
+from organelle_fusion.plots_beyond import features_figure
 from organelle_fusion.plots_calibration import reliability_figure
 from organelle_fusion.plots_images import (
     attrition_figure,
@@ -46,6 +47,7 @@ __all__ = [
     "choice_figure",
     "composite",
     "confusion_figure",
+    "features_figure",
     "gradcam_figure",
     "grouping_figure",
     "leakage_figure",
