@@ -448,7 +448,9 @@ named_figure(
 
 # %% [markdown]
 # A measure *names* an organelle if the organelle's interval lies above what one gets that tells nothing, and above the
-# intervals of both others.
+# intervals of both others. One network per fold is asked. Verdicts near the border change with the network: two computations
+# that differed in the rounding of their training alone have disagreed on an organelle of two measures. The figure says how near
+# the border each is.
 
 # %% tags=["hide-input"]
 verdicts = planted.named_organelles(naming)
@@ -586,6 +588,10 @@ write_csv(run.folder / "removal-curves.csv", removal)
 removal_figure(
     removal.assign(method=removal["method"].map(map_tests.METHOD_TITLES))
 )
+
+# %% [markdown]
+# A line that leaves the range between its two ends has taken away what speaks for the class before what speaks against it.
+# Patches in between are like none that the network was trained on.
 
 # %% tags=["hide-input"]
 lines = []
