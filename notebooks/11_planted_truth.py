@@ -566,14 +566,14 @@ printed = table.assign(
         for row in table.itertuples()
     ]
 ).pivot_table(
-    index="method",
-    columns="test",
+    index="test",
+    columns="method",
     values="text",
     aggfunc="first",
     sort=False,
 )
 show_table(
-    printed.rename(index=map_tests.METHOD_TITLES).reset_index(),
+    printed.rename(columns=map_tests.METHOD_TITLES).reset_index(),
     "Methods and tests, with 95 % intervals over images. The first five tests on phantoms in which one organelle tells the class, "
     "more is better and 0 is chance; the last three on the ordinary phantom, less is better, down to that of another patch.",
     "tab-map-tests",

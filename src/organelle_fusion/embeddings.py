@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     import keras
 
 MEASURES = {
-    "neighbours": "of the nearest patches of its class, share of the same image",
-    "chance": "the same, if images were shuffled within the class",
-    "excess": "share minus shuffled",
+    "neighbours": "neighbours of its class that are of its image",
+    "chance": "the same if images were shuffled",
+    "excess": "difference of the two",
     "silhouette": "silhouette by class",
 }
 """Columns of `cluster_measures` that are averaged, and what each is in words."""
 
-UNSEEN = "images the network has not learnt from"
-SEEN = "images of its training part"
+UNSEEN = "unseen images"
+SEEN = "training images"
 
 _BATCH = 128
 
