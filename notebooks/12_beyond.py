@@ -151,7 +151,7 @@ show_table(
             "Classes": clusters["classes"],
         }
     ),
-    f"Neighbours among features of intermediate fusion, share of the {beyond.neighbours} nearest patches of a class, with 95 % intervals "
+    f"Neighbours among features of intermediate fusion ({beyond.neighbours} nearest patches of the same class), with 95 % intervals "
     f"({run.data}).",
     "tab-clusters",
 )
