@@ -495,7 +495,7 @@ show_table(
 # - *Another patch*: the same with the trained network's own map of a patch of another image. This is the floor: what maps have in
 #   common that have nothing to do with each other.
 #
-# Columns are to be read down with care. Each method has places of its own size, from single pixels to a few cells of a map, and
+# Rows are to be read across with care. Each method has places of its own size, from single pixels to a few cells of a map, and
 # deletion, insertion and likeness depend on it: they say whether a method is better than lot, and do not rank methods.
 
 # %% tags=["hide-output"]
