@@ -202,7 +202,8 @@ def distill_cells(
         },
         beside=lambda cell: (cell.weights_path(folder),),
         device=keras_device,
-        workers=workers or processes(own.encoder.kind),
+        # Each process holds a teacher too, which may be large.
+        workers=workers or processes(profile.encoder.kind),
     )
     return read_predictions(paths)
 

@@ -26,10 +26,11 @@ _SECONDS_BETWEEN_LINES = 10.0
 # Read by XLA and by TensorFlow when they are first used in a process.
 _ONE_THREAD = {
     "NPROC": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
 }
+
+_ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 _MOST_NETWORKS = 4
 
@@ -129,6 +130,8 @@ def _in_worker(compute: Compute, cell: Cell, folder: str, notes: str | None) -> 
     # Processes are kept for the next call, which may come from another folder or chapter.
     os.chdir(folder)
     os.environ.update(_ONE_THREAD)
+    flags = os.environ.get("XLA_FLAGS", "").split()  # those that the user has set are kept
+    os.environ["XLA_FLAGS"] = " ".join([*flags, *{_ONE_XLA_THREAD}.difference(flags)])
     os.environ.pop(FILES_VARIABLE, None)
     if notes is not None:
         os.environ[FILES_VARIABLE] = notes
