@@ -34,7 +34,7 @@ help:  ## list the commands
 	@if [ ! -x $(BIN)/uv ]; then \
 		sed -n '/^uv==/,/^    # via/p' requirements.lock > .venv/uv.txt && \
 		$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r .venv/uv.txt; fi
-	@$(UV) sync --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	@$(UV) install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
