@@ -87,7 +87,7 @@ def trained(tmp_path_factory):
     folds = make_folds(table, n_splits=3, validation_share=0.34, seed=1)
     sweep.train_cells(
         patch_set, folds, models=["intermediate"], profile=PROFILE, dataset="cv3", size_px=1,
-        folder=folder, seed=1, workers=1,
+        folder=folder, seed=1, workers=0,
     )  # fmt: skip
 
     def distil(patches=patch_set, weight=0.6, seed=1, **options):
@@ -97,7 +97,7 @@ def trained(tmp_path_factory):
             patches, folds,
             teachers={fold: Cell("cv3", 1, "intermediate", fold, 1) for fold in range(3)},
             profile=PROFILE.model_copy(update={"beyond": beyond}),
-            **{"dataset": f"w{weight}", "folder": folder, "seed": seed, "workers": 1} | options,
+            **{"dataset": f"w{weight}", "folder": folder, "seed": seed, "workers": 0} | options,
         )  # fmt: skip
 
     return patch_set, folds, folder, distil
@@ -112,7 +112,7 @@ def test_taught_by_nothing_is_trained_on_labels(trained):
     small = distillation.student_profile(PROFILE.model_copy(update={"beyond": beyond}))
     expected = sweep.train_cells(
         patch_set, folds, models=["early"], profile=small, dataset="plain", size_px=1,
-        folder=folder, seed=1, workers=1,
+        folder=folder, seed=1, workers=0,
     )  # fmt: skip
     columns = ["p:x", "p:y", "p:z"]
     np.testing.assert_allclose(found[columns], expected[columns], atol=1e-5)

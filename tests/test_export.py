@@ -76,7 +76,7 @@ def test_trained_networks_are_exported_whatever_the_backend(tmp_path, capsys):
     folds = make_folds(table, n_splits=2, validation_share=0.34, seed=1)
     trained = sweep.train_cells(
         patch_set, folds, models=["early"], profile=PROFILE, dataset="cv", size_px=1,
-        folder=tmp_path / "cells", seed=1, workers=1,
+        folder=tmp_path / "cells", seed=1, workers=0,
     )  # fmt: skip
     path = Cell("cv", 1, "early", 0, 1).weights_path(tmp_path / "cells")
     networks = [Network("small", "early", PROFILE, {0: path})]  # of the first fold only

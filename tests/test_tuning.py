@@ -306,7 +306,7 @@ def test_chosen_settings_are_trained_as_the_sweep_trains(stacks, tmp_path, prete
     profile = load_profile("smoke").model_copy(update={"encoder": ENCODER, "training": TRAINING})
     place = {"size_px": 350, "folder": tmp_path, "seed": 7}
     of_sweep = sweep.train_cells(
-        patch_set, folds, models=["intermediate"], profile=profile, dataset="cv", workers=1,
+        patch_set, folds, models=["intermediate"], profile=profile, dataset="cv", workers=0,
         **place,
     )  # fmt: skip
     search(tmp_path)

@@ -5,9 +5,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from organelle_fusion.chapters import EXECUTED, BookError, execute_chapter
+from organelle_fusion.cluster import network_workers, shared_cluster
 from organelle_fusion.colophon import papermill_facts, write_tables
 from organelle_fusion.config import Profile
 from organelle_fusion.inputs import (
@@ -73,6 +75,7 @@ def execute_chapters(
                 f"chapter {chapter}: expected one of "
                 f"{', '.join(path.stem for path in chapter_sources(root))}; give its number"
             )
+    backend = os.environ.get("KERAS_BACKEND", profile.backend)
     parameters = {"profile": profile_name, "manifest": manifest}
     data = open_run(profile, manifest).data
     executed = {source: root / EXECUTED / f"{source.stem}.ipynb" for source in sources}
@@ -85,27 +88,30 @@ def execute_chapters(
     def reason(source: Path) -> str:
         return "asked for" if chapter else difference(executed[source], inputs_of(source))
 
-    for number, source in enumerate(sources, start=1):
-        place = f"[{number}/{len(sources)}] {source.stem}"
-        why = reason(source)
-        if not why:
-            print(f"{place} unchanged", flush=True)
-            continue
-        # Those that will run as far as is known: this one may change what later ones read.
-        left = known[source] + sum(known[later] for later in sources[number:] if reason(later))
-        print(
-            f"{place} runs ({why})"
-            + (f", about {left:.0f} s left for the chapters by the last run" if left else ""),
-            flush=True,
-        )
-        inputs = inputs_of(source)
-        record_path(executed[source]).unlink(missing_ok=True)
-        with noted_files() as files:
-            execution = execute_chapter(source, root, parameters, data)
-        # A chapter that did not get its data has no record, so that it is tried again.
-        if execution.complete:
-            write_record(executed[source], inputs, files)
-        print(f"{place} done in {execution.seconds:.0f} s", flush=True)
+    with ExitStack() as workers:
+        for number, source in enumerate(sources, start=1):
+            place = f"[{number}/{len(sources)}] {source.stem}"
+            why = reason(source)
+            if not why:
+                print(f"{place} unchanged", flush=True)
+                continue
+            # Those that will run as far as is known: this one may change what later ones read.
+            left = known[source] + sum(known[later] for later in sources[number:] if reason(later))
+            print(
+                f"{place} runs ({why})"
+                + (f", about {left:.0f} s left for the chapters by the last run" if left else ""),
+                flush=True,
+            )
+            # All chapters train on the same workers, which so compile every network once.
+            workers.enter_context(shared_cluster(network_workers(profile.encoder.kind, backend)))
+            inputs = inputs_of(source)
+            record_path(executed[source]).unlink(missing_ok=True)
+            with noted_files() as files:
+                execution = execute_chapter(source, root, parameters, data)
+            # A chapter that did not get its data has no record, so that it is tried again.
+            if execution.complete:
+                write_record(executed[source], inputs, files)
+            print(f"{place} done in {execution.seconds:.0f} s", flush=True)
     if chapter:
         _tell_what_is_out_of_date(root, inputs_of)
 

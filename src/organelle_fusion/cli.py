@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from organelle_fusion import __version__
+from organelle_fusion.cluster import SCHEDULER_VARIABLE
 from organelle_fusion.config import Profile, UserError, load_profile, use_backend
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ def reproduce(
     chapter: Annotated[
         str, typer.Option(help="Number of one chapter to execute again, such as 06.")
     ] = "",
+    scheduler: Annotated[
+        str,
+        typer.Option(help="Address of a running Dask scheduler to compute on: tcp://host:8786."),
+    ] = "",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only say what would be trained, and what it would take."),
@@ -60,6 +65,8 @@ def reproduce(
     from organelle_fusion.manifest import read_manifest, validate_manifest
 
     settings = load_profile(profile)
+    if scheduler:
+        os.environ[SCHEDULER_VARIABLE] = scheduler
     stacks = None
     if dry_run and chapter:
         raise UserError("--dry-run: expected no --chapter, since it plans all; leave out one")

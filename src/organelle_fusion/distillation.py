@@ -19,8 +19,13 @@ from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell, SweepError, read_predictions
 from organelle_fusion.provenance import atomic_path, code_version, file_hash, hash_of
-from organelle_fusion.sweep import backend_name, keras_device, network_seed, run_cells
-from organelle_fusion.workers import processes
+from organelle_fusion.sweep import (
+    backend_name,
+    default_workers,
+    keras_device,
+    network_seed,
+    run_cells,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -203,7 +208,7 @@ def distill_cells(
         beside=lambda cell: (cell.weights_path(folder),),
         device=keras_device,
         # Each process holds a teacher too, which may be large.
-        workers=workers or processes(profile.encoder.kind),
+        workers=default_workers(profile) if workers is None else workers,
     )
     return read_predictions(paths)
 

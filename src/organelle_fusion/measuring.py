@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
 from organelle_fusion.cells import NUCLEUS, segment_cells
+from organelle_fusion.cluster import image_workers
 from organelle_fusion.config import HandcraftedSettings
 from organelle_fusion.handcrafted import TPG, drop_unusable, object_features
 from organelle_fusion.manifest import open_image
@@ -78,7 +78,7 @@ def measure_images(
     folder
         Root of the files, one for each image.
     workers
-        Images measured at once; as many as there are processors unless given.
+        See `run_cells`; by `cluster.image_workers` unless given.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def measure_images(
             ),
         }
 
-    workers = min(workers or joblib.cpu_count(), len(rows))
+    workers = image_workers() if workers is None else workers
     paths = run_cells(list(rows), compute, folder, inputs=inputs, workers=workers, unit="image")
     frames, dropped = [], []
     for path, row in zip(paths, rows.values(), strict=True):

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from organelle_fusion.cluster import HERE, network_workers
 from organelle_fusion.config import FUSIONS, EncoderSettings, Profile
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.patchset import PatchSet
@@ -36,7 +37,7 @@ from organelle_fusion.provenance import (
     note_file,
     provenance,
 )
-from organelle_fusion.workers import in_processes, one_by_one, processes
+from organelle_fusion.workers import asked_of_workers, on_workers, one_by_one
 
 Inputs = Mapping[str, str]
 
@@ -49,7 +50,7 @@ def run_cells(
     inputs: Inputs | Callable[[Cell], Inputs],
     beside: Callable[[Cell], Iterable[Path]] = lambda cell: (),
     device: Callable[[], str] | None = None,
-    workers: int = 1,
+    workers: int = HERE,
     unit: str = "cell",
 ) -> list[Path]:
     """Compute the cells that are not there yet, or came from something else.
@@ -80,10 +81,9 @@ def run_cells(
     device
         Gives the kind of device computed on; asked only if something is computed.
     workers
-        With more than one, cells are computed in that many processes of one thread each, and a bar
+        `HERE`: this process computes. Else so many workers do, see `cluster.connect`, and a bar
         shows how far it is; `compute` is sent to them with all that it refers to. The results are
-        the same for any number; this process may have more threads, and round otherwise. Where
-        `device` is no CPU, this process computes.
+        the same for any number; this process may have more threads, and round otherwise.
     unit
         What a cell is called where its progress is printed.
 
@@ -95,7 +95,8 @@ def run_cells(
     Raises
     ------
     SweepError
-        A cell failed; the message names it, and the cause is attached. Or a process ended.
+        A cell failed; the message names it, and the cause is attached. Or no worker could
+        compute it.
     """
     inputs_of = inputs if callable(inputs) else lambda cell: inputs
     here = None
@@ -109,14 +110,15 @@ def run_cells(
         else:
             stale.append(cell)
     if device is not None and (stale or len(set(devices.values())) > 1):
-        here = device()
+        here = device() if workers == HERE else asked_of_workers(device, workers)
         stale = [cell for cell in cells if cell not in devices or devices[cell] != here]
-        workers = workers if here == "cpu" else 1
     if cells:
         print(f"{len(cells)} {unit}s: {len(cells) - len(stale)} stored, {len(stale)} to compute")
     started = time.perf_counter()
-    alone = workers == 1 or not stale
-    results = one_by_one(compute, stale) if alone else in_processes(compute, stale, workers, unit)
+    alone = workers == HERE or not stale
+    results = (
+        one_by_one(compute, stale) if alone else on_workers(compute, stale, workers, folder, unit)
+    )
     done = 0
     try:
         with closing(results):
@@ -176,7 +178,7 @@ def train_cells(
         Together with the number of the fold it seeds initial values, order and augmentation, so
         each fold starts from its own network.
     workers
-        Networks trained at once on a CPU, see `run_cells`; by `workers.processes` unless given.
+        See `run_cells`; by `cluster.network_workers` unless given.
 
     Returns
     -------
@@ -230,7 +232,7 @@ def train_cells(
         inputs=inputs,
         beside=lambda cell: (cell.weights_path(folder),),
         device=keras_device,
-        workers=workers or processes(profile.encoder.kind),
+        workers=default_workers(profile) if workers is None else workers,
     )
     if "late" in models:
 
@@ -292,6 +294,11 @@ def backend_name() -> str:
 def network_seed(seed: int, fold: int) -> int:
     """Seed of one fold's network: of its own for each fold, the same for all models of the fold."""
     return int(np.random.SeedSequence(entropy=seed, spawn_key=(fold,)).generate_state(1)[0])
+
+
+def default_workers(profile: Profile) -> int:
+    """Workers that networks of a profile are trained on, see `cluster.network_workers`."""
+    return network_workers(profile.encoder.kind, backend_name())
 
 
 def weights_inputs(encoder: EncoderSettings) -> dict[str, str]:

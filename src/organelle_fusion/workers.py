@@ -1,20 +1,22 @@
-"""Computing cells one after another, or several at once in processes of their own."""
+"""Computing cells here one after another, or several at once on the workers of a cluster."""
 
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
+from organelle_fusion.cluster import connect, is_named
+from organelle_fusion.handover import Parcel, parcel, unpack
 from organelle_fusion.predictions import Cell, SweepError
-from organelle_fusion.provenance import FILES_VARIABLE
+from organelle_fusion.provenance import FILES_VARIABLE, code_version
 
 Compute = Callable[[Cell], pd.DataFrame]
 Computed = tuple[Cell, pd.DataFrame, float]
@@ -23,36 +25,19 @@ Computed = tuple[Cell, pd.DataFrame, float]
 # flood the page of the first.
 _SECONDS_BETWEEN_LINES = 10.0
 
-# Read by XLA and by TensorFlow when they are first used in a process.
-_ONE_THREAD = {
-    "NPROC": "1",
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
-}
 
-_ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false"
+class _Scene(NamedTuple):
+    """What a worker takes over of the process that asks it to compute."""
 
-_MOST_NETWORKS = 4
+    folder: str
+    notes: str | None  # file that `note_file` writes to
+    backend: str | None  # of Keras, where it has been chosen
+    code: str
 
 
-def processes(kind: str) -> int:
-    """Processes that networks with this kind of encoder are trained in on a CPU.
-
-    A small network cannot fill two processors: two processes of one thread each were measured to
-    train 1.7 times (intermediate fusion) to 1.8 times (early fusion of the quick profile) as many
-    as one process of two threads. A large one can, and needs the memory of all.
-
-    Parameters
-    ----------
-    kind
-        Of `config.EncoderSettings`.
-
-    Returns
-    -------
-    int
-        One for each processor, but at most four, since each takes about 0.8 GB; or 1, this one.
-    """
-    return min(joblib.cpu_count(), _MOST_NETWORKS) if kind.startswith("compact") else 1
+class _Failure(NamedTuple):
+    message: str
+    traceback: str
 
 
 def one_by_one(compute: Compute, cells: Sequence[Cell]) -> Iterator[Computed]:
@@ -78,23 +63,29 @@ def one_by_one(compute: Compute, cells: Sequence[Cell]) -> Iterator[Computed]:
             estimate = f", about {left:.0f} s left" if number > 1 else ""
             print(f"{cell}: {number} of {len(cells)}{estimate}")
             sys.stdout.flush()
-        yield _timed(compute, cell)
+        try:
+            yield _timed(compute, cell)
+        except Exception as error:
+            raise SweepError(_message(cell, error)) from error
 
 
-def in_processes(
-    compute: Compute, cells: Sequence[Cell], workers: int, unit: str = "cell"
+def on_workers(
+    compute: Compute, cells: Sequence[Cell], workers: int, folder: Path, unit: str = "cell"
 ) -> Iterator[Computed]:
-    """Compute cells in processes of one thread each, with a progress bar.
+    """Compute cells on workers of one thread each, with a progress bar.
+
+    A cell whose worker ends, for want of memory for instance, is computed again on another.
 
     Parameters
     ----------
     compute
-        Sent to a process with all that it refers to, once for each cell, so it should refer to
-        names of files rather than to what they hold.
+        Sent to the workers with all that it refers to, once for all cells.
     cells
         What to compute.
     workers
-        Number of processes.
+        Their number, where this process has to start them, see `cluster.connect`.
+    folder
+        Where what is sent may lie for that long.
     unit
         What the progress bar counts.
 
@@ -106,43 +97,129 @@ def in_processes(
     Raises
     ------
     SweepError
-        A cell failed, or a process ended before it was done.
+        A cell failed, or ended one worker after another; or the cluster was lost.
     """
-    here, notes = os.getcwd(), os.environ.get(FILES_VARIABLE)
-    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-        # One cell at a time for each process: a batch of them would be lost together.
-        results = Parallel(return_as="generator_unordered", batch_size=1)(
-            delayed(_in_worker)(compute, cell, here, notes) for cell in cells
-        )
-    try:
-        with closing(results), tqdm(total=len(cells), unit=unit) as bar:
-            for result in results:
-                bar.update()
-                yield result
-    except BrokenProcessPool as error:
+    from distributed import KilledWorker, as_completed
+
+    client = connect(workers)
+    scene = _scene(client)
+    with parcel(compute, folder) as sent, tqdm(total=len(cells), unit=unit) as bar:
+        waiting = {client.submit(_in_worker, sent, cell, scene, pure=False): cell for cell in cells}
+        try:
+            for future in as_completed(list(waiting), loop=client.loop):
+                cell = waiting.pop(future)
+                if future.status == "finished":
+                    result = future.result()
+                    if isinstance(result, _Failure):
+                        raise SweepError(result.message) from RuntimeError(result.traceback)
+                    future.release()  # or the workers would keep the frames of all
+                    bar.update()
+                    yield result
+                elif future.status == "error" and isinstance(future.exception(), KilledWorker):
+                    raise SweepError(
+                        f"{cell}: expected its frame, found that each worker which computed it "
+                        "ended, perhaps for want of memory; use fewer workers, or with more memory"
+                    ) from future.exception()
+                else:
+                    raise SweepError(
+                        f"{cell}: expected its frame, found it {future.status}: "
+                        f"{future.exception() if future.status == 'error' else 'no scheduler'}; "
+                        "see whether the cluster is still running"
+                    )
+        finally:
+            client.cancel(list(waiting))
+
+
+def asked_of_workers(question: Callable[[], Any], workers: int) -> Any:
+    """Ask all workers the same, and return their answer.
+
+    Raises
+    ------
+    SweepError
+        They answer differently.
+    """
+    client = connect(workers)
+    scene = _scene(client)
+    addresses = list(client.scheduler_info(n_workers=-1)["workers"])
+    futures = [
+        client.submit(_answer, question, scene, workers=[address], pure=False)
+        for address in addresses
+    ]
+    answers = client.gather(futures)
+    if len(set(answers)) > 1:
+        found = ", ".join(f"{answer} ({at})" for at, answer in zip(addresses, answers, strict=True))
         raise SweepError(
-            f"a process of {workers} ended before its cell was done, perhaps for want of memory; "
-            "use fewer workers"
-        ) from error
+            f"workers: expected all of one kind, found {found}; one run does not mix devices, "
+            "start workers of one kind"
+        )
+    return answers[0]
 
 
-def _in_worker(compute: Compute, cell: Cell, folder: str, notes: str | None) -> Computed:
-    # Processes are kept for the next call, which may come from another folder or chapter.
-    os.chdir(folder)
-    os.environ.update(_ONE_THREAD)
-    flags = os.environ.get("XLA_FLAGS", "").split()  # those that the user has set are kept
-    os.environ["XLA_FLAGS"] = " ".join([*flags, *{_ONE_XLA_THREAD}.difference(flags)])
+def _scene(client) -> _Scene:
+    """What the workers have to take over; of a cluster of ours, they are brought up to date."""
+    scene = _Scene(
+        os.getcwd(), os.environ.get(FILES_VARIABLE), os.environ.get("KERAS_BACKEND"), _code()
+    )
+    if not is_named():
+        for code, backend in client.run(_loaded).values():
+            if code != scene.code or backend not in (None, scene.backend):
+                client.restart()
+                break
+    return scene
+
+
+def _code() -> str:
+    """Hash of this package as it lies on the disk."""
+    package = resources.files("organelle_fusion")
+    return code_version(*(file.name[:-3] for file in package.iterdir() if file.suffix == ".py"))
+
+
+_LOADED = _code()
+
+
+def _loaded() -> tuple[str, str | None]:
+    """Hash of the package when this process loaded it, and Keras' backend if that is loaded."""
+    return _LOADED, os.environ.get("KERAS_BACKEND") if "keras" in sys.modules else None
+
+
+def _enter(scene: _Scene) -> None:
+    if scene.code != _LOADED:
+        raise SweepError(
+            "worker: expected the code of the process that asks, found another version of it; "
+            "restart the workers, with the same version of this package"
+        )
+    here = os.environ.get("KERAS_BACKEND")
+    if scene.backend is not None and here != scene.backend:
+        if "keras" in sys.modules:
+            raise SweepError(
+                f"worker: expected Keras on {scene.backend}, found it on {here}; start the workers "
+                f"anew, with KERAS_BACKEND={scene.backend}"
+            )
+        os.environ["KERAS_BACKEND"] = scene.backend
+    os.chdir(scene.folder)
     os.environ.pop(FILES_VARIABLE, None)
-    if notes is not None:
-        os.environ[FILES_VARIABLE] = notes
-    return _timed(compute, cell)
+    if scene.notes is not None:
+        os.environ[FILES_VARIABLE] = scene.notes
+
+
+def _in_worker(sent: Parcel, cell: Cell, scene: _Scene) -> Computed | _Failure:
+    try:
+        _enter(scene)
+        return _timed(unpack(sent), cell)
+    except Exception as error:  # it goes where the sweep is, which says what becomes of it
+        return _Failure(_message(cell, error), traceback.format_exc())
+
+
+def _answer(question: Callable[[], Any], scene: _Scene) -> Any:
+    _enter(scene)
+    return question()
 
 
 def _timed(compute: Compute, cell: Cell) -> Computed:
     begun = time.perf_counter()
-    try:
-        frame = compute(cell)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise SweepError(f"{cell}: {type(error).__name__}: {reason}") from error
+    frame = compute(cell)
     return cell, frame, round(time.perf_counter() - begun, 3)
+
+
+def _message(cell: Cell, error: Exception) -> str:
+    return f"{cell}: {type(error).__name__}: {' '.join(str(error).split())}"

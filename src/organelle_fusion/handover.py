@@ -1,0 +1,75 @@
+"""A function handed to other processes with all that it refers to, its arrays by a file.
+
+Small ones travel by value. Larger ones are written once into a file that each process maps into
+its memory, so that patches are held once, by the system, however many processes train on them.
+"""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import cloudpickle
+import numpy as np
+
+_BY_VALUE = 100_000  # bytes; more is written into a file
+_ALIGNED = 64  # bytes, as numpy aligns its arrays
+
+
+class Parcel(NamedTuple):
+    """What is sent: the pickle itself, or the file that holds it and its arrays."""
+
+    content: bytes
+    path: Path | None
+    places: tuple[tuple[int, int], ...]  # start and size of each stretch of the file
+
+
+@contextmanager
+def parcel(value: Any, folder: Path) -> Iterator[Parcel]:
+    """Pack a value, to be unpacked in other processes as long as the block lasts.
+
+    Parameters
+    ----------
+    value
+        Whatever can be pickled; functions defined in functions too.
+    folder
+        A large value is written into a file of this folder, which the other processes must see at
+        the same path; it is deleted when the block ends.
+
+    Yields
+    ------
+    Parcel
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    content = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    stretches = [memoryview(content), *(buffer.raw() for buffer in buffers)]
+    if sum(stretch.nbytes for stretch in stretches) <= _BY_VALUE:
+        yield Parcel(cloudpickle.dumps(value, protocol=5), None, ())
+        return
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{uuid4().hex}.parcel"
+    places = []
+    try:
+        with path.open("wb") as file:
+            for stretch in stretches:
+                file.write(bytes(-file.tell() % _ALIGNED))
+                places.append((file.tell(), stretch.nbytes))
+                file.write(stretch)
+        yield Parcel(b"", path, tuple(places))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+# The last one only: its arrays are a data set, and the next one may be another.
+@lru_cache(maxsize=1)
+def unpack(sent: Parcel) -> Any:
+    """Give the value of a parcel; arrays of a file are mapped, and can only be read."""
+    if sent.path is None:
+        return pickle.loads(sent.content)
+    mapped = memoryview(np.memmap(sent.path, np.uint8, "r"))
+    content, *buffers = [mapped[start : start + size] for start, size in sent.places]
+    return pickle.loads(content, buffers=buffers)

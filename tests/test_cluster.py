@@ -1,0 +1,201 @@
+"""Clusters: which one is computed on, how large it is, and what a killed worker costs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from distributed import Client, LocalCluster
+
+from organelle_fusion import cluster, workers
+from organelle_fusion.predictions import Cell, SweepError, read_predictions, read_provenance
+from organelle_fusion.sweep import run_cells
+
+CELLS = [Cell("toy", 350, model, fold, 7) for model in ("early", "late") for fold in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def running():
+    """Address of a cluster that somebody has started: two workers of one thread."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0, silence_logs=50
+    ) as found:
+        yield found
+
+
+@pytest.fixture
+def named(running, monkeypatch):
+    """The same, named as the one to compute on."""
+    monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, running.scheduler_address)
+    cluster.connect(2).wait_for_workers(2, timeout=60)  # one may have been killed
+    return running
+
+
+def numbers():
+    """Stands in for a training; workers cannot import this module, so it is made in a function."""
+
+    def compute(cell):
+        frame = pd.DataFrame({"patch": [0, 1], "p:x": np.float32([cell.fold, 0.5])})
+        frame.attrs = {"process": os.getpid()}
+        return frame
+
+    return compute
+
+
+def test_workers_of_this_machine(monkeypatch):
+    """One for each processor, eight at most; a published network has all to itself."""
+    monkeypatch.setattr(cluster, "_gpus", tuple)
+    for found, expected in ((1, cluster.HERE), (2, 2), (3, 3), (64, 8)):
+        monkeypatch.setattr(cluster.joblib, "cpu_count", lambda found=found: found)
+        assert cluster.network_workers("compact", "jax") == expected
+        assert cluster.network_workers("compact_convnext", "jax") == expected
+        assert cluster.network_workers("resnet50", "jax") == cluster.HERE
+        assert cluster.image_workers() == expected
+
+
+def test_gpus_have_a_worker_each_if_there_are_several(monkeypatch):
+    """Networks of any kind; images are measured on the processors still."""
+    monkeypatch.setattr(cluster.joblib, "cpu_count", lambda: 16)
+    for found, expected in ((1, cluster.HERE), (2, 2), (4, 4)):
+        monkeypatch.setattr(cluster, "_used_gpus", lambda backend, found=found: found)
+        assert cluster.network_workers("resnet50", "jax") == expected
+        assert cluster.network_workers("compact", "jax") == expected
+        assert cluster.image_workers() == 8
+
+
+def test_each_worker_sees_a_gpu_of_its_own(monkeypatch):
+    """Two GPUs, of which the user has chosen the second and the fourth; one thread each."""
+    monkeypatch.setattr(cluster, "_gpus", lambda: ("1", "3"))
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
+    with cluster._start(2) as started, Client(started) as client:
+        client.wait_for_workers(2, timeout=60)
+        wanted = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "NPROC", "XLA_FLAGS")
+        found = client.run(lambda: tuple(os.environ[name] for name in wanted))
+    flags = "--xla_dump_to=x --xla_cpu_multi_thread_eigen=false"
+    assert sorted(found.values()) == [("1", "1", "1", flags), ("3", "1", "1", flags)]
+
+
+def test_gpus_are_those_that_are_listed_or_chosen(monkeypatch, tmp_path):
+    """A stand-in for nvidia-smi that lists two; the user's choice among them counts."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: x)'\necho 'GPU 1: A (UUID: y)'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for visible, expected in ((None, ("0", "1")), ("1", ("1",)), ("-1", ()), ("", ())):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        cluster._gpus.cache_clear()
+        assert cluster._gpus() == expected
+    cluster._gpus.cache_clear()
+
+
+def test_a_named_cluster_computes(named, tmp_path):
+    """On its two workers, whatever number is asked for; stored cells are not computed again."""
+    assert cluster.network_workers("resnet50", "jax") == cluster.image_workers() == 2
+    compute = numbers()
+    paths = run_cells(CELLS, compute, tmp_path, inputs={}, workers=9)
+    assert read_predictions(paths)["p:x"].tolist() == [0, 0.5, 1, 0.5] * 2
+    processes = {read_provenance(path)["details"]["process"] for path in paths}
+    own = set(cluster.connect(9).run(os.getpid).values())
+    assert processes <= own
+    assert os.getpid() not in own
+
+
+def test_a_worker_killed_in_a_cell_costs_that_cell_only(named, tmp_path):
+    """The cell is computed again on another worker; every file is whole and there once."""
+    calls, runs = tmp_path / "calls", tmp_path / "runs"
+    calls.mkdir()
+
+    def compute(cell):
+        number = len(list(calls.glob(f"{cell.model}-{cell.fold}-*")))
+        calls.joinpath(f"{cell.model}-{cell.fold}-{number}").touch()
+        if (cell.model, cell.fold, number) == ("early", 1, 0):
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.2)
+        return pd.DataFrame({"patch": [0, 1], "p:x": [cell.fold, 0.5]})
+
+    paths = run_cells(CELLS, compute, runs, inputs={}, workers=2)
+    assert read_predictions(paths)["p:x"].tolist() == [0, 0.5, 1, 0.5] * 2
+    assert sorted(path for path in runs.rglob("*") if path.is_file()) == sorted(paths)
+    assert {"early-1-0", "early-1-1"} <= {path.name for path in calls.iterdir()}
+    stored = {path: path.read_bytes() for path in paths}
+    run_cells(CELLS, compute, runs, inputs={}, workers=2)
+    assert {path: path.read_bytes() for path in paths} == stored
+
+
+def test_workers_are_asked_what_they_compute_on(named, tmp_path):
+    """Their answer is stored; a difference between them is refused."""
+    paths = run_cells(CELLS, numbers(), tmp_path, inputs={}, device=lambda: "gpu", workers=2)
+    assert {read_provenance(path)["device"] for path in paths} == {"gpu"}
+    with pytest.raises(SweepError, match=r"workers: expected all of one kind, found .*tcp://"):
+        workers.asked_of_workers(lambda: str(os.getpid()), 2)
+
+
+def test_workers_with_other_code_are_refused(named, tmp_path, monkeypatch):
+    """A named cluster is not restarted by us: its owner has to."""
+    monkeypatch.setattr(workers, "_code", lambda: "another version")
+    with pytest.raises(SweepError, match=r"early fold 0 .*found another version.*restart"):
+        run_cells(CELLS[:1], numbers(), tmp_path, inputs={}, workers=2)
+
+
+def test_workers_of_several_threads_are_refused(monkeypatch):
+    """A network cannot be trained in two threads at once."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, dashboard_address=":0", processes=False, silence_logs=50
+    ) as found:
+        monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, found.scheduler_address)
+        with pytest.raises(SweepError, match=r"one thread, found 2 threads .*--nthreads 1"):
+            cluster.connect(2)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    """One line with its address and the remedy."""
+    monkeypatch.setattr(cluster, "_SECONDS_TO_START", 1)
+    monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, "tcp://127.0.0.1:9")
+    with pytest.raises(SweepError, match=r"scheduler tcp://127.0.0.1:9: .*`dask worker") as raised:
+        cluster.connect(2)
+    assert "\n" not in str(raised.value)
+
+
+def test_processes_share_the_workers_of_the_one_that_started_them(tmp_path, monkeypatch):
+    """Two scripts, one after the other, without the guard that spawned processes need."""
+    monkeypatch.delenv(cluster.SCHEDULER_VARIABLE, raising=False)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "import pandas as pd\n"
+        "from organelle_fusion.predictions import Cell, read_provenance\n"
+        "from organelle_fusion.sweep import run_cells\n"
+        "def compute(cell):\n"
+        "    frame = pd.DataFrame({'p:x': [1.0]})\n"
+        "    frame.attrs = {'process': os.getpid()}\n"
+        "    return frame\n"
+        "cells = [Cell('toy', 350, 'early', fold, 7) for fold in range(3)]\n"
+        "paths = run_cells(cells, compute, sys.argv[1], inputs={}, workers=2)\n"
+        "print(*{read_provenance(path)['details']['process'] for path in paths})\n"
+    )
+    found = []
+    with cluster.shared_cluster(2):
+        for name in ("first", "second"):
+            done = subprocess.run(
+                [sys.executable, script, tmp_path / name],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            found.append(set(done.stdout.splitlines()[-1].split()))
+    assert len(found[0] | found[1]) <= 2  # no new processes
+    assert cluster._SHARED_VARIABLE not in os.environ
+
+
+def test_no_worker_is_started_where_none_is_wanted(monkeypatch):
+    """A large network on processors, or a cluster that is named already."""
+    monkeypatch.setattr(cluster, "_start", lambda workers: pytest.fail("started"))
+    with cluster.shared_cluster(cluster.HERE):
+        assert cluster._SHARED_VARIABLE not in os.environ
+    monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, "tcp://127.0.0.1:9")
+    with cluster.shared_cluster(2):
+        assert cluster._SHARED_VARIABLE not in os.environ
