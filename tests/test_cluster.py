@@ -12,7 +12,13 @@ import pytest
 from distributed import Client, LocalCluster
 
 from organelle_fusion import cluster, workers
+from organelle_fusion.config import ORGANELLES, load_profile
+from organelle_fusion.inputs import noted_files
+from organelle_fusion.manifest import read_manifest
+from organelle_fusion.phantom import simulate_dataset
 from organelle_fusion.predictions import Cell, SweepError, read_predictions, read_provenance
+from organelle_fusion.preprocessing import tabulate_patches
+from organelle_fusion.rotation import rotate_dataset
 from organelle_fusion.sweep import run_cells
 
 CELLS = [Cell("toy", 350, model, fold, 7) for model in ("early", "late") for fold in (0, 1)]
@@ -126,6 +132,33 @@ def test_a_worker_killed_in_a_cell_costs_that_cell_only(named, tmp_path):
     stored = {path: path.read_bytes() for path in paths}
     run_cells(CELLS, compute, runs, inputs={}, workers=2)
     assert {path: path.read_bytes() for path in paths} == stored
+
+
+def test_images_are_worked_on_by_the_same_workers(named, tmp_path, monkeypatch):
+    """Simulated, turned and tabulated there as here, byte for byte; files are noted here."""
+    settings = load_profile("smoke").phantom
+    settings = settings.model_copy(update={"images_per_class": (1, 0, 0, 0, 0, 1)})
+    patches = load_profile("smoke").patches
+    tables, files = {}, {}
+    for place in ("there", "here"):
+        if place == "here":
+            monkeypatch.delenv(cluster.SCHEDULER_VARIABLE)
+            monkeypatch.setattr(workers, "on_workers", lambda *_, **__: pytest.fail("elsewhere"))
+        root = tmp_path / place
+        quiet = {"progress": False}
+        with noted_files() as noted:
+            images = read_manifest(simulate_dataset(root / "full", settings, **quiet))
+            turned = root / "turned"
+            rotate_dataset(images, turned, degrees=30, channels=ORGANELLES, **quiet)
+            images = read_manifest(turned / "manifest.csv")
+            tables[place] = tabulate_patches(images, channels=ORGANELLES, settings=patches, **quiet)
+        found = [path for path in root.rglob("*") if path.suffix in (".tif", ".csv")]
+        assert {str(path) for path in found} <= set(noted)
+        files[place] = {path.relative_to(root): path.read_bytes() for path in found}
+    for there, here in zip(tables["there"], tables["here"], strict=True):
+        pd.testing.assert_frame_equal(there, here)
+    assert files["there"] == files["here"]
+    assert len(files["here"]) == 2 + 2 + 2 + 1 + 1  # stacks, labels, turned, and the manifests
 
 
 def test_workers_are_asked_what_they_compute_on(named, tmp_path):

@@ -110,6 +110,13 @@ def connect(workers: int) -> "Client":
     return client
 
 
+def running_workers() -> int:
+    """Workers of the cluster that is named, or shared by a process above; else `HERE`."""
+    if {SCHEDULER_VARIABLE, _SHARED_VARIABLE} & set(os.environ):
+        return _size(connect(HERE))
+    return HERE
+
+
 def is_named() -> bool:
     """Whether the cluster is the user's own, which we do not restart."""
     return bool(os.environ.get(SCHEDULER_VARIABLE))
@@ -134,7 +141,11 @@ def shared_cluster(workers: int) -> Iterator[None]:
 
 
 def _named_workers() -> int:
-    return len(connect(HERE).scheduler_info(n_workers=-1)["workers"]) if is_named() else 0
+    return _size(connect(HERE)) if is_named() else 0
+
+
+def _size(client: "Client") -> int:
+    return len(client.scheduler_info(n_workers=-1)["workers"])
 
 
 def _local_workers() -> int:

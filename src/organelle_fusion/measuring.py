@@ -21,6 +21,7 @@ from organelle_fusion.predictions import read_provenance
 from organelle_fusion.provenance import code_version, file_hash, hash_of, note_file
 from organelle_fusion.sweep import run_cells
 from organelle_fusion.volumes import open_volume
+from organelle_fusion.workers import of_each
 
 
 @dataclass(frozen=True, order=True)
@@ -150,14 +151,26 @@ def count_planted(
     DataFrame
         image, kind, planted: labels of this channel with a voxel in a cell that is found.
     """
-    rows = []
-    for row in manifest.itertuples(index=False):
-        cells = segment_cells(open_image(row), channels, reach_um=settings.cell_reach_um)
-        truth = open_volume(labels / f"{row.image}.ome.tif").select(channels)
+    images = {row.image: row for row in manifest.itertuples(index=False)}
+
+    def count(image: str) -> list[int]:
+        cells = segment_cells(open_image(images[image]), channels, reach_um=settings.cell_reach_um)
+        truth = open_volume(labels / f"{image}.ome.tif").select(channels)
         seen = [plane[:, cells.labels > 0] for plane in truth.planes()]
-        for k, name in enumerate(channels):
-            present = np.unique(np.concatenate([plane[k] for plane in seen]))
-            rows.append((row.image, name, np.count_nonzero(present)))
+        return [
+            np.count_nonzero(np.unique(np.concatenate([plane[k] for plane in seen])))
+            for k in range(len(channels))
+        ]
+
+    found = dict(of_each(count, list(images), "counting", progress=False))
+    for image, row in images.items():
+        note_file(Path(row.path))
+        note_file(labels / f"{image}.ome.tif")
+    rows = [
+        (image, name, number)
+        for image in images
+        for name, number in zip(channels, found[image], strict=True)
+    ]
     return pd.DataFrame(rows, columns=["image", "kind", "planted"])
 
 

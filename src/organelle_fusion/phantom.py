@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from tqdm import tqdm
 
 from organelle_fusion import microscope, mosaic
 from organelle_fusion.config import ORGANELLES, PhantomSettings
@@ -25,6 +24,7 @@ from organelle_fusion.provenance import (
     write_csv,
 )
 from organelle_fusion.volumes import write_ome_tiff
+from organelle_fusion.workers import of_each
 
 CHANNELS = (*ORGANELLES, "nucleus")
 VARIANTS = ("full", "null", *(f"only-{name}" for name in ORGANELLES), "contact")
@@ -242,27 +242,36 @@ def simulate_dataset(
         )
     law = settings.model_dump(mode="json", exclude={"images_per_class", "contact_images_per_class"})
     code = code_version("microscope", "mosaic", "organelles", "phantom", "volumes")
-    names = np.repeat(classes, numbers)
-    rows = []
-    for index, label in enumerate(tqdm(names, desc=f"phantom {variant}", disable=not progress)):
-        name = f"{variant}-{index:03d}"
+    labels = {f"{variant}-{k:03d}": str(c) for k, c in enumerate(np.repeat(classes, numbers))}
+
+    def files(name: str) -> tuple[Path, list[Path]]:
         paths = [folder / part / f"{name}.ome.tif" for part in ("stacks", "labels")]
-        record = folder / "stacks" / f"{name}.json"
-        inputs = hash_of([law, index, str(label), variant, code])
-        if not is_current(record, inputs, paths):
-            phantom = simulate_stack(str(label), index=index, variant=variant, settings=settings)
-            for path, array in zip(paths, (phantom.image, phantom.labels), strict=True):
-                write_ome_tiff(
-                    path,
-                    array,
-                    phantom.channels,
-                    pixel_size_um=settings.pixel_size_um,
-                    z_step_um=settings.z_step_um,
-                )
-            record_files(record, inputs, paths)
+        return folder / "stacks" / f"{name}.json", paths
+
+    def simulate(name: str) -> None:
+        label, index = labels[name], list(labels).index(name)
+        record, paths = files(name)
+        inputs = hash_of([law, index, label, variant, code])
+        if is_current(record, inputs, paths):
+            return
+        phantom = simulate_stack(label, index=index, variant=variant, settings=settings)
+        for path, array in zip(paths, (phantom.image, phantom.labels), strict=True):
+            write_ome_tiff(
+                path,
+                array,
+                phantom.channels,
+                pixel_size_um=settings.pixel_size_um,
+                z_step_um=settings.z_step_um,
+            )
+        record_files(record, inputs, paths)
+
+    for _ in of_each(simulate, list(labels), f"phantom {variant}", progress=progress):
+        pass
+    for name in labels:
+        record, paths = files(name)
         for path in (record, *paths):
             note_file(path)
-        rows.append((name, f"stacks/{name}.ome.tif", str(label), name))
+    rows = [(name, f"stacks/{name}.ome.tif", label, name) for name, label in labels.items()]
     manifest = folder / "manifest.csv"
     write_csv(manifest, pd.DataFrame(rows, columns=["image", "path", "label", "group"]))
     return manifest

@@ -4,6 +4,7 @@ What is done to one stack stands in `patches`; here it is done to all of them.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from organelle_fusion.intensity import PatchError, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.patches import extract_patches, patch_tables
 from organelle_fusion.patchset import PatchSet
+from organelle_fusion.provenance import note_file
+from organelle_fusion.workers import of_each
 
 
 class Tabulated(NamedTuple):
@@ -54,20 +57,26 @@ def tabulate_patches(
         ``statistics``: ``image`` and the columns of `stack_statistics`.
     """
     sizes_px = [settings.size_px] if sizes_px is None else list(sizes_px)
-    tables, statistics = [], []
-    rows = list(manifest.itertuples(index=False))
-    for row in tqdm(rows, desc="tabulating", unit="image", disable=not progress):
-        volume = open_image(row).select(channels)
+    rows = {row.image: row for row in manifest.itertuples(index=False)}
+
+    def tabulate(image: str) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+        volume = open_image(rows[image]).select(channels)
         of_image = stack_statistics(volume)
-        statistics.append(of_image.assign(image=row.image))
-        found = patch_tables(
+        return of_image, patch_tables(
             volume,
             [paper_px_to_um(size) for size in sizes_px],
             min_foreground=settings.min_foreground,
             statistics=of_image,
             max_patches=settings.max_per_image,
         )
-        for size, table in zip(sizes_px, found, strict=True):
+
+    found = dict(of_each(tabulate, list(rows), "tabulating", progress=progress))
+    tables, statistics = [], []
+    for row in rows.values():
+        note_file(Path(row.path))
+        of_image, of_sizes = found[row.image]
+        statistics.append(of_image.assign(image=row.image))
+        for size, table in zip(sizes_px, of_sizes, strict=True):
             tables.append(
                 table.assign(image=row.image, label=row.label, group=row.group, paper_px=size)
             )

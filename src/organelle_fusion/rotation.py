@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from tqdm import tqdm
 
 from organelle_fusion.manifest import open_image
 from organelle_fusion.provenance import (
@@ -22,6 +21,7 @@ from organelle_fusion.provenance import (
     write_csv,
 )
 from organelle_fusion.volumes import write_ome_tiff
+from organelle_fusion.workers import of_each
 
 
 def rotate_plane(plane: np.ndarray, degrees: float) -> np.ndarray:
@@ -86,33 +86,37 @@ def rotate_dataset(
     """
     folder = Path(folder)
     code = code_version("rotation", "volumes")
-    rows = []
-    images = tqdm(
-        list(manifest.itertuples(index=False)),
-        desc=f"rotating by {degrees:g}°",
-        unit="image",
-        disable=not progress,
-    )
-    for number, row in enumerate(images):
-        # Numbered, since an image's name need not be a file's.
-        name = f"stacks/{number:03d}.ome.tif"
-        path, record = folder / name, folder / "stacks" / f"{number:03d}.json"
+    # Numbered, since an image's name need not be a file's.
+    images = {
+        row.image: (f"{k:03d}", row) for k, row in enumerate(manifest.itertuples(index=False))
+    }
+
+    def turn(image: str) -> None:
+        number, row = images[image]
+        path, record = (folder / "stacks" / f"{number}.{end}" for end in ("ome.tif", "json"))
         volume = open_image(row).select(channels)
         sizes = (volume.pixel_size_um, volume.z_step_um)
         inputs = hash_of([file_hash(row.path), degrees, list(channels), sizes, code])
-        if not is_current(record, inputs, [path]):
-            planes = [rotate_plane(plane, degrees) for plane in volume.planes()]
-            write_ome_tiff(
-                path,
-                np.stack(planes, axis=1),
-                channels,
-                pixel_size_um=volume.pixel_size_um,
-                z_step_um=volume.z_step_um,
-            )
-            record_files(record, inputs, [path])
-        note_file(record)
-        note_file(path)
-        rows.append((row.image, name, row.label, row.group))
+        if is_current(record, inputs, [path]):
+            return
+        planes = [rotate_plane(plane, degrees) for plane in volume.planes()]
+        write_ome_tiff(
+            path,
+            np.stack(planes, axis=1),
+            channels,
+            pixel_size_um=volume.pixel_size_um,
+            z_step_um=volume.z_step_um,
+        )
+        record_files(record, inputs, [path])
+
+    for _ in of_each(turn, list(images), f"rotating by {degrees:g}°", progress=progress):
+        pass
+    rows = []
+    for image, (number, row) in images.items():
+        name = f"stacks/{number}.ome.tif"
+        for path in (folder / "stacks" / f"{number}.json", folder / name, Path(row.path)):
+            note_file(path)
+        rows.append((image, name, row.label, row.group))
     target = folder / "manifest.csv"
     write_csv(target, pd.DataFrame(rows, columns=["image", "path", "label", "group"]))
     return target

@@ -117,7 +117,9 @@ def run_cells(
     started = time.perf_counter()
     alone = workers == HERE or not stale
     results = (
-        one_by_one(compute, stale) if alone else on_workers(compute, stale, workers, folder, unit)
+        one_by_one(compute, stale)
+        if alone
+        else on_workers(compute, stale, workers, folder, unit=unit)
     )
     done = 0
     try:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from organelle_fusion.cluster import connect, is_named
+from organelle_fusion.cluster import HERE, connect, is_named, running_workers
 from organelle_fusion.handover import Parcel, parcel, unpack
 from organelle_fusion.predictions import Cell, SweepError
 from organelle_fusion.provenance import FILES_VARIABLE, code_version
@@ -69,8 +69,44 @@ def one_by_one(compute: Compute, cells: Sequence[Cell]) -> Iterator[Computed]:
             raise SweepError(_message(cell, error)) from error
 
 
+def of_each(
+    compute: Callable[[str], Any], images: Sequence[str], doing: str, *, progress: bool = True
+) -> Iterator[tuple[str, Any]]:
+    """Compute something of each image, on the workers of the run if it has any.
+
+    Parameters
+    ----------
+    compute
+        Name of an image → result; what is sent, see `on_workers`, should be small.
+    images
+        Names.
+    doing
+        What the progress bar says is done.
+    progress
+        Show it.
+
+    Yields
+    ------
+    tuple
+        Name and result, in the order in which the images are done.
+
+    Raises
+    ------
+    Exception
+        What `compute` raises; on workers a `SweepError` that says it.
+    """
+    workers = running_workers()
+    bar = {"desc": doing, "unit": "image", "disable": not progress}
+    if workers == HERE:
+        for image in tqdm(images, **bar):
+            yield image, compute(image)
+    else:
+        for image, result, _ in on_workers(compute, images, workers, Path.cwd(), **bar):
+            yield image, result
+
+
 def on_workers(
-    compute: Compute, cells: Sequence[Cell], workers: int, folder: Path, unit: str = "cell"
+    compute: Compute, cells: Sequence[Cell], workers: int, folder: Path, **bar: Any
 ) -> Iterator[Computed]:
     """Compute cells on workers of one thread each, with a progress bar.
 
@@ -86,8 +122,8 @@ def on_workers(
         Their number, where this process has to start them, see `cluster.connect`.
     folder
         Where what is sent may lie for that long.
-    unit
-        What the progress bar counts.
+    bar
+        Options of `tqdm.tqdm` for the progress bar.
 
     Yields
     ------
@@ -103,7 +139,7 @@ def on_workers(
 
     client = connect(workers)
     scene = _scene(client)
-    with parcel(compute, folder) as sent, tqdm(total=len(cells), unit=unit) as bar:
+    with parcel(compute, folder) as sent, tqdm(total=len(cells), **bar) as done:
         waiting = {client.submit(_in_worker, sent, cell, scene, pure=False): cell for cell in cells}
         try:
             for future in as_completed(list(waiting), loop=client.loop):
@@ -113,7 +149,7 @@ def on_workers(
                     if isinstance(result, _Failure):
                         raise SweepError(result.message) from RuntimeError(result.traceback)
                     future.release()  # or the workers would keep the frames of all
-                    bar.update()
+                    done.update()
                     yield result
                 elif future.status == "error" and isinstance(future.exception(), KilledWorker):
                     raise SweepError(
@@ -198,7 +234,7 @@ def _enter(scene: _Scene) -> None:
         os.environ["KERAS_BACKEND"] = scene.backend
     os.chdir(scene.folder)
     os.environ.pop(FILES_VARIABLE, None)
-    if scene.notes is not None:
+    if scene.notes is not None and os.path.exists(scene.notes):  # or this is another machine
         os.environ[FILES_VARIABLE] = scene.notes
 
 
