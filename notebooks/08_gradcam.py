@@ -21,6 +21,7 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %% tags=["hide-input"]
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,8 @@ predictions = read_predictions(
 )
 columns = probability_columns(predictions)
 classes = [name.removeprefix("p:") for name in columns]
-network = models.build_model(
+build = partial(
+    models.build_model,
     "intermediate",
     channels=settings.channels,
     n_classes=len(classes),
@@ -101,7 +103,7 @@ network = models.build_model(
 explained = explain_images(
     images,
     predictions,
-    network,
+    build,
     profile=settings,
     cells=cells,
     folder=stored,
@@ -231,7 +233,7 @@ Markdown(
 # ## How long it takes
 #
 # The paper states 2 s of inference for a full image. Here all patches of one stack that the sparsity
-# filter keeps are cut and classified by the network above, which is the profile's.
+# filter keeps are cut and classified by a network of the architecture above, which is the profile's.
 
 # %%
 volume = open_image(images.iloc[0]).select(settings.channels)
@@ -242,6 +244,7 @@ table = patch_table(
     min_foreground=settings.patches.min_foreground,
     statistics=statistics,
 )
+network = build()
 predict_proba(network, np.zeros((1, *network.input_shape[1:]), np.uint8))
 started = time.perf_counter()  # after what is compiled once
 patches = extract_patches(

@@ -67,7 +67,7 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
     predictions = pd.DataFrame(rows, columns=["image", "part", "fold", "p:a", "p:b"])
     model = network()  # compiled once
     found = explain_images(
-        images, predictions, model, profile=PROFILE, cells=cells, folder=tmp_path,
+        images, predictions, network, profile=PROFILE, cells=cells, folder=tmp_path,
         random_seeds=(4, 5),
     )  # fmt: skip
     for name, fold, target in (("one", 0, 0), ("two", 1, 1)):

@@ -1,6 +1,6 @@
 """Whole planes and images explained, each by the network of the fold that tested it (Fig 6)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,7 +115,7 @@ class Explained(NamedTuple):
 def explain_images(
     images: pd.DataFrame,
     predictions: pd.DataFrame,
-    network: keras.Model,
+    build: Callable[[], keras.Model],
     *,
     profile: Profile,
     cells: Mapping[int, Cell],
@@ -131,8 +131,8 @@ def explain_images(
     predictions
         Of the cells: an image is explained by the network of the fold whose test part it is in,
         which has seen neither it nor its group, and the whole image's prediction is noted.
-    network
-        Of the architecture whose weights are stored; its weights are replaced.
+    build
+        Builds a network of the architecture whose weights are stored, with random weights.
     profile
         Channels and patch size.
     cells
@@ -146,6 +146,7 @@ def explain_images(
     -------
     Explained
     """
+    network = build()
     tested = predictions[predictions["part"] == "test"]
     columns = probability_columns(tested)
     classes = [name.removeprefix("p:") for name in columns]
@@ -169,7 +170,7 @@ def explain_images(
     explained = images[images["image"].isin(statistics)]
     for seed in random_seeds:
         set_seed(seed)
-        network.set_weights(keras.models.clone_model(network).get_weights())
+        network.set_weights(build().get_weights())
         for image in explained.itertuples():
             volume, known = open_image(image).select(profile.channels), statistics[image.image]
             target = classes.index(image.label)
