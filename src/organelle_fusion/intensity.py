@@ -3,6 +3,7 @@
 import math
 import threading
 from collections import deque
+from collections.abc import Callable
 from functools import reduce
 
 import numpy as np
@@ -109,19 +110,13 @@ def _integer_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
 
     limits = np.iinfo(volume.dtype)
     size = limits.max - limits.min + 1
-    n_channels, *extent = volume.shape
     # half the memory is nearly twice as fast, where no count can exceed it
-    narrow = np.int32 if math.prod(extent) < 2**31 else np.int64
-    own, all_counts = threading.local(), []
+    narrow = np.int32 if math.prod(volume.shape[1:]) < 2**31 else np.int64
 
-    def count(z: int, channel: int, pixels: np.ndarray) -> None:
-        if not hasattr(own, "counts"):
-            own.counts = np.zeros((n_channels, 2, size), narrow)
-            all_counts.append(own.counts)
-        count_values(pixels.reshape(-1).view(f"u{pixels.itemsize}"), own.counts[channel])
+    def count(channel: int, pixels: np.ndarray, counts: np.ndarray) -> None:
+        count_values(pixels.reshape(-1).view(f"u{pixels.itemsize}"), counts)
 
-    deque(map_channels(volume, count), maxlen=0)
-    counts = sum(of_thread.sum(axis=1, dtype=np.int64) for of_thread in all_counts)
+    counts = _total_of_pages(volume, count, (2, size), narrow).sum(axis=1)
     # negative numbers were counted as those above the largest
     counts = np.roll(counts, -limits.min, axis=1)
     found = []
@@ -151,16 +146,36 @@ def _float_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
     for channel, first, last in zip(volume.channels, low, high, strict=True):
         _check_varies(volume, channel, first, last)
 
-    def count(z: int, channel: int, pixels: np.ndarray) -> np.ndarray:
+    def count(channel: int, pixels: np.ndarray, counts: np.ndarray) -> None:
         # 64 bits: neighbouring bin edges can be equal in 32
         limits = (low[channel], high[channel])
-        return np.histogram(pixels.astype(np.float64), FLOAT_BINS, limits)[0]
+        counts += np.histogram(pixels.astype(np.float64), FLOAT_BINS, limits)[0]
 
-    counts = np.zeros((len(volume.channels), FLOAT_BINS), np.int64)
-    for place, of_page in enumerate(map_channels(volume, count)):
-        counts[place % len(counts)] += of_page
+    counts = _total_of_pages(volume, count, (FLOAT_BINS,), np.int64)
     edges = np.linspace(low, high, FLOAT_BINS + 1, axis=1)
     return list(zip(counts, (edges[:, 1:] + edges[:, :-1]) / 2, strict=True))
+
+
+def _total_of_pages(
+    volume: Volume,
+    add: Callable[[int, np.ndarray, np.ndarray], None],
+    shape: tuple[int, ...],
+    dtype: type[np.signedinteger],
+) -> np.ndarray:
+    """Let ``add(channel, pixels, counts)`` count every page; int64 (C, *shape).
+
+    Each thread counts into an array of its own, of the type given, so that none waits.
+    """
+    own, of_threads = threading.local(), []
+
+    def add_page(z: int, channel: int, pixels: np.ndarray) -> None:
+        if not hasattr(own, "counts"):
+            own.counts = np.zeros((len(volume.channels), *shape), dtype)
+            of_threads.append(own.counts)
+        add(channel, pixels, own.counts[channel])
+
+    deque(map_channels(volume, add_page), maxlen=0)
+    return np.sum(of_threads, axis=0, dtype=np.int64)
 
 
 def _check_varies(volume: Volume, channel: str, low: float, high: float) -> None:

@@ -22,11 +22,13 @@ def count_values(pixels: np.ndarray, counts: np.ndarray) -> None:
         equal, and a processor that adds to one place twice in a row has to wait.
     """
     first, second = counts[0], counts[1]
-    for i in range(0, len(pixels) - 1, 2):
+    even = len(pixels) // 2 * 2
+    for i in range(0, even, 2):
         first[pixels[i]] += 1
         second[pixels[i + 1]] += 1
-    if len(pixels) % 2:
-        first[pixels[-1]] += 1
+    # not pixels[-1], which takes a third off the speed of the loop
+    for i in range(even, len(pixels)):
+        first[pixels[i]] += 1
 
 
 @njit(nogil=True, cache=True)
