@@ -1,12 +1,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from skimage.filters import threshold_otsu
 
+from organelle_fusion import streaming
 from organelle_fusion.intensity import (
     PatchError,
     binned_histograms,
+    channel_histograms,
     display_plane,
     otsu_thresholds,
     stack_statistics,
@@ -41,6 +44,34 @@ def test_threshold_of_planes_is_that_of_the_whole_stack(tmp_path, dtype, scale, 
         whole = threshold_otsu(channel)
         assert threshold == whole
         np.testing.assert_array_equal(channel > threshold, channel > whole)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+def test_every_value_of_a_type_is_counted(tmp_path, dtype):
+    """Random integers of the whole range with both extremes; an odd number of pixels a plane."""
+    limits = np.iinfo(dtype)
+    array = np.random.default_rng(4).integers(limits.min, limits.max, (2, 3, 31, 41), dtype)
+    array[:, 1, 5, :9], array[0, 2, 30, 38:] = limits.max, limits.min
+    volume = stack(tmp_path, array)
+    for channel, (counts, values) in zip(array, channel_histograms(volume), strict=True):
+        present, expected = np.unique(channel, return_counts=True)
+        np.testing.assert_array_equal(values[counts > 0], present)
+        np.testing.assert_array_equal(counts[counts > 0], expected)
+    assert otsu_thresholds(volume).tolist() == [threshold_otsu(channel) for channel in array]
+    assert stack_statistics(volume)["saturated"].tolist() == [
+        (channel == limits.max).mean() for channel in array
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])
+def test_the_number_of_threads_changes_nothing(tmp_path, monkeypatch, dtype):
+    volume = stack(tmp_path, blobs(dtype, 1))
+    found = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(streaming, "thread_count", lambda threads=threads: threads)
+        found.append(stack_statistics(volume))
+    pd.testing.assert_frame_equal(found[1], found[0], check_exact=True)
+    pd.testing.assert_frame_equal(found[2], found[0], check_exact=True)
 
 
 def test_threshold_of_floats_is_that_of_65536_bins(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from skimage.filters import threshold_otsu
 from skimage.transform import resize_local_mean
 
+from organelle_fusion import streaming
 from organelle_fusion.patches import (
     PatchError,
     extract_patches,
@@ -84,6 +85,42 @@ def test_masks_are_those_of_the_whole_stack(tmp_path):
     np.testing.assert_allclose(table["foreground"], expected, rtol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])
+def test_tables_and_patches_are_those_of_plain_masks_whatever_the_threads(
+    tmp_path, monkeypatch, dtype
+):
+    """Sizes with and without a remainder at the border, against means of the thresholded stack."""
+    array = np.random.default_rng(5).gamma(2, 12, (2, 5, 30, 43)).clip(0, 120).astype(dtype)
+    array[1] -= np.asarray(60 if dtype == "int16" else 0, dtype)
+    volume = stack(tmp_path, array)
+    statistics = stack_statistics(volume)
+    masks = array > statistics["otsu"].to_numpy().reshape(2, 1, 1, 1)
+    masks = np.concatenate([masks, masks.any(axis=0, keepdims=True)])
+    found = []
+    for threads in (1, 2):
+        monkeypatch.setattr(streaming, "thread_count", lambda threads=threads: threads)
+        tables = patch_tables(volume, [1, 3.5, 15], min_foreground=0.2)
+        patches = [
+            extract_patches(volume, table, output_px=4, statistics=statistics) for table in tables
+        ]
+        found.append((tables, patches))
+    for size, table, table_2, patches, patches_2 in zip(
+        (2, 7, 30), *(each for pair in zip(*found, strict=True) for each in pair), strict=True
+    ):
+        pd.testing.assert_frame_equal(table, table_2, check_exact=True)
+        np.testing.assert_array_equal(patches, patches_2)
+        expected = [
+            masks[:, z, y : y + size, x : x + size].mean(axis=(1, 2))
+            for z in range(5)
+            for y in range(0, 31 - size, size)
+            for x in range(0, 44 - size, size)
+        ]
+        names = ["foreground_a", "foreground_b", "foreground"]
+        np.testing.assert_allclose(table[names], expected, rtol=1e-14)
+        assert 0 < len(patches) == table["kept"].sum()
+        assert table["kept"].tolist() == [share[-1] >= 0.2 for share in expected]
+
+
 def test_several_sizes_are_the_tables_of_each(tmp_path, by_hand):
     volume = stack(tmp_path, by_hand)
     options = {"min_foreground": 0.1, "max_patches": 2}
@@ -151,6 +188,23 @@ def test_resizing_is_that_of_scikit_image(tmp_path, size, output):
         scaled = np.clip((array[channel, 0] - float(low)) / (high - low), 0, 1) * 255
         expected = resize_local_mean(scaled, (output, output), preserve_range=True)
         np.testing.assert_array_equal(found[..., channel], np.rint(expected.round(6)))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_signed_and_float_stacks_are_resized_as_by_scikit_image(tmp_path, dtype):
+    array = np.random.default_rng(6).normal(-20, 90, (1, 2, 30, 40)).astype(dtype)
+    volume = stack(tmp_path, array, "a")
+    low, high = (-100, 150) if dtype == "int16" else (-100.25, 150.5)
+    statistics = statistics_by_hand(low, high)
+    # patches of two sizes, in an order that is not that of the planes
+    places = [(1, 3, 9, 23), (0, 0, 0, 30), (1, 7, 10, 23), (1, 0, 5, 30)]
+    table = pd.DataFrame(places, columns=["z", "y", "x", "size_px"]).assign(kept=True)
+    found = extract_patches(volume, table, output_px=8, statistics=statistics)
+    for patch, (z, y, x, size) in zip(found, places, strict=True):
+        pixels = array[0, z, y : y + size, x : x + size].astype(float)
+        scaled = np.clip((pixels - low) / (high - low), 0, 1) * 255
+        expected = resize_local_mean(scaled, (8, 8), preserve_range=True)
+        np.testing.assert_array_equal(patch[..., 0], np.rint(expected.round(6)))
 
 
 def test_statistics_of_other_channels_are_refused(tmp_path, by_hand):

@@ -1,5 +1,7 @@
 """From manifests to patch sets: what is kept of every image, in which order, and how much of it."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from organelle_fusion.preprocessing import (
     patch_yield,
     tabulate_patches,
 )
-from organelle_fusion.volumes import VolumeError, open_volume, write_ome_tiff
+from organelle_fusion.volumes import Volume, VolumeError, open_volume, write_ome_tiff
 
 SETTINGS = PatchSettings(size_px=4, sizes_px=(2, 4), min_foreground=0.1)
 
@@ -77,6 +79,26 @@ def test_tables_made_before_give_the_same_set(manifest):
         pd.testing.assert_frame_equal(shared[1], direct[1])
     with pytest.raises(PatchError, match="image one: expected its patches of 3 px in `tabulated`"):
         build_patch_set(manifest, output_px=2, size_px=3, tabulated=tabulated, **options)
+
+
+def test_no_page_is_read_more_than_twice_to_tabulate_nor_once_to_cut(manifest, monkeypatch):
+    """Two images with two planes of two channels; each page counted where its pixels are read."""
+    read = []
+    original = Volume.plane
+
+    def counted(volume, z, out=None):
+        read.extend((volume.path.name, z, name) for name in volume.channels)
+        return original(volume, z, out)
+
+    monkeypatch.setattr(Volume, "plane", counted)
+    options = {"channels": ("a", "b"), "settings": SETTINGS, "progress": False}
+    tabulated = tabulate_patches(manifest, sizes_px=[2, 4], **options)
+    names = ("one.ome.tif", "two.ome.tif")
+    pages = [(name, z, channel) for name in names for z in (0, 1) for channel in "ab"]
+    assert Counter(read) == dict.fromkeys(pages, 2)
+    read.clear()
+    build_patch_set(manifest, output_px=2, tabulated=tabulated, **options)
+    assert Counter(read) == dict.fromkeys(pages, 1)
 
 
 def test_an_image_without_patches_is_named_with_the_remedy(manifest, tmp_path, by_hand):

@@ -5,13 +5,14 @@ patches; one Otsu threshold per channel from the whole stack gives the organelle
 with too little foreground are left out.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from organelle_fusion.intensity import PatchError, otsu_thresholds, stack_statistics
+from organelle_fusion.streaming import map_planes
 from organelle_fusion.volumes import Volume
 
 __all__ = [
@@ -55,13 +56,12 @@ def foreground_ratio(mask: np.ndarray, size_px: int) -> np.ndarray:
     -------
     ndarray of float64, (…, n)
     """
+    from organelle_fusion.kernels import count_foreground
+
     *leading, height, width = mask.shape
-    rows, columns = height // size_px, width // size_px
-    bits = mask[..., : rows * size_px, : columns * size_px].view(np.uint8)
-    # down the rows first, whole lines at a time, which is several times faster than blockwise
-    lines = bits.reshape(*leading, rows, size_px, -1).sum(axis=-2, dtype=np.uint32)
-    counts = lines.reshape(*leading, rows, columns, size_px).sum(axis=-1)
-    return counts.reshape(*leading, rows * columns) / size_px**2
+    planes = np.ascontiguousarray(mask).view(np.uint8).reshape(-1, height, width)
+    counts = count_foreground(planes, np.zeros(len(planes), np.uint8), np.array([size_px]))[:-1]
+    return counts.reshape(*leading, -1) / size_px**2
 
 
 def patch_table(
@@ -119,27 +119,28 @@ def patch_tables(
     PatchError
         A patch is larger than the image, or what `stack_statistics` raises.
     """
-    sizes = [patch_size_px(volume, size_um) for size_um in sizes_um]
-    thresholds = _per_channel(volume, statistics, "otsu")[:, None, None]
-    n_channels, n_planes, height, width = volume.shape
-    ratios: list[list[np.ndarray]] = [[] for _ in sizes]
-    mask = np.empty((n_channels + 1, height, width), bool)
-    for plane in volume.planes():
-        np.greater(plane, thresholds, out=mask[:-1])
-        np.any(mask[:-1], axis=0, out=mask[-1])
-        for of_size, size in zip(ratios, sizes, strict=True):
-            of_size.append(foreground_ratio(mask, size))
+    from organelle_fusion.kernels import count_foreground
+
+    sizes = np.array([patch_size_px(volume, size_um) for size_um in sizes_um], np.int64)
+    thresholds = _per_channel(volume, statistics, "otsu")
+    _, n_planes, height, width = volume.shape
+    grids = [patch_grid(height, width, size) for size in sizes]
+    counts = np.stack(
+        list(map_planes(volume, lambda _, plane: count_foreground(plane, thresholds, sizes))),
+        axis=1,
+    )
+    of_sizes = np.split(counts, np.cumsum([len(corners) for corners in grids])[:-1], axis=2)
     names = [*(f"foreground_{channel}" for channel in volume.channels), "foreground"]
     tables = []
-    for of_size, size in zip(ratios, sizes, strict=True):
-        corners = patch_grid(height, width, size)
+    for of_size, corners, size in zip(of_sizes, grids, sizes, strict=True):
+        ratios = of_size.reshape(len(names), -1) / size**2
         table = pd.DataFrame(
             {
                 "z": np.repeat(np.arange(n_planes), len(corners)),
                 "y": np.tile(corners[:, 0], n_planes),
                 "x": np.tile(corners[:, 1], n_planes),
                 "size_px": size,
-                **dict(zip(names, np.concatenate(of_size, axis=1), strict=True)),
+                **dict(zip(names, ratios, strict=True)),
             }
         )
         dense = (table["foreground"] >= min_foreground).to_numpy()
@@ -210,30 +211,34 @@ def extract_patches(
     ndarray of uint8, (N, output_px, output_px, C)
         The rows of `table` with ``kept``, in its order.
     """
+    from organelle_fusion.kernels import average_areas
+
     kept = table[table["kept"]]
-    low = _per_channel(volume, statistics, "low").astype(np.float64)[:, None, None]
-    high = _per_channel(volume, statistics, "high").astype(np.float64)[:, None, None]
+    low = _per_channel(volume, statistics, "low")
+    high = _per_channel(volume, statistics, "high")
     result = np.empty((len(kept), output_px, output_px, len(volume.channels)), np.uint8)
-    z, y, x, size = (kept[name].to_numpy() for name in ("z", "y", "x", "size_px"))
-    # The products are small: on a busy machine, threads that wait for each other cost a multiple.
-    with threadpool_limits(1, "blas"):
-        for level in np.unique(z):
-            plane = volume.plane(int(level))
-            for row in np.flatnonzero(z == level):
-                edge = size[row]
-                pixels = plane[:, y[row] : y[row] + edge, x[row] : x[row] + edge]
-                scaled = np.clip((pixels - low) / (high - low), 0, 1) * 255
-                weights = _area_weights(int(edge), output_px)
-                small = weights @ scaled @ weights.T
-                # to 1e-6 first: a mean of exactly ½ must round alike wherever its sum was taken
-                result[row] = np.rint(small.round(6)).astype(np.uint8).transpose(1, 2, 0)
+    z, size = kept["z"].to_numpy(), kept["size_px"].to_numpy()
+    corners = kept[["y", "x"]].to_numpy(np.int64)
+    weights = {edge: _area_weights(int(edge), output_px) for edge in np.unique(size)}
+
+    def cut(level: int, plane: np.ndarray) -> None:
+        for edge, (shares, bounds) in weights.items():
+            rows = np.flatnonzero((z == level) & (size == edge))
+            result[rows] = average_areas(plane, corners[rows], low, high, shares, bounds)
+
+    deque(map_planes(volume, cut, np.unique(z)), maxlen=0)
     return result
 
 
-def _area_weights(size: int, output: int) -> np.ndarray:
-    """Share of every old pixel in every new one along one axis, (output, size); rows sum to 1."""
+def _area_weights(size: int, output: int) -> tuple[np.ndarray, np.ndarray]:
+    """Share of every old pixel in every new one along one axis, and where it is not zero.
+
+    The shares are (output, size) and rows sum to 1; the stretches (output, 2).
+    """
     old = np.arange(size + 1, dtype=np.float64)
     new = np.linspace(0, size, output + 1)
     overlap = np.minimum(new[1:, None], old[1:]) - np.maximum(new[:-1, None], old[:-1])
     weights = np.maximum(overlap, 0)
-    return weights / weights.sum(axis=1, keepdims=True)
+    some = weights > 0
+    bounds = np.stack([some.argmax(axis=1), size - some[:, ::-1].argmax(axis=1)], axis=1)
+    return weights / weights.sum(axis=1, keepdims=True), bounds

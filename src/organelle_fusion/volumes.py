@@ -19,19 +19,14 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from organelle_fusion.config import UserError
 from organelle_fusion.provenance import atomic_path, hash_of, note_file
+from organelle_fusion.reading import STORABLE, VolumeError, damaged, plane_reader, refusal
 
 UM_PER_UNIT = dict.fromkeys(("um", "μm", "micron", "microns"), 1.0)  # NFKC folds µ to μ
 UM_PER_UNIT |= {"pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 UM_PER_UNIT |= dict.fromkeys(("in", "inch"), 25_400.0)
-STORABLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 READABLE = "OME-TIFF or ImageJ TIFF"
 NOT_YET = (".czi", ".lsm", ".zarr", ".nd2", ".lif", ".ims")
-
-
-class VolumeError(UserError):
-    """A stack that cannot be read as asked; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +44,15 @@ class Volume:
     channels: tuple[str, ...]
     pixel_size_um: float
     z_step_um: float | None
-    _read: Callable[[int, Sequence[int]], np.ndarray] = field(repr=False, compare=False)
+    _read: Callable[[int, Sequence[int], np.ndarray], None] = field(repr=False, compare=False)
     _indices: tuple[int, ...] = field(repr=False)
 
-    def plane(self, z: int) -> np.ndarray:
+    def plane(self, z: int, out: np.ndarray | None = None) -> np.ndarray:
         """Read plane `z` as ``(C, Y, X)`` in `dtype`; nothing else of the file is read.
+
+        Several threads may read at once. Where many planes are read one after another, a
+        contiguous array `out` of this shape and type, to be filled and returned, saves a new one
+        for each.
 
         Raises
         ------
@@ -62,11 +61,21 @@ class Volume:
         """
         if not 0 <= z < self.shape[1]:
             raise IndexError(f"{self.path}: plane {z}: expected 0 to {self.shape[1] - 1}")
-        return self._read(z, self._indices)
+        if out is None:
+            out = np.empty((len(self._indices), *self.shape[2:]), self.dtype)
+        self._read(z, self._indices, out)
+        return out
 
     def planes(self) -> Iterator[np.ndarray]:
         """Read all planes in order, ``(C, Y, X)`` each, one at a time."""
         return (self.plane(z) for z in range(self.shape[1]))
+
+    def split(self) -> "list[Volume]":
+        """Return each channel as a stack of its own, in order."""
+        return [
+            replace(self, shape=(1, *self.shape[1:]), channels=(name,), _indices=(index,))
+            for name, index in zip(self.channels, self._indices, strict=True)
+        ]
 
     def select(self, channels: Sequence[str]) -> "Volume":
         """Return the same stack with the named channels only, in the order asked.
@@ -81,7 +90,7 @@ class Volume:
         if wrong or not channels:
             expected = f"the channels {', '.join(channels) or '(none asked)'}, each once"
             remedy = "name them in the manifest column channel_map (ours=theirs;ours=index)"
-            raise _refusal(self.path, expected, ", ".join(self.channels), remedy)
+            raise refusal(self.path, expected, ", ".join(self.channels), remedy)
         return replace(
             self,
             shape=(len(channels), *self.shape[1:]),
@@ -127,20 +136,20 @@ def open_volume(
     path = Path(path)
     if path.suffix.lower() in NOT_YET:
         found = f"{path.suffix}, which is not readable yet"
-        raise _refusal(path, READABLE, found, "save it as OME-TIFF (Fiji: Bio-Formats Exporter)")
+        raise refusal(path, READABLE, found, "save it as OME-TIFF (Fiji: Bio-Formats Exporter)")
     if not path.is_file():
-        raise _refusal(path, "an image file", "none", "check the path")
+        raise refusal(path, "an image file", "none", "check the path")
     with _overheard() as complaints:
         try:
             with tifffile.TiffFile(note_file(path)) as tiff:
                 series, names, scale = _interpret(path, tiff, complaints)
-                read, shape, dtype = _reader(path, tiff, series)
+                read, shape, dtype = plane_reader(path, tiff, series)
         except VolumeError:
             raise
         except tifffile.TiffFileError as error:
-            raise _refusal(path, READABLE, error, "check the file, or save it so") from error
+            raise refusal(path, READABLE, error, "check the file, or save it so") from error
         except Exception as error:  # a damaged file makes the decoder fail in any way it likes
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
     if len(names) != shape[0]:
         names = [f"channel {index}" for index in range(shape[0])]
     size, step = _sizes(path, scale, pixel_size_um, z_step_um)
@@ -175,9 +184,9 @@ def write_ome_tiff(
     path, channels = Path(path), list(channels)
     if array.ndim != 4 or len(channels) != array.shape[0] or len(set(channels)) != len(channels):
         found = f"shape {array.shape} and names {channels}"
-        raise _refusal(path, "(C, Z, Y, X) and a name of its own per channel", found, "mend both")
+        raise refusal(path, "(C, Z, Y, X) and a name of its own per channel", found, "mend both")
     if array.dtype.name not in STORABLE:
-        raise _refusal(path, f"one of {', '.join(STORABLE)}", array.dtype, "convert the array")
+        raise refusal(path, f"one of {', '.join(STORABLE)}", array.dtype, "convert the array")
     size, step = _sizes(path, _Scale(math.nan, math.nan, math.nan, ""), pixel_size_um, z_step_um)
     lengths = {axis: um for axis, um in (("X", size), ("Y", size), ("Z", step)) if um is not None}
     metadata = {
@@ -210,12 +219,12 @@ def _interpret(
     if series.kind not in ("ome", "imagej"):
         # A file cut short may have lost the text that names its axes, or not fit it any more.
         if complaints:
-            raise _damaged(path, complaints[0].getMessage())
+            raise damaged(path, complaints[0].getMessage())
         found = "a TIFF that names no axes"
-        raise _refusal(path, READABLE, found, "save it from Fiji as TIFF or OME-TIFF")
+        raise refusal(path, READABLE, found, "save it from Fiji as TIFF or OME-TIFF")
     if len(tiff.series) != 1:
         found = f"{len(tiff.series)} images"
-        raise _refusal(path, "one image", found, "save each as a file of its own")
+        raise refusal(path, "one image", found, "save each as a file of its own")
     ome = series.kind == "ome"
     return series, *(_describe_ome(path, tiff) if ome else _describe_imagej(tiff, series))
 
@@ -224,7 +233,7 @@ def _describe_ome(path: Path, tiff: tifffile.TiffFile) -> tuple[list[str], _Scal
     # The namespace differs between versions of OME.
     pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
     if pixels is None or tiff.series[0].is_multifile:
-        raise _refusal(path, "a stack in one file", "one spread over several", "join them in Fiji")
+        raise refusal(path, "a stack in one file", "one spread over several", "join them in Fiji")
     nodes = pixels.findall("{*}Channel")
     names = [node.get("Name") or f"channel {index}" for index, node in enumerate(nodes)]
     sizes, found = [], []
@@ -260,95 +269,19 @@ def _imagej_names(labels: object, series: tifffile.TiffPageSeries) -> list[str]:
     return names if named and labels in (names, names * sizes.get("Z", 1)) else []
 
 
-def _reader(
-    path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
-) -> tuple[Callable[[int, Sequence[int]], np.ndarray], tuple[int, int, int, int], np.dtype]:
-    """Return a function (z, channel indices) → (n, Y, X), the shape (C, Z, Y, X), the dtype."""
-    page_axes = series.keyframe.axes
-    leading = series.axes.removesuffix(page_axes)
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    if "T" in sizes:
-        found = f"a series of {sizes['T']}, axes {series.axes}"
-        raise _refusal(path, "one point in time", found, "save the one wanted as a file of its own")
-    samples = "S" in page_axes
-    known = page_axes in ("YX", "YXS", "SYX") and series.axes.endswith(page_axes)
-    if not known or not set(leading) <= set("Z" if samples else "CZ"):
-        found = f"the axes {series.axes} {series.shape}"
-        raise _refusal(path, "the axes C, Z, Y, X", found, "save it as OME-TIFF with these axes")
-    if samples and (tiff.imagej_metadata or {}).get("channels") != sizes["S"]:
-        remedy = "split the colours into channels (Fiji: Make Composite) and save again"
-        raise _refusal(path, "one plane per channel", "colour samples (RGB)", remedy)
-    dtype = np.dtype(series.dtype).newbyteorder("=")
-    if dtype.name not in STORABLE:
-        raise _refusal(path, "integer or float pixels", dtype, "convert and save again")
-    shape = (sizes.get("S", sizes.get("C", 1)), sizes.get("Z", 1), sizes["Y"], sizes["X"])
-    lead_shape = tuple(sizes[axis] for axis in leading)
-    page_shape = series.keyframe.shape
-    load = _page_loader(path, tiff, series, math.prod(lead_shape))
-
-    def page(channel: int, z: int) -> np.ndarray:
-        place = tuple(channel if axis == "C" else z for axis in leading)
-        index = int(np.ravel_multi_index(place, lead_shape)) if leading else 0
-        return np.reshape(load(index), page_shape)
-
-    def read(z: int, channels: Sequence[int]) -> np.ndarray:
-        if samples:
-            parts = np.moveaxis(page(0, z), page_axes.index("S"), 0)[list(channels)]
-        else:
-            parts = [page(channel, z) for channel in channels]
-        return np.ascontiguousarray(parts, dtype=dtype)
-
-    return read, shape, dtype
-
-
-def _page_loader(
-    path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int
-) -> Callable[[int], np.ndarray]:
-    """Return index of a page → its pixels, after checking that the file holds every page."""
-    length = path.stat().st_size
-    # ImageJ describes a large stack by one page, and the others follow it without headers.
-    if len(series.pages) < count and series.dataoffset is not None:
-        dtype = np.dtype(series.dtype).newbyteorder(tiff.byteorder)
-        items = math.prod(series.keyframe.shape)
-        start, step = series.dataoffset, items * dtype.itemsize
-        if start + count * step > length:
-            raise _damaged(path, f"{length} bytes of {start + count * step}")
-        return lambda index: np.fromfile(path, dtype, items, offset=start + index * step)
-    pages = [series.pages[index] for index in range(len(series.pages))]
-    # The library would give zeros for pages that are missing; a missing page is no black page.
-    if (present := sum(page is not None for page in pages)) != count:
-        raise _damaged(path, f"{present} planes of {count}")
-    for index, page in enumerate(pages):
-        segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-        if not segments or any(n == 0 or start + n > length for start, n in segments):
-            raise _damaged(path, f"plane {index} of {count} is incomplete")
-
-    def load(index: int) -> np.ndarray:
-        handle = pages[index].parent.filehandle
-        try:
-            handle.open()
-            return pages[index].asarray()
-        except Exception as error:  # see open_volume
-            raise _damaged(path, f"plane {index}: {error}") from error
-        finally:
-            handle.close()
-
-    return load
-
-
 def _sizes(
     path: Path, scale: _Scale, pixel_size_um: float | None, z_step_um: float | None
 ) -> tuple[float, float | None]:
     for name, value in (("pixel_size_um", pixel_size_um), ("z_step_um", z_step_um)):
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise _refusal(path, f"{name} to be a positive length", value, "mend it")
+            raise refusal(path, f"{name} to be a positive length", value, "mend it")
     if pixel_size_um is None:
         if not (scale.x > 0 and scale.y > 0):
             expected, remedy = "a pixel size in µm", "give the manifest column pixel_size_um"
-            raise _refusal(path, expected, scale.found, remedy)
+            raise refusal(path, expected, scale.found, remedy)
         if not math.isclose(scale.x, scale.y, rel_tol=1e-3):
             found = f"{scale.x:g} × {scale.y:g} µm"
-            raise _refusal(path, "square pixels", found, "resample the stack to square pixels")
+            raise refusal(path, "square pixels", found, "resample the stack to square pixels")
         pixel_size_um = scale.x
     step = scale.z if z_step_um is None else z_step_um
     return float(pixel_size_um), float(step) if step > 0 else None
@@ -363,10 +296,10 @@ def _renamed(path: Path, names: list[str], channel_map: dict[str, str]) -> tuple
             index = int(theirs)
         else:
             expected = f"one of {', '.join(names)} (if not twice) or an index 0–{len(names) - 1}"
-            raise _refusal(path, expected, f"channel_map {ours}={theirs}", "mend channel_map")
+            raise refusal(path, expected, f"channel_map {ours}={theirs}", "mend channel_map")
         if index in taken:
             found = f"{taken[index]} and {ours} both on channel {index}"
-            raise _refusal(path, "a channel for each name", found, "mend channel_map")
+            raise refusal(path, "a channel for each name", found, "mend channel_map")
         taken[index] = renamed[index] = ours
     return tuple(renamed)
 
@@ -376,15 +309,6 @@ def _unit_um(unit: object) -> float:
     # ImageJ writes the micro sign as the six characters \u00B5.
     unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), str(unit))
     return UM_PER_UNIT.get(unicodedata.normalize("NFKC", unit).strip(), math.nan)
-
-
-def _refusal(path: Path, expected: str, found: object, remedy: str) -> VolumeError:
-    return VolumeError(f"{path}: expected {expected}, found {found}; {remedy}")
-
-
-def _damaged(path: Path, found: object) -> VolumeError:
-    text = " ".join(str(found).split()) or type(found).__name__
-    return _refusal(path, "a whole TIFF file", f"a damaged one ({text})", "copy it anew")
 
 
 @contextmanager

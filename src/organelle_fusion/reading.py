@@ -1,0 +1,183 @@
+"""Pixels of a TIFF, plane by plane, straight into an array, by several threads at once.
+
+What the file says of itself is interpreted in `volumes`; here its pages are found and read.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import RawIOBase
+from pathlib import Path
+from threading import RLock
+
+import numpy as np
+import tifffile
+
+from organelle_fusion.config import UserError
+
+STORABLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+
+
+class VolumeError(UserError):
+    """A stack that cannot be read as asked; the message is one line."""
+
+
+def refusal(path: Path, expected: str, found: object, remedy: str) -> VolumeError:
+    """Error of one line: where, what was expected, what was found, what to do."""
+    return VolumeError(f"{path}: expected {expected}, found {found}; {remedy}")
+
+
+def damaged(path: Path, found: object) -> VolumeError:
+    """Error for a file that is not whole."""
+    text = " ".join(str(found).split()) or type(found).__name__
+    return refusal(path, "a whole TIFF file", f"a damaged one ({text})", "copy it anew")
+
+
+def plane_reader(
+    path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> tuple[Callable[[int, Sequence[int], np.ndarray], None], tuple[int, int, int, int], np.dtype]:
+    """Find where the planes of a stack lie in its file, after checking that it holds them all.
+
+    Parameters
+    ----------
+    path, tiff, series
+        The file, and its only image.
+
+    Returns
+    -------
+    callable
+        ``read(z, channels, out)`` fills the contiguous array `out`, ``(n, Y, X)``, with the
+        channels of these numbers at plane `z`; several threads may call it at once. It raises
+        VolumeError if the file is damaged there.
+    tuple
+        Shape ``(C, Z, Y, X)``.
+    dtype
+        Of the pixels, in this machine's byte order; `out` has the same.
+
+    Raises
+    ------
+    VolumeError
+        The axes or the type are not those of a stack, or pages are missing or incomplete.
+    """
+    page_axes = series.keyframe.axes
+    leading = series.axes.removesuffix(page_axes)
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    if "T" in sizes:
+        found = f"a series of {sizes['T']}, axes {series.axes}"
+        raise refusal(path, "one point in time", found, "save the one wanted as a file of its own")
+    samples = "S" in page_axes
+    known = page_axes in ("YX", "YXS", "SYX") and series.axes.endswith(page_axes)
+    if not known or not set(leading) <= set("Z" if samples else "CZ"):
+        found = f"the axes {series.axes} {series.shape}"
+        raise refusal(path, "the axes C, Z, Y, X", found, "save it as OME-TIFF with these axes")
+    if samples and (tiff.imagej_metadata or {}).get("channels") != sizes["S"]:
+        remedy = "split the colours into channels (Fiji: Make Composite) and save again"
+        raise refusal(path, "one plane per channel", "colour samples (RGB)", remedy)
+    dtype = np.dtype(series.dtype).newbyteorder("=")
+    if dtype.name not in STORABLE:
+        raise refusal(path, "integer or float pixels", dtype, "convert and save again")
+    shape = (sizes.get("S", sizes.get("C", 1)), sizes.get("Z", 1), sizes["Y"], sizes["X"])
+    lead_shape = tuple(sizes[axis] for axis in leading)
+    page_shape = series.keyframe.shape
+    load = _page_loader(path, tiff, series, math.prod(lead_shape))
+
+    def load_page(channel: int, z: int, out: np.ndarray) -> None:
+        place = tuple(channel if axis == "C" else z for axis in leading)
+        load(int(np.ravel_multi_index(place, lead_shape)) if leading else 0, out)
+
+    def read(z: int, channels: Sequence[int], out: np.ndarray) -> None:
+        if samples:
+            page = np.empty(page_shape, dtype)
+            load_page(0, z, page)
+            out[...] = np.moveaxis(page, page_axes.index("S"), 0)[list(channels)]
+        else:
+            for channel, pixels in zip(channels, out, strict=True):
+                load_page(channel, z, pixels)
+
+    return read, shape, dtype
+
+
+def _page_loader(
+    path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int
+) -> Callable[[int, np.ndarray], None]:
+    """Return (index of a page, array to fill), after checking that the file holds every page."""
+    length = path.stat().st_size
+    swapped = not np.dtype(series.dtype).newbyteorder(tiff.byteorder).isnative
+    # ImageJ describes a large stack by one page, and the others follow it without headers.
+    if len(series.pages) < count and series.dataoffset is not None:
+        start, step = series.dataoffset, series.keyframe.nbytes
+        if start + count * step > length:
+            raise damaged(path, f"{length} bytes of {start + count * step}")
+        return _loader_of_raw(path, [start + index * step for index in range(count)], swapped)
+    pages = [series.pages[index] for index in range(len(series.pages))]
+    # The library would give zeros for pages that are missing; a missing page is no black page.
+    if (present := sum(page is not None for page in pages)) != count:
+        raise damaged(path, f"{present} planes of {count}")
+    for index, page in enumerate(pages):
+        segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        if not segments or any(n == 0 or start + n > length for start, n in segments):
+            raise damaged(path, f"plane {index} of {count} is incomplete")
+    if series.keyframe.is_final:
+        return _loader_of_raw(path, [page.dataoffsets[0] for page in pages], swapped)
+    return _loader_of_coded(path, pages)
+
+
+def _loader_of_raw(
+    path: Path, offsets: Sequence[int], swapped: bool
+) -> Callable[[int, np.ndarray], None]:
+    """Return a loader of pages that lie in the file as in memory, but for the order of bytes."""
+
+    def load(index: int, out: np.ndarray) -> None:
+        try:
+            # A handle of its own for each page, since threads would move a common one.
+            with open(path, "rb", buffering=0) as stream:
+                stream.seek(offsets[index])
+                found = _fill(stream, memoryview(out.reshape(-1).view(np.uint8)))
+        except OSError as error:
+            raise damaged(path, f"plane {index}: {error}") from error
+        if found != out.nbytes:
+            raise damaged(path, f"plane {index}: {found} bytes of {out.nbytes}")
+        if swapped:
+            out.byteswap(inplace=True)
+
+    return load
+
+
+def _fill(stream: RawIOBase, rest: memoryview) -> int:
+    """Read until the memory is full or the file ends; a system may give less than was asked."""
+    asked = len(rest)
+    while rest and (count := stream.readinto(rest)):
+        rest = rest[count:]
+    return asked - len(rest)
+
+
+def _loader_of_coded(
+    path: Path, pages: Sequence[tifffile.TiffPage | tifffile.TiffFrame]
+) -> Callable[[int, np.ndarray], None]:
+    """Return a loader of pages that are decompressed; threads share one open file."""
+    handle, lock, readers = pages[0].parent.filehandle, RLock(), 0
+
+    @contextmanager
+    def opened() -> Iterator[None]:
+        nonlocal readers
+        with lock:
+            if not readers:
+                handle.open()
+            readers += 1
+        try:
+            yield
+        finally:
+            with lock:
+                readers -= 1
+                if not readers:
+                    handle.close()
+
+    def load(index: int, out: np.ndarray) -> None:
+        try:
+            with opened():
+                # one thread: the callers are threads already
+                pages[index].asarray(out=out, lock=lock, maxworkers=1)
+        except Exception as error:  # see volumes.open_volume
+            raise damaged(path, f"plane {index}: {error}") from error
+
+    return load
