@@ -162,6 +162,25 @@ def test_stripes_are_learnt_and_the_best_epoch_is_kept():
     assert history["epoch"].tolist() == list(range(1, len(history) + 1))
 
 
+def test_stripes_are_learnt_in_mixed_precision_compiled_by_xla():
+    """On the CPU of a test nothing is faster for it; the weights stay float32."""
+    patches, labels, parts = patches_and_parts(90, 29, 40)
+    settings = SETTINGS.model_copy(
+        update={"epochs": 8, "patience": 8, "precision": "mixed_bfloat16", "jit": True}
+    )
+    keras.utils.set_random_seed(2)
+    model = compile_model(build(precision="mixed_bfloat16"), settings)
+    assert model.jit_compile is True
+    slow = settings.model_copy(update={"jit": False})
+    assert compile_model(build(), slow).jit_compile is False
+    probabilities, history = train_fold(model, patches, labels, parts, settings=settings, seed=2)
+    test = parts[parts != "train"] == "test"
+    assert accuracy_score(labels[parts == "test"], probabilities[test].argmax(1)) > 0.9
+    assert {str(variable.dtype) for variable in model.trainable_variables} == {"float32"}
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert np.isfinite(history).all(axis=None)
+
+
 def test_training_stops_when_validation_no_longer_gains():
     """With patience 1 and labels of chance it ends before the last epoch."""
     patches, _, parts = patches_and_parts(16, 16, 4)

@@ -241,5 +241,6 @@ def _compiled_student(
         distillation_loss(student),
         weighted_metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
         steps_per_execution=training.steps_per_execution,
+        jit_compile=training.jit,
     )
     return network, build

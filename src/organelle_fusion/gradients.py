@@ -60,7 +60,7 @@ def feature_maps(model: keras.Model, patches) -> list:
     names = encoder_names(model)
     planes = [scaled] if names == ["encoder"] else ops.split(scaled, len(names), axis=-1)
     return [
-        model.get_layer(name)(plane, training=False)[0]
+        ops.cast(model.get_layer(name)(plane, training=False)[0], "float32")
         for name, plane in zip(names, planes, strict=True)
     ]
 

@@ -39,9 +39,9 @@ def compile_model(model: keras.Model, settings: TrainingSettings) -> keras.Model
         # Weighted, so that the patches which only fill up the last validation batch do not count.
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         steps_per_execution=settings.steps_per_execution,
-        # XLA on a GPU and under JAX. Off for TensorFlow on a CPU, where a step of the quick encoder
-        # was measured to take as long with it, after seconds more of compiling.
-        jit_compile="auto",
+        # "auto" is XLA on a GPU and under JAX. Not for TensorFlow on a CPU, where a step of the
+        # quick encoder was measured to take as long with it, after seconds more of compiling.
+        jit_compile=settings.jit,
     )
     optimizer.build(model.trainable_variables)
     return model
