@@ -186,8 +186,8 @@ def distill_cells(
         "data": patch_set.data_hash,
         "folds": hash_of(folds),
         "code": code_version(
-            *("augmentation", "distillation", "encoders", "mixing", "models", "predictions"),
-            *("sweep", "training"),
+            *("augmentation", "batches", "distillation", "encoders", "mixing", "models"),
+            *("predictions", "sweep", "training"),
         ),
         "backend": backend_name(),
     }

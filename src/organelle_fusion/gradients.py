@@ -151,6 +151,25 @@ def target_logits(model: keras.Model, patches: np.ndarray, targets: np.ndarray) 
     return np.concatenate(found)
 
 
+def check_channels(model: keras.Model, channels: Sequence[str], where: object) -> None:
+    """Refuse channels that are not the model's, or in another order, by an `ExplainError`.
+
+    Only networks with an encoder for each channel know their names; of others the number counts.
+    """
+    encoders = encoder_names(model)
+    named = [f"encoder_{channel}" for channel in channels]
+    if encoders != ["encoder"] and encoders != named:
+        raise ExplainError(
+            f"{where}: expected the channels of {', '.join(encoders)}, found "
+            f"{', '.join(channels)}; select them in this order"
+        )
+    if len(channels) != model.input_shape[-1]:
+        raise ExplainError(
+            f"{where}: expected {model.input_shape[-1]} channels after model {model.name}, found "
+            f"{', '.join(channels)}; select those it was trained on"
+        )
+
+
 def check_patches(model: keras.Model, patches: np.ndarray) -> None:
     """Refuse patches of another size or other channels than the model's by an `ExplainError`."""
     if patches.shape[1:] != model.input_shape[1:]:
