@@ -73,6 +73,13 @@ def test_every_setting_of_paper_says_where_it_is_from():
     ]
 
 
+def test_every_profile_computes_as_the_paper_unless_told():
+    """In float32, compiled as Keras finds best."""
+    for name in profile_names():
+        training = load_profile(name).training
+        assert (training.precision, training.jit) == ("float32", "auto")
+
+
 @pytest.mark.parametrize("missing", ["phantom", "selection"])
 def test_a_phantom_and_its_second_one_come_together(tmp_path, missing):
     """Neither: the profile is for own stacks. One of them is a mistake."""
@@ -108,6 +115,8 @@ def write(path, **changes):
         ({"patches__size_px": 333}, "patches.size_px 333 is not among"),
         ({"channels": ["a", "a"]}, "repeat a name"),
         ({"encoder__kind": "resnet"}, "encoder.kind: .*found 'resnet'"),
+        ({"training__precision": "float16"}, "training.precision: .*found 'float16'"),
+        ({"training__jit": "never"}, "training.jit.*found 'never'"),
     ],
 )
 def test_bad_values_are_one_line(tmp_path, changes, message):

@@ -44,8 +44,8 @@ def head_parameters(features, classes=3):
     return (features * 16 + 16) + 4 * 16 + (16 * classes + classes)
 
 
-def build(strategy, channels=CHANNELS, encoder=ENCODER):
-    return build_model(strategy, channels=channels, n_classes=3, encoder=encoder, training=TRAINING)
+def build(strategy, channels=CHANNELS, encoder=ENCODER, training=TRAINING):
+    return build_model(strategy, channels=channels, n_classes=3, encoder=encoder, training=training)
 
 
 @pytest.fixture
@@ -345,3 +345,76 @@ def test_spatial_fusion_needs_to_know_the_last_stage():
     """An encoder of another kind is refused with those that are known."""
     with pytest.raises(ModelError, match="expected an encoder of compact or resnet50, found any"):
         split_encoder(build_encoder("compact", (16, 16, 1), name="encoder"), "any")
+
+
+MIXED = TRAINING.model_copy(update={"precision": "mixed_bfloat16"})
+
+
+def layers_of(model):
+    """All layers, nested ones as well."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from layers_of(layer)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "encoder"),
+    [
+        ("early", ENCODER),
+        ("intermediate", ENCODER),
+        ("spatial", ENCODER),
+        ("early", EncoderSettings(kind="compact_convnext", input_px=16, filters=(4, 8))),
+        ("spatial", EncoderSettings(kind="resnet50", input_px=32)),
+        ("early", EncoderSettings(kind="convnext_tiny", input_px=32)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.kind,
+)
+def test_mixed_precision_is_that_of_the_encoders(strategy, encoder, tmp_path):
+    """They compute in bfloat16; weights are float32 and those of a float32 network."""
+    keras.utils.set_random_seed(3)
+    exact = build(strategy, encoder=encoder)
+    mixed = build(strategy, encoder=encoder, training=MIXED)
+    assert keras.config.dtype_policy().name == "float32"
+    assert {weight.dtype for weight in mixed.weights} == {"float32"}
+    convolutions = [
+        layer
+        for layer in layers_of(mixed)
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+    ]
+    assert {layer.compute_dtype for layer in convolutions} == {"bfloat16"}
+    head = mixed.get_layer("fusion_head")
+    assert {layer.compute_dtype for layer in layers_of(head)} == {"float32"}
+
+    exact.save_weights(tmp_path / "exact.weights.h5")
+    mixed.load_weights(tmp_path / "exact.weights.h5")
+    size = encoder.input_px
+    images = np.random.default_rng(0).integers(0, 256, (8, size, size, 2), dtype=np.uint8)
+    expected, found = (as_numpy(model(images, training=False)) for model in (exact, mixed))
+    assert found.dtype == np.float32
+    # bfloat16 has 8 bits: each number deviates by up to 2**-9 of itself, here through many layers.
+    deviation = np.abs(found - expected).max() / np.abs(expected).max()
+    assert 1e-6 < deviation < 0.1
+
+    mixed(images, training=True)  # moves the running statistics
+    mixed.save_weights(tmp_path / "mixed.weights.h5")
+    exact.load_weights(tmp_path / "mixed.weights.h5")
+    for own, other in zip(exact.weights, mixed.weights, strict=True):
+        np.testing.assert_array_equal(as_numpy(own), as_numpy(other))
+
+
+def test_statistics_of_the_batches_are_float32_in_mixed_precision():
+    """Mean of 1000 and 1001: bfloat16 steps by 4 there, and would say 1000 of both."""
+    model = build("early", training=MIXED)
+    norm = model.get_layer("fusion_head").get_layer("dense_norm")
+    stem = model.get_layer("encoder").get_layer("stem_norm")
+    assert {weight.dtype for layer in (norm, stem) for weight in layer.weights} == {"float32"}
+    norm(np.array([[1000.0] * 16, [1001.0] * 16], np.float32), training=True)
+    np.testing.assert_allclose(as_numpy(norm.moving_mean), 0.1 * 1000.5, rtol=1e-6)
+
+
+def test_a_policy_does_not_outlive_a_network_that_cannot_be_built():
+    """The next network would otherwise be built in it."""
+    with pytest.raises(ModelError, match="at least 32 px"):
+        build("early", encoder=EncoderSettings(kind="resnet50", input_px=16), training=MIXED)
+    assert keras.config.dtype_policy().name == "float32"

@@ -1,10 +1,13 @@
+import gc
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion.patchset import PatchError, PatchSet
+from organelle_fusion import patchset
+from organelle_fusion.patchset import PatchError, PatchSet, new_patches
 
 
 @pytest.fixture
@@ -199,3 +202,82 @@ def test_an_image_of_too_few_planes_has_no_slabs(planes, found):
     message = rf"^image b: expected 4 planes or more for 2 slabs with 2 left out .*found {found};"
     with pytest.raises(PatchError, match=message):
         whole.split_slabs(2, 2)
+
+
+@pytest.fixture
+def little_memory(monkeypatch, tmp_path):
+    """Memory that holds 71 of the 72 bytes of `patch_set`; the folder of temporary files."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(patchset.tempfile, "tempdir", str(scratch))
+    total = patchset.psutil.virtual_memory().total
+    monkeypatch.setattr(patchset, "MEMORY_SHARE", 71.5 / total)
+    return scratch
+
+
+def test_more_patches_than_memory_are_mapped(patch_set, tmp_path, little_memory):
+    """The same set, hash and parts as in memory; a part that fits is in memory again."""
+    patch_set.save(tmp_path / "set")
+    loaded = PatchSet.load(tmp_path / "set")
+    assert isinstance(loaded.patches, np.memmap)
+    np.testing.assert_array_equal(loaded.patches, patch_set.patches)
+    assert loaded.data_hash == patch_set.data_hash
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.patches[0] = 0
+    whole, part = loaded.take([3, 2, 1, 0]), loaded.take([3, 1])
+    np.testing.assert_array_equal(whole.patches, patch_set.patches[::-1])
+    np.testing.assert_array_equal(part.patches, patch_set.patches[[3, 1]])
+    assert isinstance(whole.patches, np.memmap)
+    assert not isinstance(part.patches, np.memmap)
+    whole.save(tmp_path / "turned")
+    assert PatchSet.load(tmp_path / "turned").data_hash == whole.data_hash
+
+
+def test_as_many_patches_as_memory_holds_are_read(patch_set, tmp_path, monkeypatch):
+    """A file of 72 bytes and its header of 128."""
+    total = patchset.psutil.virtual_memory().total
+    patch_set.save(tmp_path / "set")
+    for size, mapped in [(199.5, True), (200.5, False)]:
+        monkeypatch.setattr(patchset, "MEMORY_SHARE", size / total)
+        assert isinstance(PatchSet.load(tmp_path / "set").patches, np.memmap) == mapped
+
+
+def test_files_of_new_patches_go_with_them(little_memory):
+    """Each is there as long as a view of its array is."""
+    patches = new_patches((8, 3, 3, 2))
+    patches[:] = 7
+    (path,) = little_memory.iterdir()
+    view = patches[2:4, ..., 0]
+    del patches
+    gc.collect()
+    assert path.exists()
+    assert (view == 7).all()
+    del view
+    gc.collect()
+    assert not path.exists()
+
+
+def test_a_full_disk_is_refused_before_it_is_written_to(little_memory, monkeypatch):
+    """A map of a file on a full disk would end the process."""
+    usage = patchset.shutil.disk_usage("/")._replace(free=100)
+    monkeypatch.setattr(patchset.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(PatchError, match=r"GB free for patches .* found 0.0; set TMPDIR"):
+        new_patches((8, 3, 3, 2))
+    assert not list(little_memory.iterdir())
+
+
+def test_mapped_patches_are_sent_by_the_name_of_their_file(tmp_path, little_memory):
+    """And all others as they are, also a part of a mapped file."""
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 2), dtype=np.uint8)
+    table = pd.DataFrame({"image": ["i"] * 50, "label": "a", "group": "g", "z": 0, "y": 0, "x": 0})
+    PatchSet(pixels, table, ("a", "b"), 0.2).save(tmp_path / "set")
+    mapped = PatchSet.load(tmp_path / "set")
+    sent = pickle.dumps(mapped)
+    assert len(sent) < pixels.nbytes < len(pickle.dumps(PatchSet(pixels, table, ("a", "b"), 0.2)))
+    received = pickle.loads(sent)
+    assert isinstance(received.patches, np.memmap)
+    np.testing.assert_array_equal(received.patches, pixels)
+    assert received.data_hash == mapped.data_hash
+    assert not received.patches.flags.writeable
+    later = PatchSet(mapped.patches[20:40], table[:20], ("a", "b"), 0.2)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(later)).patches, pixels[20:40])

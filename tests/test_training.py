@@ -8,6 +8,7 @@ keras = pytest.importorskip("keras")
 from scipy.special import softmax  # noqa: E402
 from sklearn.metrics import accuracy_score, log_loss  # noqa: E402
 
+from organelle_fusion import patchset  # noqa: E402
 from organelle_fusion.config import (  # noqa: E402
     AugmentationSettings,
     EncoderSettings,
@@ -162,6 +163,57 @@ def test_stripes_are_learnt_and_the_best_epoch_is_kept():
     assert history["epoch"].tolist() == list(range(1, len(history) + 1))
 
 
+def test_stripes_are_learnt_in_mixed_precision_compiled_by_xla():
+    """On the CPU of a test nothing is faster for it; the weights stay float32."""
+    patches, labels, parts = patches_and_parts(90, 29, 40)
+    settings = SETTINGS.model_copy(
+        update={"epochs": 8, "patience": 8, "precision": "mixed_bfloat16", "jit": True}
+    )
+    keras.utils.set_random_seed(2)
+    model = compile_model(build(precision="mixed_bfloat16"), settings)
+    assert model.jit_compile is True
+    slow = settings.model_copy(update={"jit": False})
+    assert compile_model(build(), slow).jit_compile is False
+    probabilities, history = train_fold(model, patches, labels, parts, settings=settings, seed=2)
+    test = parts[parts != "train"] == "test"
+    assert accuracy_score(labels[parts == "test"], probabilities[test].argmax(1)) > 0.9
+    assert {str(variable.dtype) for variable in model.trainable_variables} == {"float32"}
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert np.isfinite(history).all(axis=None)
+
+
+def test_patches_beyond_memory_are_trained_on_a_batch_at_a_time(tmp_path, monkeypatch):
+    """Of a mapped file no more is read at once than a batch; on JAX nothing else changes."""
+    patches, labels, parts = patches_and_parts(90, 29, 140)
+    settings = SETTINGS.model_copy(update={"epochs": 8, "patience": 8})
+    model = compile_model(build(), settings)
+    reset_model(model, build, 2)
+    expected, expected_history = train_fold(
+        model, patches, labels, parts, settings=settings, seed=2
+    )
+    np.save(tmp_path / "patches.npy", patches)
+    read = []
+
+    class Counted(np.memmap):
+        def __getitem__(self, index):
+            found = super().__getitem__(index)
+            read.append(len(found))
+            return np.asarray(found)
+
+    mapped = np.load(tmp_path / "patches.npy", mmap_mode="r").view(Counted)
+    monkeypatch.setattr(patchset, "MEMORY_SHARE", 0)
+    reset_model(model, build, 2)
+    found, history = train_fold(model, mapped, labels, parts, settings=settings, seed=2)
+    assert set(read) == {8, 128, 169 - 128}  # batches of training and of prediction, and its rest
+    assert len(history) == 8
+    if keras.backend.backend() == "jax":
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(history, expected_history, atol=1e-6)
+    rest = parts != "train"
+    test = parts[rest] == "test"
+    assert accuracy_score(labels[rest][test], found[test].argmax(1)) > 0.9
+
+
 def test_training_stops_when_validation_no_longer_gains():
     """With patience 1 and labels of chance it ends before the last epoch."""
     patches, _, parts = patches_and_parts(16, 16, 4)
@@ -291,6 +343,8 @@ def test_predict_proba_is_the_softmax_of_the_logits():
     np.testing.assert_allclose(predict_proba(model, patches), expected, atol=1e-6)
     np.testing.assert_allclose(predict_proba(model, patches[:3]), expected[:3], atol=1e-6)
     assert predict_proba(model, patches[:0]).shape == (0, 2)
+    rows = np.random.default_rng(0).permutation(150)[:140]
+    np.testing.assert_allclose(predict_proba(model, patches, rows), expected[rows], atol=1e-6)
     features = features_and_parts()[0]
     model = compile_model(build_mlp(3, 2, SETTINGS), SETTINGS)
     expected = softmax(model.predict(features, verbose=0), axis=1)

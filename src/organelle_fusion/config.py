@@ -110,6 +110,8 @@ class TrainingSettings(Settings):
     dense_units: Positive | HeadWidths
     augmentation: AugmentationSettings = AugmentationSettings()
     steps_per_execution: Positive = 1
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the encoders
+    jit: Literal["auto", True, False] = "auto"  # XLA; auto: on a GPU, and with JAX anywhere
 
     def head_width(self, strategy: str) -> int:
         """Width of the dense layer of a strategy of `models.build_model`."""

@@ -191,8 +191,8 @@ def distill_cells(
         "data": patch_set.data_hash,
         "folds": hash_of(folds),
         "code": code_version(
-            *("augmentation", "distillation", "encoders", "mixing", "models", "predictions"),
-            *("sweep", "training"),
+            *("augmentation", "batches", "distillation", "encoders", "mixing", "models"),
+            *("predictions", "sweep", "training"),
         ),
         "backend": backend_name(),
     }
@@ -246,5 +246,6 @@ def _compiled_student(
         distillation_loss(student),
         weighted_metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
         steps_per_execution=training.steps_per_execution,
+        jit_compile=training.jit,
     )
     return network, build

@@ -94,9 +94,9 @@ def build_encoder(
     Returns
     -------
     keras.Model
-        Two outputs, float32: the feature map (N, h, w, f) before pooling, and its global average
-        (N, f), the embedding that is classified or fused (paper: Deep learning classification
-        framework, Figs 2 and 3).
+        Two outputs: the feature map (N, h, w, f) before pooling, in the precision that the layers
+        compute in; and its global average, float32 (N, f), the embedding that is classified or
+        fused (paper: Deep learning classification framework, Figs 2 and 3).
 
     Raises
     ------
@@ -154,7 +154,8 @@ def _convolution(x, width: int, kernel: int, stride: int, name: str):
 
 
 def _pooled(feature_map):
-    return layers.GlobalAveragePooling2D(name="embedding")(feature_map)
+    # float32 in mixed precision too: what is classified, or joined, is a mean of many pixels.
+    return layers.GlobalAveragePooling2D(name="embedding", dtype="float32")(feature_map)
 
 
 def _check_halvings(input_shape: tuple[int, int, int], name: str, halvings: int) -> None:
@@ -212,7 +213,9 @@ def _published_encoder(
     published = _PUBLISHED[kind]
     scaled = None
     if weights is not None:
-        scale = layers.Rescaling(published.scale, published.offset, name="imagenet_scale")
+        scale = layers.Rescaling(
+            published.scale, published.offset, name="imagenet_scale", dtype="float32"
+        )
         scaled = scale(keras.Input(input_shape, name="plane"))
     backbone = _application(kind, weights=None, input_tensor=scaled, input_shape=input_shape)
     if stem_stride != 2:

@@ -337,7 +337,8 @@ def _export(
         channels=channels,
         n_classes=n_classes,
         encoder=job.profile.encoder,
-        training=job.profile.training,
+        # What is stored is float32 in mixed precision as well, and `number` says what it becomes.
+        training=job.profile.training.model_copy(update={"precision": "float32"}),
     )
     network.load_weights(job.weights)
     content = convert(network, job.number, calibration)

@@ -60,7 +60,7 @@ def feature_maps(model: keras.Model, patches) -> list:
     names = encoder_names(model)
     planes = [scaled] if names == ["encoder"] else ops.split(scaled, len(names), axis=-1)
     return [
-        model.get_layer(name)(plane, training=False)[0]
+        ops.cast(model.get_layer(name)(plane, training=False)[0], "float32")
         for name, plane in zip(names, planes, strict=True)
     ]
 
@@ -149,6 +149,25 @@ def target_logits(model: keras.Model, patches: np.ndarray, targets: np.ndarray) 
         for batch, classes, size in batches(patches, targets)
     ]
     return np.concatenate(found)
+
+
+def check_channels(model: keras.Model, channels: Sequence[str], where: object) -> None:
+    """Refuse channels that are not the model's, or in another order, by an `ExplainError`.
+
+    Only networks with an encoder for each channel know their names; of others the number counts.
+    """
+    encoders = encoder_names(model)
+    named = [f"encoder_{channel}" for channel in channels]
+    if encoders != ["encoder"] and encoders != named:
+        raise ExplainError(
+            f"{where}: expected the channels of {', '.join(encoders)}, found "
+            f"{', '.join(channels)}; select them in this order"
+        )
+    if len(channels) != model.input_shape[-1]:
+        raise ExplainError(
+            f"{where}: expected {model.input_shape[-1]} channels after model {model.name}, found "
+            f"{', '.join(channels)}; select those it was trained on"
+        )
 
 
 def check_patches(model: keras.Model, patches: np.ndarray) -> None:

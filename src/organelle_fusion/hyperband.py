@@ -97,7 +97,7 @@ def search_settings(
             "labels": labels.tolist(),
             "parts": parts.tolist(),
             "settings": [training, settings],
-            "search": code_version("hyperband", "training"),
+            "search": code_version("batches", "hyperband", "training"),
             "backend": backend_name(),
             **inputs,
         }

@@ -56,7 +56,7 @@ def split_encoder(encoder: keras.Model, kind: str) -> tuple[keras.Model, keras.M
             f"strategy spatial: expected an encoder of compact or {', '.join(_LAST_STAGE_INPUT)}, "
             f"found {kind}; choose one of these"
         )
-    pooled = layers.GlobalAveragePooling2D(name="lower_embedding")(cut)
+    pooled = layers.GlobalAveragePooling2D(name="lower_embedding", dtype="float32")(cut)
     lower = keras.Model(encoder.input, (cut, pooled), name=encoder.name)
     name = encoder.name.replace("encoder", "last_stage", 1)
     return lower, keras.Model(cut, encoder.output, name=name)
@@ -95,5 +95,6 @@ def build_mixer(uppers: Sequence[keras.Model], parameters: float) -> keras.Model
         x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
         x = layers.ReLU(name=f"{name}_relu")(x)
     embeddings = [upper(each)[1] for upper, each in zip(uppers, maps, strict=True)]
-    embeddings.append(layers.GlobalAveragePooling2D(name="mixed")(x))
-    return keras.Model(maps, (x, layers.Concatenate(name="fusion")(embeddings)), name=MIXER)
+    embeddings.append(layers.GlobalAveragePooling2D(name="mixed", dtype="float32")(x))
+    fused = layers.Concatenate(name="fusion", dtype="float32")(embeddings)
+    return keras.Model(maps, (x, fused), name=MIXER)

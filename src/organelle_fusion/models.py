@@ -9,7 +9,8 @@ Keras 3 only: nothing here knows the backend.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import keras
@@ -64,8 +65,9 @@ def build_model(
     n_classes
         Number of logits.
     encoder, training
-        Kind, stem, weights and input size of the encoder; dropout, L2 and width of the head, and
-        the random changes of the images in training.
+        Kind, stem, weights and input size of the encoder; dropout, L2 and width of the head, the
+        random changes of the images in training, and the precision of the encoders. Whatever that
+        is, weights, statistics of the batches, embeddings, head and logits are float32.
 
     Returns
     -------
@@ -97,14 +99,15 @@ def build_model(
     changed = augment(scaled, training.augmentation)
 
     def encoder_of(n_channels: int, name: str) -> keras.Model:
-        return build_encoder(
-            encoder.kind,
-            (size, size, n_channels),
-            name=name,
-            filters=encoder.filters,
-            stem_stride=encoder.stem_stride,
-            weights=encoder.weights,
-        )
+        with _precision(training.precision):
+            return build_encoder(
+                encoder.kind,
+                (size, size, n_channels),
+                name=name,
+                filters=encoder.filters,
+                stem_stride=encoder.stem_stride,
+                weights=encoder.weights,
+            )
 
     if strategy in ("single", "early"):
         embedding = encoder_of(len(channels), "encoder")(changed)[1]
@@ -115,10 +118,25 @@ def build_model(
             embeddings = [each(plane)[1] for each, plane in zip(encoders, planes, strict=True)]
             embedding = layers.Concatenate(name="fusion")(embeddings)
         else:
-            embedding = _mixed(encoders, planes, encoder.kind)
+            with _precision(training.precision):
+                embedding = _mixed(encoders, planes, encoder.kind)
     head = _fusion_head(embedding.shape[-1], n_classes, training.head_width(strategy), training)
     logits = head(embedding)
     return keras.Model(image, logits, name=strategy)
+
+
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Keras' policy for the layers that are built inside, and for no others.
+
+    The networks of `keras.applications` take it in no other way.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _mixed(encoders: Sequence[keras.Model], planes, kind: str):

@@ -1,12 +1,18 @@
 """The array of patches that networks are trained on, its table, and both on disk."""
 
 import json
+import os
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow
 
 from organelle_fusion.intensity import PatchError
@@ -21,6 +27,20 @@ from organelle_fusion.provenance import (
 
 FILES = ("patches.npy", "patches.parquet", "patches.json")
 
+MEMORY_SHARE = 0.25
+"""Patches that take more than this share of the machine's memory stay in a file, mapped."""
+
+
+class _Mapped(NamedTuple):
+    """Where in which file mapped patches lie."""
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+
+    def open(self) -> np.memmap:
+        return np.memmap(self.path, np.uint8, "r", self.offset, self.shape)
+
 
 @dataclass(frozen=True, eq=False)
 class PatchSet:
@@ -29,7 +49,8 @@ class PatchSet:
     Attributes
     ----------
     patches
-        uint8, `(N, H, W, C)`; read-only.
+        uint8, `(N, H, W, C)`; read-only. A `numpy.memmap` where they are too many for the memory,
+        see `new_patches`.
     table
         At least ``image``, ``label``, ``group``, ``z``, ``y``, ``x``.
     channels
@@ -63,6 +84,21 @@ class PatchSet:
         object.__setattr__(self, "patches", patches)
         object.__setattr__(self, "channels", tuple(self.channels))
 
+    def __getstate__(self) -> dict:
+        # Mapped patches are sent to a process by the name of their file, not pixel by pixel.
+        state, patches = dict(self.__dict__), self.patches
+        if isinstance(patches, np.memmap) and patches.flags.c_contiguous:
+            mapped = _Mapped(os.fspath(patches.filename), patches.offset, patches.shape)
+            # Of a part of the file NumPy does not say where it begins.
+            if mapped.offset + patches.nbytes == os.path.getsize(mapped.path):
+                state["patches"] = mapped
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        if isinstance(state["patches"], _Mapped):
+            state = {**state, "patches": state["patches"].open()}
+        self.__dict__.update(state)
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Labels that occur, sorted."""
@@ -87,9 +123,12 @@ class PatchSet:
 
     def take(self, index: np.ndarray) -> "PatchSet":
         """Part of the set: those of a boolean mask (N,), or of row numbers in the order given."""
-        index = np.asarray(index)
-        table = self.table.iloc[index].reset_index(drop=True)
-        return PatchSet(self.patches[index], table, self.channels, self.pixel_size_um)
+        rows = np.arange(len(self.table))[np.asarray(index)]
+        patches = new_patches((len(rows), *self.patches.shape[1:]))
+        # Not "raise", which would copy the result once more.
+        np.take(self.patches, rows, axis=0, out=patches, mode="clip")
+        table = self.table.iloc[rows].reset_index(drop=True)
+        return PatchSet(patches, table, self.channels, self.pixel_size_um)
 
     def split_groups(self) -> "PatchSet":
         """Make every patch a group of its own, so that folds may part an image: this leaks.
@@ -176,7 +215,7 @@ class PatchSet:
 
     @classmethod
     def load(cls, folder: Path) -> "PatchSet":
-        """Read what `save` wrote.
+        """Read what `save` wrote; patches are mapped if they exceed `MEMORY_SHARE`.
 
         Raises
         ------
@@ -193,7 +232,12 @@ class PatchSet:
             note_file(folder / name)
         try:
             facts = json.loads((folder / "patches.json").read_text("utf-8"))
-            patches = np.load(folder / "patches.npy", allow_pickle=False)
+            size = (folder / "patches.npy").stat().st_size
+            patches = np.load(
+                folder / "patches.npy",
+                mmap_mode="r" if exceeds_memory(size) else None,
+                allow_pickle=False,
+            )
             table = pd.read_parquet(folder / "patches.parquet")
             loaded = cls(patches, table, tuple(facts["channels"]), facts["pixel_size_um"])
         except (ValueError, KeyError, EOFError, OSError, pyarrow.ArrowException) as error:
@@ -207,6 +251,43 @@ class PatchSet:
                 f"found {loaded.data_hash[:12]}; {remedy}"
             )
         return loaded
+
+
+def new_patches(shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Array to be filled with patches: in memory, or in a file if it exceeds `MEMORY_SHARE`.
+
+    The file lies where Python puts temporary ones (``TMPDIR``) and goes with the array.
+
+    Returns
+    -------
+    ndarray of uint8, or numpy.memmap, (N, H, W, C)
+
+    Raises
+    ------
+    PatchError
+        The disk has no room for the file.
+    """
+    size = int(np.prod(shape))
+    if not exceeds_memory(size):
+        return np.empty(shape, np.uint8)
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if size >= free:  # else found out by a signal that ends the process
+        raise PatchError(
+            f"{folder}: expected {size / 1e9:.1f} GB free for patches that do not fit into memory, "
+            f"found {free / 1e9:.1f}; set TMPDIR to a folder on a larger disk"
+        )
+    handle, name = tempfile.mkstemp(prefix="patches-", suffix=".npy")
+    os.close(handle)
+    patches = np.lib.format.open_memmap(name, "w+", np.uint8, shape)
+    # Of the map and not of the array, of which only views may be left.
+    weakref.finalize(patches._mmap, Path(name).unlink, missing_ok=True)
+    return patches
+
+
+def exceeds_memory(size: int) -> bool:
+    """Whether so many bytes of patches are more than `MEMORY_SHARE`."""
+    return size > MEMORY_SHARE * psutil.virtual_memory().total
 
 
 def _holds(folder: Path, facts: dict) -> bool:

@@ -15,7 +15,7 @@ from organelle_fusion.config import PatchSettings, paper_px_to_um
 from organelle_fusion.intensity import PatchError, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.patches import extract_patches, patch_tables
-from organelle_fusion.patchset import PatchSet
+from organelle_fusion.patchset import PatchSet, new_patches
 from organelle_fusion.provenance import note_file
 from organelle_fusion.workers import of_each
 
@@ -179,7 +179,7 @@ def build_patch_set(
                 "found none; tabulate this manifest at this size"
             )
     ends = np.cumsum([len(of_image) for of_image in kept])
-    patches = np.empty((ends[-1], output_px, output_px, len(channels)), np.uint8)
+    patches = new_patches((ends[-1], output_px, output_px, len(channels)))
     for row, of_image, end in zip(
         tqdm(rows, desc="cutting", unit="image", disable=not progress), kept, ends, strict=True
     ):

@@ -222,7 +222,8 @@ def train_cells(
         "data": patch_set.data_hash,
         "folds": hash_of(folds),
         "code": code_version(
-            "augmentation", "encoders", "mixing", "models", "predictions", "sweep", "training"
+            *("augmentation", "batches", "encoders", "mixing", "models", "predictions"),
+            *("sweep", "training"),
         ),
         "backend": backend_name(),
         **weights_inputs(profile.encoder),

@@ -6,13 +6,14 @@ another size is traced, and on an accelerator compiled, again.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import keras
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
+from organelle_fusion.batches import batch_source, filling, full_batches
 from organelle_fusion.config import EncoderSettings, TrainingSettings, UserError
 from organelle_fusion.models import Strategy, build_model, set_seed
 
@@ -39,9 +40,9 @@ def compile_model(model: keras.Model, settings: TrainingSettings) -> keras.Model
         # Weighted, so that the patches which only fill up the last validation batch do not count.
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         steps_per_execution=settings.steps_per_execution,
-        # XLA on a GPU and under JAX. Off for TensorFlow on a CPU, where a step of the quick encoder
-        # was measured to take as long with it, after seconds more of compiling.
-        jit_compile="auto",
+        # "auto" is XLA on a GPU and under JAX. Not for TensorFlow on a CPU, where a step of the
+        # quick encoder was measured to take as long with it, after seconds more of compiling.
+        jit_compile=settings.jit,
     )
     optimizer.build(model.trainable_variables)
     return model
@@ -168,7 +169,7 @@ def train_fold(
     frame = pd.DataFrame(history.history)
     frame.insert(0, "epoch", np.arange(1, len(frame) + 1))
     columns = ["epoch", "loss", "accuracy", *(["val_loss", "val_accuracy"] if validated else [])]
-    return predict_proba(model, patches[parts != "train"]), frame[columns]
+    return predict_proba(model, patches, np.flatnonzero(parts != "train")), frame[columns]
 
 
 def fit_model(
@@ -191,7 +192,8 @@ def fit_model(
     model
         Compiled and fresh (`compile_model` or `reset_model`).
     patches
-        uint8 (N, H, W, C); or whatever the model takes, such as features (N, F).
+        uint8 (N, H, W, C); or whatever the model takes, such as features (N, F). If they exceed
+        `patchset.MEMORY_SHARE`, no part of them is copied, and a batch at a time is read.
     labels
         Class numbers, int (N,).
     parts
@@ -219,6 +221,11 @@ def fit_model(
     ------
     TrainingError
         The training part is empty, or the validation part where it is needed.
+
+    Notes
+    -----
+    Patches that are read a batch at a time come in the same order as others on JAX. On TensorFlow
+    that order is another, as if by another seed, and so are the scores.
     """
     parts = np.asarray(parts)
     n_classes = model.output_shape[-1]
@@ -234,11 +241,14 @@ def fit_model(
     weights = class_weights(labels[train], n_classes)[labels]
     # The last batch is filled up with training patches drawn once more: up to one batch of them
     # is seen twice per epoch, and no batch has a size of its own.
-    train = np.concatenate([train, _filling(train, settings.batch_size, seed)])
+    train = np.concatenate([train, filling(train, settings.batch_size, seed)])
     validation_data, stop = None, []
+    source = partial(batch_source, patches, batch_size=settings.batch_size)
     if validated:
-        validation = np.flatnonzero(parts == "validation")
-        validation_data = _full_batches(patches, targets, validation, settings.batch_size)
+        validation, counted = full_batches(
+            np.flatnonzero(parts == "validation"), settings.batch_size
+        )
+        validation_data = source(validation, targets[validation], counted, shuffled=False)
         stop = [
             keras.callbacks.EarlyStopping(
                 "val_accuracy", patience=settings.patience, mode="max", restore_best_weights=True
@@ -247,11 +257,15 @@ def fit_model(
     # Seeded twice: TensorFlow fixes the order of the patches before training begins; on JAX the
     # first `fit` of a model draws one order more, to build its metrics, than later ones do.
     seed_again = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: set_seed(seed))
+    data = source(train, targets[train], weights[train], shuffled=True)
+    copied = isinstance(data, tuple)
+    x, y, sample_weight = data if copied else (data, None, None)
     return model.fit(
-        patches[train],
-        targets[train],
-        sample_weight=weights[train],
+        x,
+        y,
+        sample_weight=sample_weight,
         validation_data=validation_data,
+        shuffle=copied,  # else Keras would shuffle whole batches once more
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         initial_epoch=initial_epoch,
@@ -260,11 +274,17 @@ def fit_model(
     )
 
 
-def predict_proba(model: keras.Model, patches: np.ndarray) -> np.ndarray:
-    """Class probabilities, float32 (N, K), of patches (N, H, W, C) or features (N, F)."""
+def predict_proba(
+    model: keras.Model, patches: np.ndarray, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """Class probabilities, float32 (N, K), of patches (N, H, W, C) or features (N, F).
+
+    Of all, or of `rows` only, in their order; a batch at a time is read.
+    """
+    rows = np.arange(len(patches)) if rows is None else rows
     batches = []
-    for start in range(0, len(patches), PREDICTION_BATCH):
-        batch = patches[start : start + PREDICTION_BATCH]
+    for start in range(0, len(rows), PREDICTION_BATCH):
+        batch = patches[rows[start : start + PREDICTION_BATCH]]
         missing = PREDICTION_BATCH - len(batch)
         padded = np.pad(batch, [(0, missing), *[(0, 0)] * (batch.ndim - 1)])
         # Not `predict`: its set-up costs as much as the prediction of a fold, and with several
@@ -335,25 +355,3 @@ def combine(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def device() -> str:
     """Kind of device that Keras computes on: ``cpu``, ``gpu`` or ``tpu``."""
     return keras.distribution.list_devices()[0].split(":")[0]
-
-
-def _filling(rows: np.ndarray, batch_size: int, seed: int) -> np.ndarray:
-    """As many of `rows`, drawn by `seed`, as are missing to a whole number of batches."""
-    missing = -len(rows) % batch_size
-    random = np.random.default_rng(seed)
-    # Without repetition where there are enough of them.
-    return random.choice(rows, missing, replace=missing > len(rows))
-
-
-def _full_batches(
-    patches: np.ndarray, targets: np.ndarray, rows: np.ndarray, batch_size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Patches, targets and weights of `rows`, filled up to full batches by rows of weight 0.
-
-    The weights of the true rows are such that Keras' mean over all rows is the mean over them.
-    """
-    missing = -len(rows) % batch_size
-    filled = np.concatenate([rows, np.full(missing, rows[0])])
-    weights = np.zeros(len(filled), dtype=np.float32)
-    weights[: len(rows)] = len(filled) / len(rows)
-    return patches[filled], targets[filled], weights

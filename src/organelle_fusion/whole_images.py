@@ -10,7 +10,7 @@ import pandas as pd
 
 from organelle_fusion.config import Profile, paper_px_to_um
 from organelle_fusion.explain import explain_patches
-from organelle_fusion.gradients import BATCH, ExplainError, encoder_names
+from organelle_fusion.gradients import BATCH, check_channels
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
@@ -76,13 +76,7 @@ def plane_maps(
     PatchError
         A tile is larger than the plane.
     """
-    encoders = encoder_names(model)
-    named = [f"encoder_{channel}" for channel in volume.channels]
-    if encoders != ["encoder"] and encoders != named:
-        raise ExplainError(
-            f"{volume.path}: expected the channels of {', '.join(encoders)}, found "
-            f"{', '.join(volume.channels)}; select them in this order"
-        )
+    check_channels(model, volume.channels, volume.path)
     shape = volume.shape[2:]
     table = tile_table(shape, z, patch_size_px(volume, size_um), overlap=overlap)
     plane = None
