@@ -108,9 +108,7 @@ def _reference(settings: Profile, dry_run: bool, minutes: float | None) -> str:
     from organelle_fusion import reference
 
     done = reference.run_steps(settings, root, minutes=minutes)
-    return (
-        f"{done}\nNo page is built: the book shows these results beside its own, see `make book`."
-    )
+    return f"{done}\nNo page is built: `make book` shows these results beside those of its profile."
 
 
 def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> str:

@@ -25,8 +25,8 @@ from organelle_fusion.reference_results import RESULTS, read_json
 LIMIT_BYTES = 40e6
 """What all results together may take, since they are committed."""
 
-# A file of predictions: its provenance with the history of 40 epochs; for each row its number, image,
-# group, label and part; a probability in 32 bits for each class. Measured on files of 1,000 rows.
+# A file of predictions: its provenance with the history of 40 epochs; for each row its number,
+# image, group, label and part; a probability in 32 bits for each class. Measured, 1,000 rows.
 _FILE_BYTES, _ROW_BYTES, _PROBABILITY_BYTES = 22_000, 14, 4
 
 
@@ -64,9 +64,10 @@ def dry_run(profile: Profile, root: Path) -> str:
         [
             *lines,
             f"{done} of {cells} cells are done. About {minutes:.0f} minutes are left, in calls of "
-            f"{profile.reference.minutes:g} minutes. Of each kind that is not timed yet, by "
-            f"{profile.reference.patches_per_second:g} patches/s for intermediate training, "
-            "without compilation; stacks are timed on one core.",
+            f"{profile.reference.minutes:g}.",
+            "A training that is like one done takes as long as that; others are taken to run at "
+            f"{profile.reference.patches_per_second:g}",
+            "patches/s (intermediate fusion), without compilation. Stacks are those of one core.",
             f"Results in {RESULTS.as_posix()}: {stored_bytes(root) / 1e6:.1f} MB now, about "
             f"{table['bytes'].sum() / 1e6:.0f} MB in the end, of {LIMIT_BYTES / 1e6:.0f} at most.",
         ]
