@@ -54,6 +54,12 @@ def predict(cell, patch_set, folds, profile, folder):
     return frame
 
 
+def cut_here(images, profile, dataset, folder):
+    """Stands in for processes, each of which takes seconds to start."""
+    for image in images:
+        reference_data._cut_and_write(profile, dataset, folder, image)
+
+
 @pytest.fixture
 def stand_in(monkeypatch):
     """Trainings that take no time; one process cuts the stacks; the crops are not at hand."""
@@ -62,6 +68,7 @@ def stand_in(monkeypatch):
     predict.cells = []
     monkeypatch.setattr(sweep, "_train", predict)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(reference, "cut_images", cut_here)
     monkeypatch.setattr(reference, "keras_device", lambda: "cpu")
     monkeypatch.setattr(sweep, "keras_device", lambda: "cpu")
     monkeypatch.setattr(reference, "device_name", lambda: "a device")

@@ -1,5 +1,7 @@
 """Patches of the reference run: those of the chapters, by another way."""
 
+import subprocess
+import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -86,3 +88,17 @@ def test_images_are_numbered_as_those_of_the_data_set():
     assert asdict(images[2])["index"] == 2
     assert images[2].pixels_path("x").name == "full-002.npy"
     assert not isinstance(images[0], Cell)
+
+
+def test_the_run_does_without_what_a_borrowed_machine_may_lack():
+    """Nothing of pages, downloads, clusters or TIFF codecs; Keras and JAX only to train."""
+    code = (
+        "import sys\n"
+        "for name in ('pooch', 'dask', 'distributed', 'imagecodecs', 'papermill', 'IPython',"
+        " 'nbformat', 'matplotlib', 'tensorflow', 'keras_tuner'):\n    sys.modules[name] = None\n"
+        "import organelle_fusion.cli\n"
+        "from organelle_fusion import patches, reference, reference_data, reference_plan, sources\n"
+        "print([name for name in ('keras', 'jax') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -4,7 +4,10 @@ A stack of the paper's size takes 300 MB with its labels, and none is needed onc
 cut. Patches can be cut again wherever the run goes on, so that they are not kept with the results.
 """
 
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,8 @@ import pandas as pd
 from organelle_fusion import patches, phantom, sources
 from organelle_fusion.config import PatchSettings, Profile, paper_px_to_um
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import SweepError, read_provenance
-from organelle_fusion.provenance import atomic_path, code_version, hash_of
-from organelle_fusion.sweep import run_cells
+from organelle_fusion.predictions import SweepError, read_provenance, write_predictions
+from organelle_fusion.provenance import atomic_path, code_version, hash_of, provenance
 
 CROPS = "cell-lines-9"
 VARIANTS = {"phantom": "full", "contact": "contact"}
@@ -65,17 +67,20 @@ def recipe(profile: Profile, dataset: str) -> str:
 
 
 def cut_images(images: list[Image], profile: Profile, dataset: str, folder: Path) -> None:
-    """Simulate and cut some stacks at once, each in a process of its own, unless that is done."""
-    inputs = _image_inputs(profile, dataset)
-    run_cells(
-        images,
-        lambda image: cut_image(image, profile, dataset, folder),
-        folder,
-        inputs=lambda image: {**inputs, "label": image.label},
-        beside=lambda image: (image.pixels_path(folder),),
-        workers=len(images),
-        unit="image",
-    )
+    """Simulate and cut some stacks at once, each in a process of its own.
+
+    Not on the workers of `sweep.run_cells`: a borrowed machine may have no more than Python's own
+    means to compute in several processes.
+    """
+    with ProcessPoolExecutor(len(images), mp_context=get_context("spawn")) as processes:
+        for _ in processes.map(partial(_cut_and_write, profile, dataset, folder), images):
+            pass
+
+
+def _cut_and_write(profile: Profile, dataset: str, folder: Path, image: Image) -> None:
+    table = cut_image(image, profile, dataset, folder)
+    facts = provenance(cell=asdict(image), inputs=_inputs_of(image, profile, dataset))
+    write_predictions(table, image.path(folder), facts)
 
 
 def is_cut(image: Image, profile: Profile, dataset: str, folder: Path) -> bool:
@@ -87,7 +92,7 @@ def is_cut(image: Image, profile: Profile, dataset: str, folder: Path) -> bool:
         inputs = read_provenance(path)["inputs"]
     except SweepError:
         return False
-    return inputs == {**_image_inputs(profile, dataset), "label": image.label}
+    return inputs == _inputs_of(image, profile, dataset)
 
 
 def cut_image(image: Image, profile: Profile, dataset: str, folder: Path) -> pd.DataFrame:
@@ -155,6 +160,10 @@ def _patch_settings(profile: Profile, dataset: str) -> PatchSettings:
     if dataset == "contact":
         return profile.patches.model_copy(update={"min_foreground": 0.0})
     return profile.patches
+
+
+def _inputs_of(image: Image, profile: Profile, dataset: str) -> dict[str, str]:
+    return {**_image_inputs(profile, dataset), "label": image.label}
 
 
 def _image_inputs(profile: Profile, dataset: str) -> dict[str, str]:

@@ -100,14 +100,14 @@ def made_sentence(facts: pd.DataFrame, dataset: str) -> str:
     """Say where and when reference results were computed, or that they are outstanding."""
     if facts.empty:
         return (
-            f"The reference run ({_title(dataset)}; ResNet50 at full resolution) needs a GPU and "
-            "is outstanding: there are no results of it to show."
+            f"The reference run (ResNet50, {_title(dataset)}) needs a GPU and is outstanding: "
+            "there are no results of it to show."
         )
     dates = sorted({created[:10] for created in facts["created"]})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     devices = ", ".join(sorted(set(facts["device"].dropna())))
     return (
-        f"Reference run ({_title(dataset)}; ResNet50 at full resolution): computed on {devices} by "
+        f"Reference run (ResNet50, {_title(dataset)}): computed on {devices} by "
         f"{', '.join(sorted(set(facts['backend'])))}, {when}, version "
         f"{', '.join(sorted(set(facts['version'])))}."
     )
@@ -165,8 +165,8 @@ def beside_reference(
         }
     )
     caption = (
-        f"Balanced accuracy by patch with 95 % intervals, profile {own} beside the reference run "
-        f"({_title(dataset)}). {made}"
+        f"Balanced accuracy by patch with 95 % intervals, profile {own} beside the reference run. "
+        f"{made}"
     )
     answers = [_answer(found, a, b, margin, bootstrap) for a, b, margin in QUESTIONS[dataset]]
     return [show_table(table, caption, name), Markdown("\n".join(f"- {text}" for text in answers))]
@@ -194,4 +194,6 @@ def _accuracies(frame: pd.DataFrame, **bootstrap) -> dict[str, str]:
 
 
 def _title(dataset: str) -> str:
-    return {"phantom": "phantom", "contact": "contact phantom"}.get(dataset, "real cells")
+    full = "at full resolution"
+    titles = {"phantom": f"phantom {full}", "contact": f"contact phantom {full}"}
+    return titles.get(dataset, f"real cells, {dataset}")
