@@ -1,4 +1,4 @@
-"""Three encoders as one: weights stacked under `jax.vmap`, which makes grouped convolutions of them.
+"""Three encoders as one: weights stacked under `jax.vmap`, which makes convolutions grouped.
 
 A trial, on JAX only: where three encoders of one channel fill a GPU less well than a single large
 one, this may. `forward` is the plain intermediate model, `stacked_forward` the same sums with the
@@ -62,7 +62,7 @@ def forward(model: keras.Model) -> Callable:
 
 
 def stacked_forward(model: keras.Model) -> Callable:
-    """As `forward`, of variables `with_stacked_encoders`: one call of the first encoder, mapped over weights."""
+    """As `forward`, of variables `with_stacked_encoders`: one encoder, mapped over weights."""
     encoders, head = encoders_and_head(model)
 
     def logits(trainable, others, images, training):

@@ -73,7 +73,6 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(sweep, "keras_device", lambda: "cpu")
     monkeypatch.setattr(reference, "device_name", lambda: "a device")
     monkeypatch.setattr(sources, "at_hand", lambda name, folder: False)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "unused")
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     return predict
 
