@@ -251,16 +251,15 @@ def time_prediction(case: Case, profile: Profile, batches: int) -> Timed:
 def time_full_image(case: Case, profile: Profile, edge: int) -> Timed:
     """Tiles per second of one plane of ``edge`` × ``edge`` pixels, cut, scaled and predicted."""
     from organelle_fusion.patches import extract_patches, stack_statistics
-    from organelle_fusion.phantom import Phantom, as_volume
+    from organelle_fusion.reference_data import volume_of
     from organelle_fusion.stitching import tile_table
     from organelle_fusion.training import predict_proba
 
     model = build(case.network, profile, case.precision)
     random = np.random.default_rng(0)
     counts = random.integers(0, 4096, (len(profile.channels), 1, edge, edge), dtype=np.uint16)
-    stack = Phantom(counts, counts, counts[0], profile.channels)
     settings = load_profile("reference").phantom  # the paper's pixels
-    volume = as_volume(stack, settings, "plane")
+    volume = volume_of(counts, profile.channels, settings, "plane")
     statistics = stack_statistics(volume)
     tile = round(paper_px_to_um(profile.patches.size_px) / settings.pixel_size_um)
     tiles = tile_table((edge, edge), 0, min(tile, edge), overlap=False)

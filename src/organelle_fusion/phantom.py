@@ -24,7 +24,7 @@ from organelle_fusion.provenance import (
     record_files,
     write_csv,
 )
-from organelle_fusion.volumes import Volume, write_ome_tiff
+from organelle_fusion.volumes import write_ome_tiff
 
 CHANNELS = (*ORGANELLES, "nucleus")
 VARIANTS = ("full", "null", *(f"only-{name}" for name in ORGANELLES), "contact")
@@ -139,20 +139,6 @@ def simulate_stack(
             levels = (background, background + haze, background)
         image[k] = microscope.detect(rng, signal, zone, levels)
     return Phantom(image, labels, cells)
-
-
-def as_volume(phantom: Phantom, settings: PhantomSettings, name: str) -> Volume:
-    """Give a stack that is in memory as `volumes.open_volume` gives one that lies in a file."""
-    return Volume(
-        Path(name),
-        phantom.image.shape,
-        phantom.image.dtype,
-        phantom.channels,
-        settings.pixel_size_um,
-        settings.z_step_um,
-        lambda z, channels: phantom.image[list(channels), z],
-        tuple(range(len(phantom.channels))),
-    )
 
 
 def class_names(variant: str) -> tuple[str, ...]:

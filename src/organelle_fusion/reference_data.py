@@ -4,6 +4,7 @@ A stack of the paper's size takes 300 MB with its labels, and none is needed onc
 cut. Patches can be cut again wherever the run goes on, so that they are not kept with the results.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion import patches, phantom, sources
-from organelle_fusion.config import PatchSettings, Profile, paper_px_to_um
+from organelle_fusion.config import PatchSettings, PhantomSettings, Profile, paper_px_to_um
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import SweepError, read_provenance, write_predictions
 from organelle_fusion.provenance import atomic_path, code_version, hash_of, provenance
+from organelle_fusion.volumes import Volume
 
 CROPS = "cell-lines-9"
 VARIANTS = {"phantom": "full", "contact": "contact"}
@@ -107,7 +109,8 @@ def cut_image(image: Image, profile: Profile, dataset: str, folder: Path) -> pd.
     stack = phantom.simulate_stack(
         image.label, index=image.index, variant=image.variant, settings=profile.phantom
     )
-    volume = phantom.as_volume(stack, profile.phantom, image.name).select(profile.channels)
+    volume = volume_of(stack.image, stack.channels, profile.phantom, image.name)
+    volume = volume.select(profile.channels)
     settings = _patch_settings(profile, dataset)
     statistics = patches.stack_statistics(volume)
     table = patches.patch_table(
@@ -128,6 +131,22 @@ def cut_image(image: Image, profile: Profile, dataset: str, folder: Path) -> pd.
     first = ["image", "label", "group", "paper_px"]
     kept = table.loc[table["kept"], first + [name for name in table if name not in first]]
     return kept.drop(columns=["kept", "reason"]).reset_index(drop=True)
+
+
+def volume_of(
+    image: np.ndarray, channels: Sequence[str], settings: PhantomSettings, name: str
+) -> Volume:
+    """A stack in memory, (C, Z, Y, X), as `volumes.open_volume` gives one that lies in a file."""
+    return Volume(
+        Path(name),
+        image.shape,
+        image.dtype,
+        tuple(channels),
+        settings.pixel_size_um,
+        settings.z_step_um,
+        lambda z, chosen, out=None: np.stack([image[channel, z] for channel in chosen], out=out),
+        tuple(range(len(channels))),
+    )
 
 
 def phantom_patches(profile: Profile, dataset: str, folder: Path) -> PatchSet:
