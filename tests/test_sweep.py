@@ -1,6 +1,5 @@
 """Sweeps: what is resumed, what is computed again, and what an interruption leaves."""
 
-import json
 import os
 import subprocess
 import sys
@@ -28,7 +27,6 @@ from organelle_fusion.predictions import (
 )
 from organelle_fusion.provenance import note_file
 from organelle_fusion.sweep import (
-    backend_name,
     network_seed,
     run_cells,
     train_cells,
@@ -356,17 +354,6 @@ def test_network_seeds_differ_between_folds_and_seeds():
     seeds = [network_seed(seed, fold) for seed in (7, 8) for fold in range(30)]
     assert len(set(seeds)) == 60
     assert network_seed(7, 0) == np.random.SeedSequence(7, spawn_key=(0,)).generate_state(1)[0]
-
-
-def test_backend_name_follows_keras_rule(tmp_path, monkeypatch):
-    """Variable, then file, then TensorFlow."""
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert backend_name() == "tensorflow"
-    (tmp_path / "keras.json").write_text(json.dumps({"backend": "torch"}))
-    assert backend_name() == "torch"
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert backend_name() == "jax"
 
 
 CHANNELS = ("a", "b", "c")

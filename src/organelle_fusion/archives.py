@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 
 from organelle_fusion.config import UserError
@@ -83,6 +82,8 @@ def _decode_npy(content: bytes) -> np.ndarray | None:
 
 def _decode_png(content: bytes) -> np.ndarray | None:
     """Return the brightest colour of each pixel, (H, W); None if it is no PNG."""
+    import imagecodecs  # here, so that sets at hand can be read without it
+
     try:
         pixels = imagecodecs.png_decode(content)
     except (imagecodecs.PngError, ValueError):

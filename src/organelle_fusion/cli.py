@@ -59,12 +59,29 @@ def reproduce(
         bool,
         typer.Option("--dry-run", help="Only say what would be trained, and what it would take."),
     ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Time for this call, of a profile that runs in steps: reference."),
+    ] = None,
 ) -> None:
-    """Execute the chapters in order and build the book."""
+    """Execute the chapters in order and build the book; or, with `reference`, the next steps."""
+    settings = load_profile(profile)
+    if settings.reference is not None:
+        if manifest or chapter or scheduler:
+            raise UserError(
+                f"profile {settings.name}: expected no --manifest, --chapter or --scheduler, since "
+                "it runs steps of its own; leave them out"
+            )
+        typer.echo(_reference(settings, dry_run, minutes))
+        return
+    if minutes is not None:
+        raise UserError(
+            f"--minutes: expected a profile with steps, such as reference, found {settings.name}; "
+            "leave it out"
+        )
     from organelle_fusion import book
     from organelle_fusion.manifest import read_manifest, validate_manifest
 
-    settings = load_profile(profile)
     if scheduler:
         os.environ[SCHEDULER_VARIABLE] = scheduler
     stacks = None
@@ -84,6 +101,21 @@ def reproduce(
         return
     index = book.reproduce(settings, profile, manifest, chapter)
     typer.echo(f"The book: {index}")
+
+
+def _reference(settings: Profile, dry_run: bool, minutes: float | None) -> str:
+    from organelle_fusion.pages import project_root
+
+    root = project_root()
+    use_backend(settings)
+    if dry_run:
+        from organelle_fusion import reference_plan
+
+        return reference_plan.dry_run(settings, root)
+    from organelle_fusion import reference
+
+    done = reference.run_steps(settings, root, minutes=minutes)
+    return f"{done}\nNo page is built: `make book` shows these results beside those of its profile."
 
 
 def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> str:

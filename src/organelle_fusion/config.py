@@ -238,6 +238,13 @@ class BeyondSettings(Settings):
     backbone: BackboneSettings
 
 
+class ReferenceSettings(Settings):
+    """The reference run: steps that stop in time and go on in a next call."""
+
+    minutes: Annotated[float, Field(gt=0)]  # of one call
+    patches_per_second: Annotated[float, Field(gt=0)]  # intermediate training, until one is timed
+
+
 class Profile(Settings):
     """All settings of one run."""
 
@@ -258,6 +265,7 @@ class Profile(Settings):
     planted: PlantedSettings
     real_cells: RealCellsSettings
     beyond: BeyondSettings
+    reference: ReferenceSettings | None = None  # there: the run is `reference.run_steps`
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
 
     def for_crops(self, channels: tuple[str, ...], input_px: int) -> "Profile":

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import cloudpickle
 import numpy as np
 
 _BY_VALUE = 100_000  # bytes; more is written into a file
@@ -43,6 +42,8 @@ def parcel(value: Any, folder: Path) -> Iterator[Parcel]:
     ------
     Parcel
     """
+    import cloudpickle  # as Dask brings it
+
     buffers: list[pickle.PickleBuffer] = []
     content = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     stretches = [memoryview(content), *(buffer.raw() for buffer in buffers)]

@@ -111,7 +111,7 @@ def measure_images(
             "settings": hash_of([law, list(channels), given]),
             "data": file_hash(note_file(Path(row.path))),
             "code": code_version(
-                "cells", "objects", "resampling", "surfaces", "measuring", "volumes"
+                "cells", "objects", "reading", "resampling", "surfaces", "measuring", "volumes"
             ),
         }
 

@@ -201,7 +201,10 @@ class PatchSet:
         folder = Path(folder)
         facts = {
             "channels": list(self.channels),
-            "code": code_version("intensity", "patches", "patchset", "preprocessing"),
+            "code": code_version(
+                *("intensity", "kernels", "patches", "patchset", "preprocessing"),
+                *("reading", "streaming"),
+            ),
             "data_hash": self.data_hash,
             "pixel_size_um": self.pixel_size_um,
         }

@@ -85,7 +85,7 @@ def rotate_dataset(
         The manifest: image, path, label, group as in `manifest`.
     """
     folder = Path(folder)
-    code = code_version("rotation", "volumes")
+    code = code_version("reading", "rotation", "volumes")
     # Numbered, since an image's name need not be a file's.
     images = {
         row.image: (f"{k:03d}", row) for k, row in enumerate(manifest.itertuples(index=False))

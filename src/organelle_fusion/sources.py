@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pooch
 
 from organelle_fusion.archives import ArchiveError, read_pictures
 from organelle_fusion.config import UserError
@@ -116,6 +115,11 @@ def fetch(name: str, *, folder: Path | None = None) -> Path:
     if name in MEASURED:
         return _find_table(name, folder)[0].parent
     return _fetch(name, folder)[0]
+
+
+def at_hand(name: str, *, folder: Path | None = None) -> bool:
+    """Whether the crops of a set of `SOURCES` are here, so that nothing need be downloaded."""
+    return any((place / "images.npz").is_file() for place in _places(name, folder))
 
 
 def read_crops(
@@ -334,6 +338,8 @@ def _verify(name: str, images: np.ndarray, place: str, remedy: str) -> None:
 
 def _download(name: str, folder: Path) -> np.ndarray:
     """Download the archive into a temporary folder and return its crops, verified."""
+    import pooch
+
     source = SOURCES[name]
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".download-", dir=folder))

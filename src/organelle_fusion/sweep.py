@@ -5,8 +5,6 @@ parquet file that says in its metadata what it came from, and a cell is left alo
 holds. Everything that is scored or drawn later is read from these files.
 """
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -20,6 +18,7 @@ import pyarrow.parquet as pq
 
 from organelle_fusion.cluster import HERE, network_workers
 from organelle_fusion.config import FUSIONS, EncoderSettings, Profile
+from organelle_fusion.devices import backend_name, device_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import (
@@ -154,6 +153,8 @@ def train_cells(
     folder: Path,
     seed: int,
     workers: int | None = None,
+    only_folds: Sequence[int] | None = None,
+    keep_weights: bool = True,
 ) -> pd.DataFrame:
     """Train and predict every model on every fold, as far as that is not stored.
 
@@ -181,6 +182,10 @@ def train_cells(
         each fold starts from its own network.
     workers
         See `run_cells`; by `cluster.network_workers` unless given.
+    only_folds
+        Numbers of the folds to train now; all unless given.
+    keep_weights
+        Whether trained weights are stored; if not, they need not be there either.
 
     Returns
     -------
@@ -209,7 +214,7 @@ def train_cells(
             f"{patch_set.patches.shape[1]} × {patch_set.patches.shape[2]}; extract them again"
         )
     check_no_leakage(folds, patch_set.table)
-    numbers = sorted(folds["fold"].unique().tolist())
+    numbers = sorted(folds["fold"].unique().tolist()) if only_folds is None else only_folds
     trained = [name for name in models if name != "late"]
     if "late" in models:
         trained += [channel for channel in channels if channel not in trained]
@@ -217,23 +222,13 @@ def train_cells(
     def cells(names: Iterable[str]) -> list[Cell]:
         return [Cell(dataset, size_px, name, fold, seed) for name in names for fold in numbers]
 
-    inputs = {
-        "settings": hash_of([profile.encoder, profile.training, channels]),
-        "data": patch_set.data_hash,
-        "folds": hash_of(folds),
-        "code": code_version(
-            *("augmentation", "batches", "encoders", "mixing", "models", "predictions"),
-            *("sweep", "training"),
-        ),
-        "backend": backend_name(),
-        **weights_inputs(profile.encoder),
-    }
+    inputs = training_inputs(profile, channels, patch_set.data_hash, folds)
     run_cells(
         cells(trained),
-        lambda cell: _train(cell, patch_set, folds, profile, folder),
+        lambda cell: _train(cell, patch_set, folds, profile, folder if keep_weights else None),
         folder,
         inputs=inputs,
-        beside=lambda cell: (cell.weights_path(folder),),
+        beside=lambda cell: (cell.weights_path(folder),) if keep_weights else (),
         device=keras_device,
         workers=default_workers(profile) if workers is None else workers,
     )
@@ -250,6 +245,26 @@ def train_cells(
             inputs=lambda cell: {**inputs, "singles": hash_of(list(map(file_hash, singles(cell))))},
         )
     return read_predictions([cell.path(folder) for cell in cells(models)])
+
+
+def training_inputs(
+    profile: Profile, channels: Sequence[str], data_hash: str, folds: pd.DataFrame
+) -> dict[str, str]:
+    """Hashes of everything that a training of `train_cells` depends on.
+
+    Late fusion depends on its ``singles`` besides.
+    """
+    return {
+        "settings": hash_of([profile.encoder, profile.training, tuple(channels)]),
+        "data": data_hash,
+        "folds": hash_of(folds),
+        "code": code_version(
+            *("augmentation", "batches", "encoders", "mixing", "models", "predictions"),
+            *("sweep", "training"),
+        ),
+        "backend": backend_name(),
+        **weights_inputs(profile.encoder),
+    }
 
 
 def train_sizes(
@@ -279,21 +294,6 @@ def train_sizes(
     return pd.concat(frames, ignore_index=True)
 
 
-def backend_name() -> str:
-    """Keras' backend in this process, by Keras' own rule and without importing it.
-
-    The environment variable ``KERAS_BACKEND`` decides, then ``keras.json`` in ``KERAS_HOME``
-    (default ``~/.keras``), then TensorFlow.
-    """
-    named = os.environ.get("KERAS_BACKEND")
-    if named:
-        return named
-    settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
-    if not settings.is_file():
-        return "tensorflow"
-    return json.loads(settings.read_text("utf-8")).get("backend", "tensorflow")
-
-
 def network_seed(seed: int, fold: int) -> int:
     """Seed of one fold's network: of its own for each fold, the same for all models of the fold."""
     return int(np.random.SeedSequence(entropy=seed, spawn_key=(fold,)).generate_state(1)[0])
@@ -320,22 +320,8 @@ def weights_inputs(encoder: EncoderSettings) -> dict[str, str]:
     return {"weights": file_hash(path)}
 
 
-def keras_device() -> str:
-    """Kind of device that Keras computes on, see `training.device`; Keras is imported here only.
-
-    And not even here on JAX, which can be asked itself, in half of the time.
-    """
-    if backend_name() == "jax":
-        import jax
-
-        return jax.default_backend()
-    from organelle_fusion.training import device
-
-    return device()
-
-
 def _train(
-    cell: Cell, patch_set: PatchSet, folds: pd.DataFrame, profile: Profile, folder: Path
+    cell: Cell, patch_set: PatchSet, folds: pd.DataFrame, profile: Profile, folder: Path | None
 ) -> pd.DataFrame:
     from organelle_fusion import training
 
@@ -357,15 +343,20 @@ def _train(
     probabilities, history = training.train_fold(
         model, patches, labels, parts, settings=profile.training, seed=own_seed
     )
-    with atomic_path(cell.weights_path(folder)) as temporary:
-        model.save_weights(temporary)
+    if folder is not None:
+        with atomic_path(cell.weights_path(folder)) as temporary:
+            model.save_weights(temporary)
     rows = np.flatnonzero(parts != "train")
     frame = patch_set.table.loc[:, ["image", "group", "label"]].iloc[rows].reset_index(drop=True)
     frame.insert(0, "patch", rows)
     frame["part"] = parts[rows]
     for column, name in enumerate(classes):
         frame[f"p:{name}"] = probabilities[:, column]
-    frame.attrs = {"network_seed": own_seed, "history": history.to_dict("records")}
+    frame.attrs = {
+        "network_seed": own_seed,
+        "device_name": device_name(),
+        "history": history.to_dict("records"),
+    }
     return frame
 
 

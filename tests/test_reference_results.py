@@ -1,0 +1,155 @@
+"""What pages show of the reference run: nothing yet, or its scores with device and date."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from organelle_fusion.predictions import Cell, write_predictions
+from organelle_fusion.reference_results import (
+    QUESTIONS,
+    RESULTS,
+    beside_reference,
+    folds_file,
+    made_sentence,
+    predictions_folder,
+    reference_predictions,
+)
+
+CLASSES = ("one", "two")
+FOLDS = pd.DataFrame(
+    {
+        "fold": np.repeat([0, 1], 8),
+        "group": [f"image {n}" for n in range(8)] * 2,
+        "label": list(CLASSES) * 8,
+        "part": ["test"] * 4 + ["train"] * 4 + ["train"] * 4 + ["test"] * 4,
+    }
+)
+
+
+def chances(fold, wrong):
+    """Predictions of a fold: four images of two patches, the first `wrong` of which are wrong."""
+    tested = FOLDS[(FOLDS["fold"] == fold) & (FOLDS["part"] == "test")]
+    frame = tested.loc[tested.index.repeat(2), ["group", "label"]].reset_index(drop=True)
+    frame.insert(0, "patch", 8 * fold + np.arange(8))
+    frame.insert(1, "image", frame["group"])
+    frame["part"] = "test"
+    right = (frame["label"] == "one").to_numpy() ^ (np.arange(8) < wrong)
+    return frame.assign(**{"p:one": np.float32(right), "p:two": np.float32(~right)})
+
+
+def write_results(root, dataset, models, folds=(0, 1)):
+    """Files as the run leaves them; `models`: name → wrong patches in each fold."""
+    place = root / RESULTS / dataset
+    folds_file(place, 7).parent.mkdir(parents=True, exist_ok=True)
+    FOLDS.to_csv(folds_file(place, 7), index=False)
+    (place / "patches.json").write_text(json.dumps({"recipe": "", "data_hash": "", "patches": 16}))
+    run = {"settings": {"folds": {"seed": 7}}}
+    (root / RESULTS / "run.json").write_text(json.dumps(run))
+    for model, wrong in models.items():
+        for fold in folds:
+            frame = chances(fold, wrong)
+            frame.attrs = {"device_name": "A GPU"} if model != "late" else {}
+            cell = Cell("cv5", 350, model, fold, 7)
+            facts = {
+                "cell": vars(cell),
+                "inputs": {"backend": "jax"},
+                "created": f"2027-01-0{fold + 1}T10:00:00+00:00",
+                "organelle_fusion": "0.1.0",
+            }
+            write_predictions(frame, cell.path(predictions_folder(place)), facts)
+
+
+def own_predictions(models):
+    """A page's own predictions, of the same rows."""
+    return pd.concat(
+        [
+            chances(fold, wrong).assign(model=model, fold=fold, seed=7)
+            for model, wrong in models.items()
+            for fold in (0, 1)
+        ],
+        ignore_index=True,
+    )
+
+
+def shown(root, models, dataset="contact"):
+    parts = beside_reference(
+        own_predictions(models),
+        dataset,
+        "cv5",
+        own="quick",
+        name="tab-reference",
+        repeats=100,
+        seed=0,
+        root=root,
+    )
+    return [part.data for part in parts]
+
+
+def test_outstanding_is_said_and_nothing_else(tmp_path):
+    """No folder, no results: one sentence."""
+    texts = shown(tmp_path, {"early": 0})
+    assert len(texts) == 1
+    assert "contact phantom" in texts[0]
+    assert "needs a GPU and is outstanding" in texts[0]
+
+
+def test_scores_stand_side_by_side_with_device_and_dates(tmp_path):
+    """Early is right in all patches there and in 8 of 16 here; both classes alike."""
+    write_results(tmp_path, "contact", {"early": 0, "spatial": 0, "intermediate": 4})
+    table, answers = shown(tmp_path, {"early": 4, "intermediate": 8, "mitochondria": 0})
+    (row,) = [line for line in table.splitlines() if line.startswith("| Early")]
+    assert row.startswith("| Early fusion | 0.50 ")
+    assert row.endswith(" | 1.00 \\[1.00, 1.00\\] |")
+    assert "| Intermediate fusion | 0.00 " in table
+    assert "mitochondria" not in table  # not in the run's contact phantom
+    assert "computed on A GPU by jax, 2027-01-01 to 2027-01-02, version 0.1.0." in table
+    spatial, early = answers.splitlines()
+    assert spatial.startswith("- Reference run, spatial minus early fusion, by patch: +0.00")
+    assert spatial.endswith("The lower end lies above -0.03, as named before the run.")
+    assert early.startswith("- Reference run, early minus intermediate fusion, by patch: +0.50")
+    assert early.endswith("The lower end lies above 0.00, as named before the run.")
+
+
+def test_a_lower_end_below_the_margin_is_said(tmp_path):
+    """Spatial is wrong in two of four images of every fold, and intermediate in none."""
+    write_results(tmp_path, "phantom", {"spatial": 4, "intermediate": 0})
+    _, answers = shown(tmp_path, {"spatial": 0, "intermediate": 0}, "phantom")
+    assert "-0.50 in balanced accuracy" in answers
+    assert answers.endswith("The lower end lies not above -0.03, as named before the run.")
+
+
+def test_networks_of_which_folds_are_missing_are_left_out(tmp_path):
+    """Half of a cross-validation is no score."""
+    write_results(tmp_path, "contact", {"early": 0})
+    write_results(tmp_path, "contact", {"spatial": 0}, folds=(1,))
+    predictions, facts = reference_predictions("contact", "cv5", tmp_path)
+    assert predictions["model"].unique().tolist() == ["early"]
+    assert facts["model"].tolist() == ["early", "early"]
+    _, answers = shown(tmp_path, {"early": 0, "spatial": 0})
+    assert "not yet decided: spatial minus early" in answers
+    nothing, facts = reference_predictions("contact", "cv5-wide-head", tmp_path)
+    assert nothing.empty
+    assert "outstanding" in made_sentence(facts, "contact")
+
+
+def test_late_fusion_names_no_device(tmp_path):
+    """It is computed from files."""
+    write_results(tmp_path, "phantom", {"early": 0, "late": 0})
+    _, facts = reference_predictions("phantom", "cv5", tmp_path)
+    assert made_sentence(facts, "phantom").count("A GPU") == 1
+
+
+@pytest.mark.parametrize(
+    ("dataset", "question"),
+    [
+        ("contact", ("spatial", "early", -0.03)),
+        ("contact", ("early", "intermediate", 0.0)),
+        ("phantom", ("spatial", "intermediate", -0.03)),
+        ("cell-lines-9", ("spatial", "intermediate", -0.03)),
+    ],
+)
+def test_questions_are_those_named_before(dataset, question):
+    """Margins that nobody moves once scores are known."""
+    assert question in QUESTIONS[dataset]
