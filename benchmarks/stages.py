@@ -1,0 +1,150 @@
+"""What one stack, one patch and one training step cost on this machine, for the projection.
+
+Each function gives rows with columns stage, profile (or empty), unit, seconds (per unit),
+per_stack (how many units a stack of the paper's size has) and mb (size of a unit, MB).
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tifffile
+
+from organelle_fusion.cells import segment_cells
+from organelle_fusion.config import load_profile, paper_px_to_um, use_backend
+from organelle_fusion.objects import measure_stack
+from organelle_fusion.patches import extract_patches, patch_table, stack_statistics
+from organelle_fusion.phantom import class_names, simulate_stack
+from organelle_fusion.volumes import Volume, open_volume, write_ome_tiff
+
+SHAPE = (125, 3, 1364, 1364)
+"""Planes, channels and pixels of a stack: the middle of the paper's 43 to 207 planes."""
+BINNED = 3
+TIMED_BATCH = 8
+"""Patches in a training step of ResNet50 encoders, to spare memory; seconds are per patch."""
+
+
+def stack_costs() -> pd.DataFrame:
+    """Preprocessing of one stack of the paper's size, with a phantom's planes repeated in it."""
+    quick, paper = load_profile("quick"), load_profile("paper")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stack.ome.tif"
+        write_stack(path)
+        volume = open_volume(path)
+        rows = [
+            ("read", "", "stack", *_timed(lambda: [None for _ in volume.planes()]), 1),
+            ("statistics", "", "stack", *_timed(lambda: stack_statistics(volume)), 1),
+        ]
+        statistics = rows[-1][-2]
+        size_um = paper_px_to_um(quick.patches.size_px)
+        limits = {"min_foreground": quick.patches.min_foreground, "statistics": statistics}
+        rows.append(
+            ("table", "", "stack", *_timed(lambda: patch_table(volume, size_um, **limits)), 1)
+        )
+        table = rows[-1][-2]
+        for profile in (quick, paper):
+            rows.append(_cut(volume, table, statistics, profile))
+    mb = float(np.prod(SHAPE)) * 2 / 1e6
+    frame = _frame([(*row[:4], row[5]) for row in rows])
+    return frame.assign(mb=[*[mb] * 3, *(_patch_mb(profile) for profile in (quick, paper))])
+
+
+def _cut(volume: Volume, table: pd.DataFrame, statistics: pd.DataFrame, profile) -> tuple:
+    kept = int(table["kept"].sum())
+    output_px = profile.encoder.input_px
+    seconds, patches = _timed(
+        lambda: extract_patches(volume, table, output_px=output_px, statistics=statistics)
+    )
+    return "cut", profile.name, "patch", seconds / kept, patches, kept
+
+
+def _patch_mb(profile) -> float:
+    return profile.encoder.input_px**2 * len(profile.channels) / 1e6
+
+
+def write_stack(path: Path) -> None:
+    """Write a stack of the paper's size, uncompressed: planes of a phantom, enlarged, in turn."""
+    quick = load_profile("quick")
+    edge = -(-SHAPE[-1] // BINNED)
+    settings = quick.phantom.model_copy(
+        update={"shape_zyx": (quick.phantom.shape_zyx[0], edge, edge)}
+    )
+    stack = simulate_stack(class_names("full")[0], index=0, settings=settings)
+    found = [stack.channels.index(name) for name in quick.channels]
+    small = stack.image[found].transpose(1, 0, 2, 3)
+
+    def planes() -> Iterator[np.ndarray]:
+        for z in range(SHAPE[0]):
+            large = small[z % len(small)].repeat(BINNED, axis=-1).repeat(BINNED, axis=-2)
+            yield from large[..., : SHAPE[-2], : SHAPE[-1]]
+
+    tifffile.imwrite(
+        path, planes(), shape=SHAPE, dtype=np.uint16, ome=True, photometric="minisblack",
+        metadata={
+            "axes": "ZCYX", "Channel": {"Name": list(quick.channels)},
+            "PhysicalSizeX": 0.03534, "PhysicalSizeXUnit": "µm",
+            "PhysicalSizeY": 0.03534, "PhysicalSizeYUnit": "µm",
+        },
+    )  # fmt: skip
+
+
+def measuring_cost() -> pd.DataFrame:
+    """Objects of one phantom stack of the profile quick, cells found and measured."""
+    quick = load_profile("quick")
+    phantom, law = quick.phantom, quick.handcrafted
+    stack = simulate_stack(class_names("full")[0], index=0, settings=phantom)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stack.ome.tif"
+        write_ome_tiff(
+            path, stack.image, stack.channels,
+            pixel_size_um=phantom.pixel_size_um, z_step_um=phantom.z_step_um,
+        )  # fmt: skip
+        volume = open_volume(path)
+
+        def measure() -> pd.DataFrame:
+            cells = segment_cells(volume, quick.channels, reach_um=law.cell_reach_um)
+            return measure_stack(
+                volume, quick.channels, cells,
+                voxel_um=law.voxel_um, min_volume_um3=law.min_volume_um3,
+            )  # fmt: skip
+
+        seconds, _ = _timed(measure)
+    size = stack.image[: len(quick.channels)].nbytes / 1e6
+    return _frame([("measure", "quick", "phantom stack", seconds, 1)]).assign(mb=size)
+
+
+def network_costs(name: str) -> pd.DataFrame:
+    """Training and prediction of intermediate fusion, per patch, with random weights.
+
+    Parameters
+    ----------
+    name
+        Of the profile; Keras computes on its backend, so that this process can time one profile.
+    """
+    profile = load_profile(name)
+    use_backend(profile)
+    from organelle_fusion.costs import time_network
+
+    if profile.encoder.kind == "resnet50":
+        profile = profile.model_copy(
+            update={
+                "training": profile.training.model_copy(update={"batch_size": TIMED_BATCH}),
+            }
+        )
+    cost = time_network("intermediate", profile, len(class_names("full")))
+    step = cost.step / profile.training.batch_size
+    rows = [("train", name, "patch", step, 0), ("predict", name, "patch", cost.prediction, 0)]
+    return _frame(rows).assign(mb=_patch_mb(profile))
+
+
+def _timed(call: Callable[[], object]) -> tuple[float, object]:
+    started = time.perf_counter()
+    result = call()
+    return time.perf_counter() - started, result
+
+
+def _frame(rows: list[tuple]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["stage", "profile", "unit", "seconds", "per_stack"])
