@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure everything and write the tables that the page on speed shows."""
+"""``python -m benchmarks``: measure everything, and write the tables of the page on speed."""
 
 import sys
 

@@ -1,7 +1,8 @@
 """What one stack, one patch and one training step cost on this machine, for the projection.
 
 Each function gives rows with columns stage, profile (or empty), unit, seconds (per unit),
-per_stack (how many units a stack of the paper's size has) and mb (size of a unit, MB).
+per_stack (how many units a stack of the paper's size has, where that was found) and mb (size of a
+unit, MB).
 """
 
 import tempfile
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tifffile
 
+from benchmarks.stacks import CHANNELS, write_planes
 from organelle_fusion.cells import segment_cells
 from organelle_fusion.config import load_profile, paper_px_to_um, use_backend
 from organelle_fusion.objects import measure_stack
@@ -31,9 +32,7 @@ def stack_costs() -> pd.DataFrame:
     """Preprocessing of one stack of the paper's size, with a phantom's planes repeated in it."""
     quick, paper = load_profile("quick"), load_profile("paper")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "stack.ome.tif"
-        write_stack(path)
-        volume = open_volume(path)
+        volume = write_planes(Path(folder) / "stack.ome.tif", phantom_planes(), SHAPE)
         rows = [
             ("read", "", "stack", *_timed(lambda: [None for _ in volume.planes()]), 1),
             ("statistics", "", "stack", *_timed(lambda: stack_statistics(volume)), 1),
@@ -65,30 +64,19 @@ def _patch_mb(profile) -> float:
     return profile.encoder.input_px**2 * len(profile.channels) / 1e6
 
 
-def write_stack(path: Path) -> None:
-    """Write a stack of the paper's size, uncompressed: planes of a phantom, enlarged, in turn."""
+def phantom_planes() -> Iterator[np.ndarray]:
+    """As many planes as `SHAPE` has, those of a phantom stack in turn, enlarged to its size."""
     quick = load_profile("quick")
     edge = -(-SHAPE[-1] // BINNED)
     settings = quick.phantom.model_copy(
         update={"shape_zyx": (quick.phantom.shape_zyx[0], edge, edge)}
     )
     stack = simulate_stack(class_names("full")[0], index=0, settings=settings)
-    found = [stack.channels.index(name) for name in quick.channels]
-    small = stack.image[found].transpose(1, 0, 2, 3)
-
-    def planes() -> Iterator[np.ndarray]:
-        for z in range(SHAPE[0]):
-            large = small[z % len(small)].repeat(BINNED, axis=-1).repeat(BINNED, axis=-2)
-            yield from large[..., : SHAPE[-2], : SHAPE[-1]]
-
-    tifffile.imwrite(
-        path, planes(), shape=SHAPE, dtype=np.uint16, ome=True, photometric="minisblack",
-        metadata={
-            "axes": "ZCYX", "Channel": {"Name": list(quick.channels)},
-            "PhysicalSizeX": 0.03534, "PhysicalSizeXUnit": "µm",
-            "PhysicalSizeY": 0.03534, "PhysicalSizeYUnit": "µm",
-        },
-    )  # fmt: skip
+    small = stack.image[[stack.channels.index(name) for name in CHANNELS]]
+    for z in range(SHAPE[0]):
+        plane = small[:, z % small.shape[1]]
+        large = plane.repeat(BINNED, axis=-1).repeat(BINNED, axis=-2)
+        yield large[:, : SHAPE[-2], : SHAPE[-1]]
 
 
 def measuring_cost() -> pd.DataFrame:
@@ -136,7 +124,10 @@ def network_costs(name: str) -> pd.DataFrame:
         )
     cost = time_network("intermediate", profile, len(class_names("full")))
     step = cost.step / profile.training.batch_size
-    rows = [("train", name, "patch", step, 0), ("predict", name, "patch", cost.prediction, 0)]
+    rows = [
+        ("train", name, "patch", step, np.nan),
+        ("predict", name, "patch", cost.prediction, np.nan),
+    ]
     return _frame(rows).assign(mb=_patch_mb(profile))
 
 

@@ -1,31 +1,26 @@
 """Times of preprocessing and of stitching, by pytest-benchmark."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.stacks import write_planes
 from organelle_fusion import patches, stitching
 from organelle_fusion.config import load_profile, paper_px_to_um
 from organelle_fusion.volumes import Volume
 
 EDGE = 1364
-PLANE = f"plane of {EDGE} × {EDGE} px, 3 channels"
+OF = f"of {EDGE} × {EDGE} px, 3 channels"
 
 
 @pytest.fixture(scope="module")
-def volume() -> Volume:
-    """Four planes in memory, a tenth of their pixels bright, as an organelle's are."""
+def volume(tmp_path_factory) -> Volume:
+    """Four planes in a file, a tenth of their pixels bright, as an organelle's are."""
     random = np.random.default_rng(0)
-    shape = (3, 4, EDGE, EDGE)
-    array = random.poisson(100, shape).astype(np.uint16)
-    array[random.random(shape) < 0.1] += 900
-    names = load_profile("quick").channels
-    return Volume(
-        Path("memory"), shape, array.dtype, names, 0.03534, None,
-        lambda z, channels: array[list(channels), z], (0, 1, 2),
-    )  # fmt: skip
+    shape = (4, 3, EDGE, EDGE)
+    planes = random.poisson(100, shape).astype(np.uint16)
+    planes[random.random(shape) < 0.1] += 900
+    return write_planes(tmp_path_factory.mktemp("stack") / "stack.ome.tif", planes, shape)
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +29,14 @@ def statistics(volume) -> pd.DataFrame:
 
 
 def test_histogram_and_threshold(benchmark, volume):
-    benchmark.extra_info.update(name="histograms and thresholds", unit=f"4 × {PLANE}")
+    benchmark.extra_info.update(name="histograms and thresholds", unit=f"4 planes {OF}")
     found = benchmark(patches.stack_statistics, volume)
     # Otsu of a noisy background near 100 and a foreground near 1,000
     assert found["otsu"].between(130, 900).all()
 
 
 def test_foreground_counts(benchmark, volume, statistics):
-    benchmark.extra_info.update(name="patch table of one size", unit=f"4 × {PLANE}")
+    benchmark.extra_info.update(name="patch table of one size", unit=f"4 planes {OF}")
     table = benchmark(
         patches.patch_table,
         volume,
@@ -71,7 +66,7 @@ def test_stitch(benchmark):
     tiles = stitching.tile_table((EDGE, EDGE), 0, 350, overlap=True)
     maps = np.ones((len(tiles), 3, 14, 14), np.float32)
     benchmark.extra_info.update(
-        name="maps stitched, overlapping by half", unit=f"{PLANE}, {len(tiles)} maps of 14 px"
+        name="maps stitched, overlapping by half", unit=f"a plane {OF}, {len(tiles)} maps of 14 px"
     )
     plane = benchmark(stitching.stitch, maps, tiles, (EDGE, EDGE), overlap=True)
     np.testing.assert_allclose(plane, 1, rtol=1e-6)

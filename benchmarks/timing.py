@@ -57,9 +57,7 @@ def compare_ways(
             "task": task,
             "who": list(ways),
             "seconds": [min(seconds[name]) / units for name in ways],
-            "equal": [
-                "" if name == OURS else agreement(found[OURS], found[name]) for name in ways
-            ],
+            "equal": ["" if name == OURS else agreement(found[OURS], found[name]) for name in ways],
             "peak_mb": [peaks[name] for name in ways],
         }
     )

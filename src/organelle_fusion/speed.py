@@ -1,6 +1,7 @@
 """Measured times, as `make bench` leaves them, for the page on speed. Frames in, frames out."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +39,17 @@ def read_measured(root: Path) -> Measured:
         A file is missing.
     """
     folder = Path(root) / FOLDER
-    frames = (
-        pd.read_csv(_require(folder / f"{name}.csv"), keep_default_na=False, na_values=["NaN"])
+    tables = [
+        pd.read_csv(_require(folder / f"{name}.csv"))
         for name in ("side-by-side", "functions", "stages")
+    ]
+    side_by_side, functions, stages = tables
+    return Measured(
+        side_by_side.fillna({"equal": ""}),
+        functions,
+        stages.fillna({"profile": ""}),
+        json.loads(_require(folder / "machine.json").read_text("utf-8")),
     )
-    return Measured(*frames, json.loads(_require(folder / "machine.json").read_text("utf-8")))
 
 
 def _require(path: Path) -> Path:
@@ -51,6 +58,72 @@ def _require(path: Path) -> Path:
             f"{path.name}: expected in {FOLDER}/, found nothing; it is written by `make bench`"
         )
     return note_file(path)
+
+
+def shown_ratios(side_by_side: pd.DataFrame) -> pd.DataFrame:
+    """Table of the page: one row per peer, ours and its time, their ratio, and the agreement."""
+    rated = with_ratios(side_by_side)
+    keys = ["benchmark", "task"]
+    ours = rated[rated["who"] == OURS].set_index(keys)["seconds"]
+    peers = rated[rated["who"] != OURS]
+    own = ours.loc[pd.MultiIndex.from_frame(peers[keys])].to_numpy()
+    return pd.DataFrame(
+        {
+            "Task": peers["task"].to_numpy(),
+            "Peer": peers["who"].to_numpy(),
+            "Ours, s": [two_digits(value) for value in own],
+            "Theirs, s": [two_digits(value) for value in peers["seconds"]],
+            "Ratio": [two_digits(value) for value in peers["ratio"]],
+            "Results": peers["equal"].to_numpy(),
+        }
+    )
+
+
+def verdict_sentence(side_by_side: pd.DataFrame) -> str:
+    """Say in how many comparisons we are faster, and where we are slowest beside a peer."""
+    rated = with_ratios(side_by_side)
+    peers = rated[rated["who"] != OURS]
+    faster = peers["ratio"] > 1
+    words = f"In {faster.sum()} of {len(peers)} comparisons this package is faster than its peer"
+    if faster.any():
+        best = peers.loc[peers["ratio"].idxmax()]
+        words += f", at most {two_digits(best['ratio'])} times ({best['task']}, {best['who']})"
+    if faster.all():
+        return words + "."
+    worst = peers.loc[peers["ratio"].idxmin()]
+    return (
+        f"{words}. In the others it is slower, at most "
+        f"{two_digits(1 / worst['ratio'])} times ({worst['task']}, {worst['who']})."
+    )
+
+
+def shown_functions(functions: pd.DataFrame) -> pd.DataFrame:
+    """Table of the page: hot functions with their median in ms."""
+    return pd.DataFrame(
+        {
+            "Function": functions["name"],
+            "On": functions["unit"],
+            "Median, ms": [two_digits(1000 * value) for value in functions["seconds"]],
+            "Rounds": functions["rounds"],
+        }
+    )
+
+
+def machine_sentence(machine: dict[str, Any]) -> str:
+    """Say where, when and with what was measured."""
+    used = ("Python", "numpy", "numba", "keras", "jax", "tensorflow")
+    named = ", ".join(f"{name} {machine['versions'][name]}" for name in used)
+    return (
+        f"Measured on {machine['date']} on {machine['cores']} cores ({machine['processor']}) "
+        f"with {machine['memory_gb']:.0f} GB of memory under {machine['system']}, by version "
+        f"{machine['organelle_fusion']} (code {machine['code']}) with {named}."
+    )
+
+
+def two_digits(value: float) -> str:
+    """Write a positive number with two digits, or all before the point; never with an exponent."""
+    places = max(0, 1 - math.floor(math.log10(value)))
+    return f"{value:,.{places}f}"
 
 
 def with_ratios(side_by_side: pd.DataFrame) -> pd.DataFrame:
