@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import resources
 from importlib.metadata import version
@@ -107,8 +108,14 @@ def stages() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True).fillna({"profile": ""})
 
 
-def machine() -> dict[str, Any]:
-    """Processor, memory, system, versions and time; no name of the machine and no path."""
+def machine(peers: Iterable[str] = PEERS) -> dict[str, Any]:
+    """Processor, memory, system, versions and date; no name of the machine and no path.
+
+    Parameters
+    ----------
+    peers
+        Packages whose versions are listed beside those that the project asks for.
+    """
     system = platform.system()
     modules = [path.stem for path in Path(resources.files(PACKAGE)).glob("*.py")]
     return {
@@ -116,7 +123,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{SYSTEMS.get(system, system)} {platform.machine()}",
-        "versions": {**versions(), **{name: version(name) for name in PEERS}},
+        "versions": {**versions(), **{name: version(name) for name in peers}},
         "organelle_fusion": __version__,
         "code": code_version(*modules)[:12],
         "date": datetime.now(UTC).date().isoformat(),

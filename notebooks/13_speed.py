@@ -96,9 +96,13 @@ show_table(
 # %%
 show_table(
     speed.shown_ratios(measured.side_by_side[of_workers]).rename(
-        columns={"Peer": "Beside"}
+        columns={
+            "Peer": "Beside",
+            "Ours, s": "Two workers, s",
+            "Theirs, s": "One worker, s",
+        }
     ),
-    "Two workers of one thread (ours) beside one, on the phantom.",
+    "Two workers of one thread beside one, on the phantom.",
     "tab-workers",
 )
 

@@ -40,7 +40,7 @@ def read_measured(root: Path) -> Measured:
     """
     folder = Path(root) / FOLDER
     tables = [
-        pd.read_csv(_require(folder / f"{name}.csv"))
+        pd.read_csv(_require(folder / f"{name}.csv"), dtype={"equal": str, "profile": str})
         for name in ("side-by-side", "functions", "stages")
     ]
     side_by_side, functions, stages = tables
@@ -87,14 +87,19 @@ def verdict_sentence(side_by_side: pd.DataFrame) -> str:
     words = f"In {faster.sum()} of {len(peers)} comparisons this package is faster than its peer"
     if faster.any():
         best = peers.loc[peers["ratio"].idxmax()]
-        words += f", at most {two_digits(best['ratio'])} times ({best['task']}, {best['who']})"
+        words += f", at most {two_digits(best['ratio'])} times ({_named(best)})"
     if faster.all():
         return words + "."
     worst = peers.loc[peers["ratio"].idxmin()]
     return (
-        f"{words}. In the others it is slower, at most "
-        f"{two_digits(1 / worst['ratio'])} times ({worst['task']}, {worst['who']})."
+        f"{words}. In the others it is slower, at most {two_digits(1 / worst['ratio'])} times "
+        f"({_named(worst)})."
     )
+
+
+def _named(row: pd.Series) -> str:
+    task = row["task"].partition(", s per ")[0]  # the unit is of no matter to a ratio
+    return f"{task}; {row['who']}"
 
 
 def shown_functions(functions: pd.DataFrame) -> pd.DataFrame:
