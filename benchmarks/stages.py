@@ -5,9 +5,13 @@ per_stack (how many units a stack of the paper's size has, where that was found)
 unit, MB).
 """
 
+import math
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,34 +34,42 @@ TIMED_BATCH = 8
 
 def stack_costs() -> pd.DataFrame:
     """Preprocessing of one stack of the paper's size, with a phantom's planes repeated in it."""
-    quick, paper = load_profile("quick"), load_profile("paper")
     with tempfile.TemporaryDirectory() as folder:
-        volume = write_planes(Path(folder) / "stack.ome.tif", phantom_planes(), SHAPE)
-        rows = [
-            ("read", "", "stack", *_timed(lambda: [None for _ in volume.planes()]), 1),
-            ("statistics", "", "stack", *_timed(lambda: stack_statistics(volume)), 1),
-        ]
-        statistics = rows[-1][-2]
-        size_um = paper_px_to_um(quick.patches.size_px)
-        limits = {"min_foreground": quick.patches.min_foreground, "statistics": statistics}
-        rows.append(
-            ("table", "", "stack", *_timed(lambda: patch_table(volume, size_um, **limits)), 1)
+        few = write_planes(
+            Path(folder) / "few.ome.tif", islice(phantom_planes(), 2), (2, *SHAPE[1:])
         )
-        table = rows[-1][-2]
-        for profile in (quick, paper):
-            rows.append(_cut(volume, table, statistics, profile))
-    mb = float(np.prod(SHAPE)) * 2 / 1e6
-    frame = _frame([(*row[:4], row[5]) for row in rows])
-    return frame.assign(mb=[*[mb] * 3, *(_patch_mb(profile) for profile in (quick, paper))])
+        _preprocessing_costs(few)  # what is compiled once
+        volume = write_planes(Path(folder) / "stack.ome.tif", phantom_planes(), SHAPE)
+        return _preprocessing_costs(volume)
 
 
-def _cut(volume: Volume, table: pd.DataFrame, statistics: pd.DataFrame, profile) -> tuple:
-    kept = int(table["kept"].sum())
-    output_px = profile.encoder.input_px
-    seconds, patches = _timed(
-        lambda: extract_patches(volume, table, output_px=output_px, statistics=statistics)
+def _preprocessing_costs(volume: Volume) -> pd.DataFrame:
+    profiles = [load_profile("quick"), load_profile("paper")]
+    settings = profiles[0].patches
+    reading, _ = _timed(lambda: deque(volume.planes(), maxlen=0))
+    counting, statistics = _timed(lambda: stack_statistics(volume))
+    tabulating, table = _timed(
+        lambda: patch_table(
+            volume,
+            paper_px_to_um(settings.size_px),
+            min_foreground=settings.min_foreground,
+            statistics=statistics,
+        )
     )
-    return "cut", profile.name, "patch", seconds / kept, patches, kept
+    times = {"read": reading, "statistics": counting, "table": tabulating}
+    mb = math.prod(volume.shape) * volume.dtype.itemsize / 1e6
+    frames = [_frame([(name, "", "stack", seconds, 1, mb) for name, seconds in times.items()])]
+    kept = int(table["kept"].sum())
+    for profile in profiles:
+        cutting, _ = _timed(
+            partial(
+                extract_patches, volume, table,
+                output_px=profile.encoder.input_px, statistics=statistics,
+            )
+        )  # fmt: skip
+        row = ("cut", profile.name, "patch", cutting / kept, kept, _patch_mb(profile))
+        frames.append(_frame([row]))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _patch_mb(profile) -> float:
@@ -101,7 +113,7 @@ def measuring_cost() -> pd.DataFrame:
 
         seconds, _ = _timed(measure)
     size = stack.image[: len(quick.channels)].nbytes / 1e6
-    return _frame([("measure", "quick", "phantom stack", seconds, 1)]).assign(mb=size)
+    return _frame([("measure", "quick", "phantom stack", seconds, 1, size)])
 
 
 def network_costs(name: str) -> pd.DataFrame:
@@ -124,11 +136,13 @@ def network_costs(name: str) -> pd.DataFrame:
         )
     cost = time_network("intermediate", profile, len(class_names("full")))
     step = cost.step / profile.training.batch_size
-    rows = [
-        ("train", name, "patch", step, np.nan),
-        ("predict", name, "patch", cost.prediction, np.nan),
-    ]
-    return _frame(rows).assign(mb=_patch_mb(profile))
+    mb = _patch_mb(profile)
+    return _frame(
+        [
+            ("train", name, "patch", step, np.nan, mb),
+            ("predict", name, "patch", cost.prediction, np.nan, mb),
+        ]
+    )
 
 
 def _timed(call: Callable[[], object]) -> tuple[float, object]:
@@ -138,4 +152,4 @@ def _timed(call: Callable[[], object]) -> tuple[float, object]:
 
 
 def _frame(rows: list[tuple]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["stage", "profile", "unit", "seconds", "per_stack"])
+    return pd.DataFrame(rows, columns=["stage", "profile", "unit", "seconds", "per_stack", "mb"])

@@ -30,19 +30,19 @@ def statistics(volume) -> pd.DataFrame:
 
 def test_histogram_and_threshold(benchmark, volume):
     benchmark.extra_info.update(name="histograms and thresholds", unit=f"4 planes {OF}")
-    found = benchmark(patches.stack_statistics, volume)
+    found = benchmark.pedantic(patches.stack_statistics, (volume,), rounds=20, warmup_rounds=1)
     # Otsu of a noisy background near 100 and a foreground near 1,000
     assert found["otsu"].between(130, 900).all()
 
 
 def test_foreground_counts(benchmark, volume, statistics):
     benchmark.extra_info.update(name="patch table of one size", unit=f"4 planes {OF}")
-    table = benchmark(
+    table = benchmark.pedantic(
         patches.patch_table,
-        volume,
-        paper_px_to_um(350),
-        min_foreground=0.03,
-        statistics=statistics,
+        (volume, paper_px_to_um(350)),
+        {"min_foreground": 0.03, "statistics": statistics},
+        rounds=20,
+        warmup_rounds=1,
     )
     assert len(table) == 4 * 9
 
@@ -56,8 +56,12 @@ def test_extract_patches(benchmark, volume, statistics):
     benchmark.extra_info.update(
         name="patches cut, scaled and resized", unit=f"36 patches of 350 px to {output_px} px"
     )
-    cut = benchmark(
-        patches.extract_patches, volume, table, output_px=output_px, statistics=statistics
+    cut = benchmark.pedantic(
+        patches.extract_patches,
+        (volume, table),
+        {"output_px": output_px, "statistics": statistics},
+        rounds=20,
+        warmup_rounds=1,
     )
     assert cut.shape == (36, output_px, output_px, 3)
 
@@ -68,5 +72,11 @@ def test_stitch(benchmark):
     benchmark.extra_info.update(
         name="maps stitched, overlapping by half", unit=f"a plane {OF}, {len(tiles)} maps of 14 px"
     )
-    plane = benchmark(stitching.stitch, maps, tiles, (EDGE, EDGE), overlap=True)
+    plane = benchmark.pedantic(
+        stitching.stitch,
+        (maps, tiles, (EDGE, EDGE)),
+        {"overlap": True},
+        rounds=20,
+        warmup_rounds=1,
+    )
     np.testing.assert_allclose(plane, 1, rtol=1e-6)

@@ -89,7 +89,7 @@ def add_tiles(plane: np.ndarray, maps: np.ndarray, tiles: pd.DataFrame, *, overl
     of_y, of_x = (blending_windows(length, size, overlap=overlap) for length in plane.shape[1:])
     if maps.shape[2:] == (size, size):  # nothing to resize
         for pixels, y, x in zip(maps, tiles["y"], tiles["x"], strict=True):
-            window = np.outer(of_y[y], of_x[x])
+            window = np.outer(of_y[y], of_x[x]).astype(plane.dtype)
             plane[:, y : y + size, x : x + size] += pixels * window
         return
     rows, columns = (_bilinear_weights(length, size) for length in maps.shape[2:])
