@@ -10,9 +10,9 @@ from organelle_fusion.speed import FOLDER
 
 def main() -> None:
     """Write all four files, when all has been measured: they belong together."""
+    side_by_side = collecting.side_by_side()
     functions = collecting.functions()
     stages = collecting.stages()
-    side_by_side = collecting.side_by_side()
     folder = ROOT / FOLDER
     write_csv(folder / "side-by-side.csv", side_by_side)
     write_csv(folder / "functions.csv", functions)

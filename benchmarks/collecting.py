@@ -63,7 +63,7 @@ def side_by_side(scripts: tuple[str, ...] = SCRIPTS) -> pd.DataFrame:
 
 
 def check_rows(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one script with the columns in their order, ours with an empty ``equal``."""
+    """Rows of one script with the columns in their order, and ``equal`` in words or empty."""
     missing = [column for column in COLUMNS if column not in frame]
     if missing:
         raise SpeedError(
@@ -71,7 +71,9 @@ def check_rows(name: str, frame: pd.DataFrame) -> pd.DataFrame:
             f"{', '.join(missing)}; let compare() give them"
         )
     with_ratios(frame)
-    return frame[list(COLUMNS)].assign(equal=frame["equal"].fillna(""))
+    words = {"True": "equal", "False": "not equal", "–": ""}
+    said = frame["equal"].fillna("").map(str).replace(words)
+    return frame[list(COLUMNS)].assign(equal=said)
 
 
 def functions() -> pd.DataFrame:

@@ -28,11 +28,21 @@ def test_ratio_is_theirs_over_ours(side_by_side):
     assert found["ratio"].tolist() == [1, 1.5, 0.5, 1, 125]
 
 
-def test_a_task_needs_one_row_of_ours(side_by_side):
-    with pytest.raises(
-        SpeedError, match="maps, cut: expected one row of organelle-fusion, found 0"
-    ):
-        speed.with_ratios(side_by_side.drop(3))
+def test_what_one_side_does_alone_has_no_ratio(side_by_side):
+    """A task of a peer alone, and one of ours alone; the table has a row for each."""
+    alone = side_by_side.drop([0, 2, 3])
+    found = speed.with_ratios(alone)
+    assert found["who"].tolist() == ["organelle-fusion", "c"]
+    assert found["ratio"].fillna(0).tolist() == [1, 0]
+    assert speed.compared(alone).empty
+    assert speed.shown_ratios(alone).to_numpy().tolist() == [
+        ["cut, s per plane", "", "2.0", "", "", "", ""],
+        ["cut", "c", "", "250", "", "", "identical"],
+    ]
+    assert speed.compared(alone[:0]).empty
+
+
+def test_a_task_has_no_two_rows_of_ours(side_by_side):
     twice = pd.concat([side_by_side, side_by_side[1:2]])
     with pytest.raises(
         SpeedError, match=r"tiling, cut, s per plane: expected one row of .* found 2"

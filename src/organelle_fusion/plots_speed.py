@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from organelle_fusion.speed import OURS, with_ratios
+from organelle_fusion.speed import compared
 from organelle_fusion.style import OKABE_ITO, WIDTH, styled
 
 _FASTER, _SLOWER = OKABE_ITO[0], OKABE_ITO[1]
@@ -32,8 +32,7 @@ def ratios_figure(side_by_side: pd.DataFrame) -> Figure:
     Figure
         Filled and right of the line where we are faster, hollow and left of it where the peer is.
     """
-    rated = with_ratios(side_by_side)
-    peers = rated[rated["who"] != OURS].reset_index(drop=True)
+    peers = compared(side_by_side)
     block = (peers[["benchmark", "task"]] != peers[["benchmark", "task"]].shift()).any(axis=1)
     place = np.arange(len(peers)) + 0.6 * (block.cumsum().to_numpy() - 1)
     tasks = peers.groupby(block.cumsum())["task"].first().map(lambda task: _wrapped(task, 44))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from organelle_fusion.config import Profile
-from organelle_fusion.speed import OURS, SpeedError, two_digits, with_ratios
+from organelle_fusion.speed import SpeedError, compared, two_digits
 
 BENCHMARK = "scaling"
 """The side-by-side script whose own rows are of `WORKERS` workers, and those beside them of one."""
@@ -36,14 +36,13 @@ def efficiency(side_by_side: pd.DataFrame) -> float:
     SpeedError
         There are no such rows.
     """
-    rows = side_by_side[side_by_side["benchmark"] == BENCHMARK]
-    if (rows["who"] == OURS).all():
+    beside = compared(side_by_side[side_by_side["benchmark"] == BENCHMARK])
+    if beside.empty:
         raise SpeedError(
             f"side-by-side.csv: expected benchmark {BENCHMARK} with one worker beside {WORKERS}, "
             "found none; run `make bench`"
         )
-    rated = with_ratios(rows)
-    return float(min(1.0, rated.loc[rated["who"] != OURS, "ratio"].min() / WORKERS))
+    return float(min(1.0, beside["ratio"].min() / WORKERS))
 
 
 def planned_work(stages: pd.DataFrame, stacks: int, profile: Profile) -> pd.DataFrame:

@@ -60,29 +60,32 @@ def _require(path: Path) -> Path:
     return note_file(path)
 
 
-def shown_ratios(side_by_side: pd.DataFrame) -> pd.DataFrame:
-    """Table of the page: one row per peer, ours and its time, their ratio, and the agreement."""
+def compared(side_by_side: pd.DataFrame) -> pd.DataFrame:
+    """Rows of peers in tasks that ours does too, with their ``ratio``."""
     rated = with_ratios(side_by_side)
-    keys = ["benchmark", "task"]
-    ours = rated[rated["who"] == OURS].set_index(keys)["seconds"]
-    peers = rated[rated["who"] != OURS]
-    own = ours.loc[pd.MultiIndex.from_frame(peers[keys])].to_numpy()
-    return pd.DataFrame(
-        {
-            "Task": peers["task"].to_numpy(),
-            "Peer": peers["who"].to_numpy(),
-            "Ours, s": [two_digits(value) for value in own],
-            "Theirs, s": [two_digits(value) for value in peers["seconds"]],
-            "Ratio": [two_digits(value) for value in peers["ratio"]],
-            "Results": peers["equal"].to_numpy(),
-        }
-    )
+    return rated[(rated["who"] != OURS) & rated["ratio"].notna()].reset_index(drop=True)
+
+
+def shown_ratios(side_by_side: pd.DataFrame) -> pd.DataFrame:
+    """Table of the page: one row per peer, or one where ours has none; empty is what is not known.
+
+    Peak memory is ours.
+    """
+    rows = []
+    for (_, task), found in with_ratios(side_by_side).groupby(["benchmark", "task"], sort=False):
+        ours = found[found["who"] == OURS]
+        own, mb = (ours[name].iloc[0] if len(ours) else math.nan for name in ("seconds", "peak_mb"))
+        peers = found[found["who"] != OURS]
+        for peer in peers.to_dict("records") or [{"who": "", "equal": ours["equal"].item()}]:
+            numbers = (own, peer.get("seconds", math.nan), peer.get("ratio", math.nan), mb)
+            rows.append((task, peer["who"], *map(two_digits, numbers), peer["equal"]))
+    columns = ["Task", "Peer", "Ours, s", "Theirs, s", "Ratio", "Ours, MB", "Results"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def verdict_sentence(side_by_side: pd.DataFrame) -> str:
     """Say in how many comparisons we are faster, and where we are slowest beside a peer."""
-    rated = with_ratios(side_by_side)
-    peers = rated[rated["who"] != OURS]
+    peers = compared(side_by_side)
     faster = peers["ratio"] > 1
     words = f"In {faster.sum()} of {len(peers)} comparisons this package is faster than its peer"
     if faster.any():
@@ -126,7 +129,12 @@ def machine_sentence(machine: dict[str, Any]) -> str:
 
 
 def two_digits(value: float) -> str:
-    """Write a positive number with two digits, or all before the point; never with an exponent."""
+    """Write a positive number with two digits, or all before the point; never with an exponent.
+
+    NaN becomes nothing.
+    """
+    if math.isnan(value):
+        return ""
     places = max(0, 1 - math.floor(math.log10(value)))
     return f"{value:,.{places}f}"
 
@@ -137,26 +145,27 @@ def with_ratios(side_by_side: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     side_by_side
-        `COLUMNS`; in each task of each benchmark one row is ours.
+        `COLUMNS`; in each task of each benchmark one row at most is ours.
 
     Returns
     -------
     DataFrame
-        The same rows, ours first in each task. Above 1 we are faster.
+        The same rows, ours first in each task. Above 1 we are faster; NaN where ours does not do
+        the task.
 
     Raises
     ------
     SpeedError
-        A task has no row of ours, or several.
+        A task has several rows of ours.
     """
-    frames = []
+    frames = [side_by_side[:0].assign(ratio=pd.Series(dtype=float))]
     for (benchmark, task), rows in side_by_side.groupby(["benchmark", "task"], sort=False):
         ours = rows["who"] == OURS
-        if ours.sum() != 1:
+        if ours.sum() > 1:
             raise SpeedError(
                 f"benchmark {benchmark}, {task}: expected one row of {OURS}, found {ours.sum()}; "
                 f"correct benchmarks/{benchmark}.py and run `make bench`"
             )
-        ratio = rows["seconds"] / rows.loc[ours, "seconds"].item()
+        ratio = rows["seconds"] / (rows.loc[ours, "seconds"].item() if ours.any() else math.nan)
         frames.append(pd.concat([rows[ours], rows[~ours]]).assign(ratio=ratio))
     return pd.concat(frames, ignore_index=True)
