@@ -60,7 +60,7 @@ plots_speed.ratios_figure(beside)
 show_table(
     speed.shown_ratios(beside),
     "Ours and others, side by side, on random pixels and planes of the phantom: seconds per unit that the task names, the ratio of theirs to ours, "
-    "and how far the results agree.",
+    "our peak memory, and how far the results agree.",
     "tab-side-by-side",
 )
 

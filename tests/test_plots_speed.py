@@ -14,8 +14,8 @@ def test_dots_stand_at_the_ratios_and_are_hollow_where_the_peer_is_faster():
         ("one", "cut", "organelle-fusion", 2.0, "", None),
         ("one", "cut", "slow", 8.0, "", None),
         ("one", "cut", "fast", 1.0, "", None),
-        ("two", "map", "organelle-fusion", 1.0, "", None),
-        ("two", "map", "other", 10.0, "", None),
+        ("two", "map, s per plane", "organelle-fusion", 1.0, "", None),
+        ("two", "map, s per plane", "other", 10.0, "", None),
     ]
     (axes,) = ratios_figure(pd.DataFrame(rows, columns=COLUMNS)).axes
     assert axes.get_xscale() == "log"

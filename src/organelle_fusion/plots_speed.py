@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from organelle_fusion.speed import compared
+from organelle_fusion.speed import compared, without_unit
 from organelle_fusion.style import OKABE_ITO, WIDTH, styled
 
 _FASTER, _SLOWER = OKABE_ITO[0], OKABE_ITO[1]
@@ -35,7 +35,11 @@ def ratios_figure(side_by_side: pd.DataFrame) -> Figure:
     peers = compared(side_by_side)
     block = (peers[["benchmark", "task"]] != peers[["benchmark", "task"]].shift()).any(axis=1)
     place = np.arange(len(peers)) + 0.6 * (block.cumsum().to_numpy() - 1)
-    tasks = peers.groupby(block.cumsum())["task"].first().map(lambda task: _wrapped(task, 44))
+    tasks = (
+        peers.groupby(block.cumsum())["task"]
+        .first()
+        .map(lambda task: _wrapped(without_unit(task), 44))
+    )
     # A block is at least as high as its label.
     figure, axes = plt.subplots(
         figsize=(WIDTH, 0.27 * len(peers) + 0.17 * len(tasks) + 0.9), layout="constrained"

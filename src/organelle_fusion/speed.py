@@ -101,8 +101,12 @@ def verdict_sentence(side_by_side: pd.DataFrame) -> str:
 
 
 def _named(row: pd.Series) -> str:
-    task = row["task"].partition(", s per ")[0]  # the unit is of no matter to a ratio
-    return f"{task}; {row['who']}"
+    return f"{without_unit(row['task'])}; {row['who']}"
+
+
+def without_unit(task: str) -> str:
+    """Name of a task without the unit of its seconds, which is of no matter to a ratio."""
+    return task.partition(", s per ")[0]
 
 
 def shown_functions(functions: pd.DataFrame) -> pd.DataFrame:
