@@ -15,7 +15,7 @@ REPRODUCE = $(BIN)/organelle-fusion reproduce --profile '$(PROFILE)' \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book chapter plan test pages notebooks lint lock clean
+.PHONY: help book chapter plan test pages bench notebooks lint lock clean
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +55,17 @@ test: .venv/.ready  ## run the tests
 pages: .venv/.ready  ## check the pages that make book has built
 	@$(BIN)/python -m pytest -m pages
 
+# Peers that the project itself does not need, in a folder of their own. The stamp as above.
+.venv/peers/.ready: .venv/.ready benchmarks/peers.lock
+	@echo 'Preparing the peers in .venv/peers (about 4 GB, with the GPU libraries of PyTorch)'
+	@rm -rf .venv/peers
+	@$(UV) install --python $(BIN)/python --quiet --no-deps --require-hashes \
+		--target .venv/peers -r benchmarks/peers.lock
+	@touch $@
+
+bench: .venv/peers/.ready  ## measure speed, beside other packages
+	@$(BIN)/python -m benchmarks
+
 # The .py files are what people edit; the .ipynb beside them are made from them, never back.
 notebooks: .venv/.ready  ## make the .ipynb from the .py
 	@$(BIN)/jupytext --quiet --to ipynb --update --set-kernel python3 notebooks/*.py
@@ -63,9 +74,18 @@ lint: .venv/.ready  ## check style
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
+# Of what the peers ask for, the first line is in the environment already; PyTorch is imported, and
+# computes on the processor, without the others.
+NOT_PEERS = colorama fsspec importlib-metadata jinja2 lazy-importer markupsafe networkx numpy tqdm \
+	typing-extensions zipp \
+	cuda-bindings cuda-pathfinder cuda-toolkit mpmath nvidia-cuda-cccl nvidia-cusolver \
+	nvidia-nvjitlink nvidia-nvtx setuptools sympy triton
 lock: .venv/.ready  ## choose versions anew for changed dependencies
 	@$(UV) compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
 		--python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	@$(UV) compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
+		--python-version 3.11 --override requirements.lock benchmarks/peers.in \
+		$(addprefix --no-emit-package ,$(NOT_PEERS)) -o benchmarks/peers.lock
 
 clean:  ## remove results and pages; the environment and downloads stay
 	rm -rf _build book/executed data/runs

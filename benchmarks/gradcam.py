@@ -1,10 +1,11 @@
 """Grad-CAM of this package and of tf-keras-vis on the same model and patches, in one run.
 
-``python -m benchmarks.gradcam`` prints milliseconds per patch, ratios, and the largest deviation.
+``python -m benchmarks.gradcam`` prints seconds per patch, ratios, and the largest deviation.
 """
 
 import os
-import time
+from functools import partial
+from importlib.metadata import version
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # the peer's only one
 # With oneDNN the peer's gradients, taken one operation at a time, were seen to damage memory on a
@@ -13,10 +14,11 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import keras
 import numpy as np
-import typer
+import pandas as pd
 from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.utils.scores import CategoricalScore
 
+from benchmarks.timing import OURS, compare_ways, print_table
 from organelle_fusion.config import load_profile
 from organelle_fusion.explain import grad_cam
 from organelle_fusion.gradients import BATCH, encoder_names
@@ -57,8 +59,11 @@ def peer_maps(peer: Gradcam, patches: np.ndarray, targets: np.ndarray, batch: in
     )
 
 
-def main(profile: str = "quick", patches: int = 128, repeats: int = 3) -> None:
-    """Time all three in turn and print the fastest run of each."""
+def compare(profile: str = "quick", patches: int = 128) -> pd.DataFrame:
+    """Time ours, and the peer patch by patch and in batches; columns as of `timing.compare_ways`.
+
+    Peak memory stays empty: TensorFlow's arrays are not seen from here.
+    """
     settings = load_profile(profile)
     model = build_model(
         "intermediate",
@@ -71,27 +76,21 @@ def main(profile: str = "quick", patches: int = 128, repeats: int = 3) -> None:
     pixels = random.integers(0, 256, (patches, *model.input_shape[1:]), dtype=np.uint8)
     targets = random.integers(0, 6, patches)
     peer = Gradcam(flat_model(model), clone=False)
+    name = f"tf-keras-vis {version('tf-keras-vis')}"
     ways = {
-        "organelle_fusion": lambda p, t: grad_cam(model, p, t).sum(axis=1),
-        "tf-keras-vis, patch by patch": lambda p, t: peer_maps(peer, p, t, 1),
-        f"tf-keras-vis, batches of {BATCH}": lambda p, t: peer_maps(peer, p, t, BATCH),
+        OURS: lambda: grad_cam(model, pixels, targets).sum(axis=1),
+        f"{name}, patch by patch": partial(peer_maps, peer, pixels, targets, 1),
+        f"{name}, batches of {BATCH}": partial(peer_maps, peer, pixels, targets, BATCH),
     }
-    for way in ways.values():
-        way(pixels[:BATCH], targets[:BATCH])  # what is compiled once
-    seconds = {name: [] for name in ways}
-    found = {}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            found[name] = way(pixels, targets)
-            seconds[name].append(time.perf_counter() - started)
-    ours, *peers = ways
-    for name in ways:
-        ratio = min(seconds[name]) / min(seconds[ours])
-        print(f"{name:32} {1000 * min(seconds[name]) / patches:8.2f} ms per patch  ×{ratio:.2f}")
-    deviation = max(np.abs(found[name] - found[ours]).max() for name in peers)
-    print(f"largest deviation {deviation:.1e}, of maps up to {np.abs(found[ours]).max():.2g}")
+    task = "Grad-CAM of intermediate fusion, s per patch"
+    frame = compare_ways("gradcam", task, ways, units=patches, repeats=3)
+    return frame.assign(peak_mb=np.nan)
+
+
+def main() -> None:
+    """Print all rows."""
+    print_table(compare())
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -130,6 +130,15 @@ PROMISED = {
         "tab-export": "Exported networks",
         "tab-backbone": "Early fusion with either encoder",
     },
+    "13_speed": {
+        "fig-ratios": "as a multiple of",
+        "tab-side-by-side": "side by side",
+        "tab-functions": "single functions",
+        "tab-workers": "beside one",
+        "fig-projection": "by number of workers",
+        "tab-projection": "Projected hours",
+        "tab-storage": "Projected space",
+    },
     "14_scorecard": {
         "tab-rules": "the rule for each",
         "tab-scorecard": "what was found of them",

@@ -68,7 +68,7 @@ def test_every_import_of_package_and_tests_is_declared():
         for path in files
         for name in pattern.findall(path.read_text("utf-8"))
         if name not in sys.stdlib_module_names
-        and name not in ("organelle_fusion", "conftest")
+        and name not in ("organelle_fusion", "benchmarks", "conftest")
         and canonicalize_name(distributions.get(name, name)) not in declared
     }
     assert undeclared == set()

@@ -30,7 +30,8 @@ def copy_of_repository(folder):
             )
         else:
             shutil.copy(source, folder / name)
-    shutil.copytree(ROOT / "data/published", folder / "data/published")
+    for name in ("data/published", "data/benchmarks"):
+        shutil.copytree(ROOT / name, folder / name)
     # a page shows the settings of the package
     shutil.copytree(
         ROOT / "src/organelle_fusion/profiles", folder / "src/organelle_fusion/profiles"

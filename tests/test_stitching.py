@@ -79,3 +79,7 @@ def test_tiles_are_blended_as_by_hand():
     # Window ½, 1½, 1½, ½: in column 2 the second tile weighs ½ of 2, in column 3 it weighs 1½.
     blended = stitch(maps, table, (4, 6), overlap=True)
     np.testing.assert_allclose(blended[0], [[0, 0, 2, 6, 8, 8]] * 4)
+    # The same of maps that have the size of their tile already.
+    large = np.broadcast_to(maps, (2, 1, 4, 4))
+    np.testing.assert_array_equal(stitch(large, table, (4, 6), overlap=False), plain)
+    np.testing.assert_allclose(stitch(large, table, (4, 6), overlap=True), blended, rtol=1e-6)

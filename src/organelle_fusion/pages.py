@@ -214,7 +214,7 @@ def offer_csv(frame: pd.DataFrame, folder: Path, name: str):
     place = Path(folder).resolve().relative_to(root / "data" / "runs") / f"{name}.csv"
     write_csv(root / TABLES / place, frame)
     link = f"{{download}}`{name}.csv <{TABLES.name}/{place.as_posix()}>`"
-    return Markdown(f"This table as a file, one score per row and with all digits: {link}.")
+    return Markdown(f"This table as a file, with all digits: {link}.")
 
 
 def _cell(value: object) -> str:

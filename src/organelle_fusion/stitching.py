@@ -5,6 +5,7 @@ Arrays and frames only: what a map shows does not matter here.
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 
 def tile_table(shape: tuple[int, int], z: int, size_px: int, *, overlap: bool) -> pd.DataFrame:
@@ -85,11 +86,18 @@ def add_tiles(plane: np.ndarray, maps: np.ndarray, tiles: pd.DataFrame, *, overl
         See `blending_windows`.
     """
     size = int(tiles["size_px"].iloc[0])
-    rows, columns = (_bilinear_weights(length, size) for length in maps.shape[2:])
     of_y, of_x = (blending_windows(length, size, overlap=overlap) for length in plane.shape[1:])
-    for small, y, x in zip(maps, tiles["y"], tiles["x"], strict=True):
-        large = (of_y[y][:, None] * rows) @ small @ (of_x[x][:, None] * columns).T
-        plane[:, y : y + size, x : x + size] += large
+    if maps.shape[2:] == (size, size):  # nothing to resize
+        for pixels, y, x in zip(maps, tiles["y"], tiles["x"], strict=True):
+            window = np.outer(of_y[y], of_x[x]).astype(plane.dtype)
+            plane[:, y : y + size, x : x + size] += pixels * window
+        return
+    rows, columns = (_bilinear_weights(length, size) for length in maps.shape[2:])
+    # The products are small: on a busy machine, threads that wait for each other cost a multiple.
+    with threadpool_limits(1, "blas"):
+        for small, y, x in zip(maps, tiles["y"], tiles["x"], strict=True):
+            large = (of_y[y][:, None] * rows) @ small @ (of_x[x][:, None] * columns).T
+            plane[:, y : y + size, x : x + size] += large
 
 
 def stitch(

@@ -1,0 +1,175 @@
+"""Measured times, as `make bench` leaves them, for the page on speed. Frames in, frames out."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from organelle_fusion.config import UserError
+from organelle_fusion.provenance import note_file
+
+OURS = "organelle-fusion"
+FOLDER = Path("data/benchmarks")
+"""Where `make bench` writes, below the folder of the repository."""
+COLUMNS = ("benchmark", "task", "who", "seconds", "equal", "peak_mb")
+"""Of the side-by-side scripts."""
+
+
+class SpeedError(UserError):
+    """Measured times that are missing or cannot be used; the message is one line."""
+
+
+class Measured(NamedTuple):
+    """All that one `make bench` has measured."""
+
+    side_by_side: pd.DataFrame  # COLUMNS
+    functions: pd.DataFrame  # name, unit, seconds (median), rounds
+    stages: pd.DataFrame  # stage, profile, unit, seconds, per_stack, mb; see `scaling`
+    machine: dict[str, Any]
+
+
+def read_measured(root: Path) -> Measured:
+    """Read what `make bench` has written below `root`, the folder of the repository.
+
+    Raises
+    ------
+    SpeedError
+        A file is missing.
+    """
+    folder = Path(root) / FOLDER
+    tables = [
+        pd.read_csv(_require(folder / f"{name}.csv"), dtype={"equal": str, "profile": str})
+        for name in ("side-by-side", "functions", "stages")
+    ]
+    side_by_side, functions, stages = tables
+    return Measured(
+        side_by_side.fillna({"equal": ""}),
+        functions,
+        stages.fillna({"profile": ""}),
+        json.loads(_require(folder / "machine.json").read_text("utf-8")),
+    )
+
+
+def _require(path: Path) -> Path:
+    if not path.is_file():
+        raise SpeedError(
+            f"{path.name}: expected in {FOLDER}/, found nothing; it is written by `make bench`"
+        )
+    return note_file(path)
+
+
+def compared(side_by_side: pd.DataFrame) -> pd.DataFrame:
+    """Rows of peers in tasks that ours does too, with their ``ratio``."""
+    rated = with_ratios(side_by_side)
+    return rated[(rated["who"] != OURS) & rated["ratio"].notna()].reset_index(drop=True)
+
+
+def shown_ratios(side_by_side: pd.DataFrame) -> pd.DataFrame:
+    """Table of the page: one row per peer, or one where ours has none; empty is what is not known.
+
+    Peak memory is ours.
+    """
+    rows = []
+    for (_, task), found in with_ratios(side_by_side).groupby(["benchmark", "task"], sort=False):
+        ours = found[found["who"] == OURS]
+        own, mb = (ours[name].iloc[0] if len(ours) else math.nan for name in ("seconds", "peak_mb"))
+        peers = found[found["who"] != OURS]
+        for peer in peers.to_dict("records") or [{"who": "", "equal": ours["equal"].item()}]:
+            numbers = (own, peer.get("seconds", math.nan), peer.get("ratio", math.nan), mb)
+            rows.append((task, peer["who"], *map(two_digits, numbers), peer["equal"]))
+    columns = ["Task", "Peer", "Ours, s", "Theirs, s", "Ratio", "Ours, MB", "Results"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def verdict_sentence(side_by_side: pd.DataFrame) -> str:
+    """Say in how many comparisons we are faster, and where we are slowest beside a peer."""
+    peers = compared(side_by_side)
+    faster = peers["ratio"] > 1
+    words = f"In {faster.sum()} of {len(peers)} comparisons this package is faster than its peer"
+    if faster.any():
+        best = peers.loc[peers["ratio"].idxmax()]
+        words += f", at most {two_digits(best['ratio'])} times ({_named(best)})"
+    if faster.all():
+        return words + "."
+    worst = peers.loc[peers["ratio"].idxmin()]
+    return (
+        f"{words}. In the others it is slower, at most {two_digits(1 / worst['ratio'])} times "
+        f"({_named(worst)})."
+    )
+
+
+def _named(row: pd.Series) -> str:
+    return f"{without_unit(row['task'])}; {row['who']}"
+
+
+def without_unit(task: str) -> str:
+    """Name of a task without the unit of its seconds, which is of no matter to a ratio."""
+    return task.partition(", s per ")[0]
+
+
+def shown_functions(functions: pd.DataFrame) -> pd.DataFrame:
+    """Table of the page: hot functions with their median in ms."""
+    return pd.DataFrame(
+        {
+            "Function": functions["name"],
+            "On": functions["unit"],
+            "Median, ms": [two_digits(1000 * value) for value in functions["seconds"]],
+            "Rounds": functions["rounds"],
+        }
+    )
+
+
+def machine_sentence(machine: dict[str, Any]) -> str:
+    """Say where, when and with what was measured."""
+    used = ("Python", "numpy", "numba", "keras", "jax", "tensorflow")
+    named = ", ".join(f"{name} {machine['versions'][name]}" for name in used)
+    return (
+        f"Measured on {machine['date']} on {machine['cores']} cores ({machine['processor']}) "
+        f"with {machine['memory_gb']:.0f} GB of memory under {machine['system']}, by version "
+        f"{machine['organelle_fusion']} (code {machine['code']}) with {named}."
+    )
+
+
+def two_digits(value: float) -> str:
+    """Write a positive number with two digits, or all before the point; never with an exponent.
+
+    NaN becomes nothing.
+    """
+    if math.isnan(value):
+        return ""
+    places = max(0, 1 - math.floor(math.log10(value)))
+    return f"{value:,.{places}f}"
+
+
+def with_ratios(side_by_side: pd.DataFrame) -> pd.DataFrame:
+    """Add ``ratio``: the seconds of a row over ours in the same task, measured in the same run.
+
+    Parameters
+    ----------
+    side_by_side
+        `COLUMNS`; in each task of each benchmark one row at most is ours.
+
+    Returns
+    -------
+    DataFrame
+        The same rows, ours first in each task. Above 1 we are faster; NaN where ours does not do
+        the task.
+
+    Raises
+    ------
+    SpeedError
+        A task has several rows of ours.
+    """
+    frames = [side_by_side[:0].assign(ratio=pd.Series(dtype=float))]
+    for (benchmark, task), rows in side_by_side.groupby(["benchmark", "task"], sort=False):
+        ours = rows["who"] == OURS
+        if ours.sum() > 1:
+            raise SpeedError(
+                f"benchmark {benchmark}, {task}: expected one row of {OURS}, found {ours.sum()}; "
+                f"correct benchmarks/{benchmark}.py and run `make bench`"
+            )
+        ratio = rows["seconds"] / (rows.loc[ours, "seconds"].item() if ours.any() else math.nan)
+        frames.append(pd.concat([rows[ours], rows[~ours]]).assign(ratio=ratio))
+    return pd.concat(frames, ignore_index=True)

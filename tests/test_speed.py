@@ -1,0 +1,107 @@
+"""Measured times are read, compared and put into words."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from organelle_fusion import speed
+from organelle_fusion.speed import SpeedError
+
+
+@pytest.fixture
+def side_by_side():
+    """A peer of 3 s beside our 2 s, one of 1 s, and one of 250 s beside our 2 s."""
+    rows = [
+        ("tiling", "cut, s per plane", "a 1.0", 3.0, "identical", 5.0),
+        ("tiling", "cut, s per plane", "organelle-fusion", 2.0, "", None),
+        ("tiling", "cut, s per plane", "b 2.0", 1.0, "within 1e-07", 5.0),
+        ("maps", "cut", "organelle-fusion", 2.0, "", None),
+        ("maps", "cut", "c", 250.0, "identical", None),
+    ]
+    return pd.DataFrame(rows, columns=speed.COLUMNS)
+
+
+def test_ratio_is_theirs_over_ours(side_by_side):
+    found = speed.with_ratios(side_by_side)
+    assert found["who"].tolist() == ["organelle-fusion", "a 1.0", "b 2.0", "organelle-fusion", "c"]
+    assert found["ratio"].tolist() == [1, 1.5, 0.5, 1, 125]
+
+
+def test_what_one_side_does_alone_has_no_ratio(side_by_side):
+    """A task of a peer alone, and one of ours alone; the table has a row for each."""
+    alone = side_by_side.drop([0, 2, 3])
+    found = speed.with_ratios(alone)
+    assert found["who"].tolist() == ["organelle-fusion", "c"]
+    assert found["ratio"].fillna(0).tolist() == [1, 0]
+    assert speed.compared(alone).empty
+    assert speed.shown_ratios(alone).to_numpy().tolist() == [
+        ["cut, s per plane", "", "2.0", "", "", "", ""],
+        ["cut", "c", "", "250", "", "", "identical"],
+    ]
+    assert speed.compared(alone[:0]).empty
+
+
+def test_a_task_has_no_two_rows_of_ours(side_by_side):
+    twice = pd.concat([side_by_side, side_by_side[1:2]])
+    with pytest.raises(
+        SpeedError, match=r"tiling, cut, s per plane: expected one row of .* found 2"
+    ):
+        speed.with_ratios(twice)
+
+
+def test_table_has_a_row_for_each_peer(side_by_side):
+    shown = speed.shown_ratios(side_by_side)
+    assert shown[["Peer", "Ours, s", "Theirs, s", "Ratio"]].to_numpy().tolist() == [
+        ["a 1.0", "2.0", "3.0", "1.5"],
+        ["b 2.0", "2.0", "1.0", "0.50"],
+        ["c", "2.0", "250", "125"],
+    ]
+
+
+def test_verdict_names_where_we_are_slower(side_by_side):
+    text = speed.verdict_sentence(side_by_side)
+    assert text == (
+        "In 2 of 3 comparisons this package is faster than its peer, at most 125 times (cut; c). "
+        "In the others it is slower, at most 2.0 times (cut; b 2.0)."
+    )
+    assert speed.verdict_sentence(side_by_side.drop(2)).endswith("125 times (cut; c).")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.000567, "0.00057"), (0.1, "0.10"), (9.96, "10.0"), (12.3, "12"), (669069.4, "669,069")],
+)
+def test_numbers_have_two_digits_and_no_exponent(value, text):
+    assert speed.two_digits(value) == text
+
+
+def test_functions_are_shown_in_ms():
+    frame = pd.DataFrame({"name": ["f"], "unit": ["3 patches"], "seconds": [0.0123], "rounds": [7]})
+    assert speed.shown_functions(frame).to_numpy().tolist() == [["f", "3 patches", "12", 7]]
+
+
+def test_what_was_written_is_read(tmp_path, side_by_side):
+    folder = tmp_path / "data" / "benchmarks"
+    folder.mkdir(parents=True)
+    versions = dict.fromkeys(("Python", "numpy", "numba", "keras", "jax", "tensorflow"), "1.2")
+    machine = {
+        "processor": "Some CPU", "cores": 4, "memory_gb": 16.4, "system": "Linux x86_64",
+        "versions": versions, "organelle_fusion": "0.1.0", "code": "abc", "date": "2026-01-02",
+    }  # fmt: skip
+    stages = pd.DataFrame({"stage": ["read"], "profile": [""], "per_stack": [None]})
+    side_by_side.to_csv(folder / "side-by-side.csv", index=False)
+    stages.to_csv(folder / "stages.csv", index=False)
+    (folder / "machine.json").write_text(json.dumps(machine), "utf-8")
+    with pytest.raises(SpeedError, match=r"functions.csv: expected .* written by `make bench`"):
+        speed.read_measured(tmp_path)
+    pd.DataFrame({"name": ["f"]}).to_csv(folder / "functions.csv", index=False)
+    found = speed.read_measured(tmp_path)
+    assert found.side_by_side["equal"].tolist()[:3] == ["identical", "", "within 1e-07"]
+    assert found.side_by_side["seconds"].sum() == 258
+    assert found.stages["profile"].tolist() == [""]
+    sentence = speed.machine_sentence(found.machine)
+    assert sentence.startswith(
+        "Measured on 2026-01-02 on 4 cores (Some CPU) with 16 GB of memory under Linux x86_64, by "
+        "version 0.1.0 (code abc) with Python 1.2, numpy 1.2"
+    )
