@@ -77,7 +77,7 @@ def test_each_worker_sees_a_gpu_of_its_own(monkeypatch):
     """Two GPUs, of which the user has chosen the second and the fourth; one thread each."""
     monkeypatch.setattr(cluster, "_gpus", lambda: ("1", "3"))
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
-    with cluster._start(2) as started, Client(started) as client:
+    with cluster.start_cluster(2) as started, Client(started) as client:
         client.wait_for_workers(2, timeout=60)
         wanted = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "NPROC", "XLA_FLAGS")
         found = client.run(lambda: tuple(os.environ[name] for name in wanted))
@@ -226,7 +226,7 @@ def test_processes_share_the_workers_of_the_one_that_started_them(tmp_path, monk
 
 def test_no_worker_is_started_where_none_is_wanted(monkeypatch):
     """A large network on processors, or a cluster that is named already."""
-    monkeypatch.setattr(cluster, "_start", lambda workers: pytest.fail("started"))
+    monkeypatch.setattr(cluster, "start_cluster", lambda workers: pytest.fail("started"))
     with cluster.shared_cluster(cluster.HERE):
         assert cluster._SHARED_VARIABLE not in os.environ
     monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, "tcp://127.0.0.1:9")

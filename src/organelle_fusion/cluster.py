@@ -132,7 +132,7 @@ def shared_cluster(workers: int) -> Iterator[None]:
     if workers == HERE or {SCHEDULER_VARIABLE, _SHARED_VARIABLE} & set(os.environ):
         yield
         return
-    with _start(workers) as cluster:
+    with start_cluster(workers) as cluster:
         os.environ[_SHARED_VARIABLE] = cluster.scheduler_address
         try:
             yield
@@ -140,52 +140,12 @@ def shared_cluster(workers: int) -> Iterator[None]:
             del os.environ[_SHARED_VARIABLE]
 
 
-def _named_workers() -> int:
-    return _size(connect(HERE)) if is_named() else 0
+def start_cluster(workers: int) -> "SpecCluster":
+    """Start a cluster on this machine, with a worker for each GPU if there are several.
 
-
-def _size(client: "Client") -> int:
-    return len(client.scheduler_info(n_workers=-1)["workers"])
-
-
-def _local_workers() -> int:
-    found = min(joblib.cpu_count(), _MOST_WORKERS)
-    return found if found > 1 else HERE
-
-
-@lru_cache(maxsize=1)
-def _connected(address: str) -> "Client":
-    from distributed import Client
-
-    where = f"scheduler {address}"
-    try:
-        client = Client(address, timeout=_SECONDS_TO_START, set_as_default=False)
-        client.wait_for_workers(1, timeout=_SECONDS_TO_START)
-    except (OSError, TimeoutError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise SweepError(
-            f"{where}: expected a Dask scheduler with a worker, found none in "
-            f"{_SECONDS_TO_START} s ({reason}); check the address and start "
-            "`dask worker ADDRESS --nthreads 1`"
-        ) from error
-    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
-        if worker["nthreads"] != 1:
-            raise SweepError(
-                f"{where}: expected workers of one thread, found {worker['nthreads']} threads in "
-                f"{worker['name']}; start it with --nthreads 1"
-            )
-    return client
-
-
-@lru_cache(maxsize=1)
-def _own(workers: int) -> "Client":
-    from distributed import Client
-
-    return Client(_start(workers), set_as_default=False)
-
-
-def _start(workers: int) -> "SpecCluster":
-    """Scheduler in a thread of this process, workers in processes that do not import its script."""
+    The scheduler runs in a thread of this process. The workers are processes that do not import
+    its script, so a script needs no guard against that.
+    """
     from distributed import Scheduler, SpecCluster
     from distributed.deploy.subprocess import SubprocessWorker
 
@@ -219,6 +179,50 @@ def _start(workers: int) -> "SpecCluster":
         },
         silence_logs=logging.ERROR,
     )
+
+
+def _named_workers() -> int:
+    return _size(connect(HERE)) if is_named() else 0
+
+
+def _size(client: "Client") -> int:
+    return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _local_workers() -> int:
+    found = min(joblib.cpu_count(), _MOST_WORKERS)
+    return found if found > 1 else HERE
+
+
+@lru_cache(maxsize=2)
+def _connected(address: str) -> "Client":
+    from distributed import Client
+
+    where = f"scheduler {address}"
+    try:
+        client = Client(address, timeout=_SECONDS_TO_START, set_as_default=False)
+        client.wait_for_workers(1, timeout=_SECONDS_TO_START)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SweepError(
+            f"{where}: expected a Dask scheduler with a worker, found none in "
+            f"{_SECONDS_TO_START} s ({reason}); check the address and start "
+            "`dask worker ADDRESS --nthreads 1`"
+        ) from error
+    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+        if worker["nthreads"] != 1:
+            raise SweepError(
+                f"{where}: expected workers of one thread, found {worker['nthreads']} threads in "
+                f"{worker['name']}; start it with --nthreads 1"
+            )
+    return client
+
+
+@lru_cache(maxsize=1)
+def _own(workers: int) -> "Client":
+    from distributed import Client
+
+    return Client(start_cluster(workers), set_as_default=False)
 
 
 @lru_cache(maxsize=1)

@@ -62,11 +62,11 @@ def compiled_model(
     matter of the model, so trainings that differ only in that share it.
     """
     shared = training.model_copy(update={"epochs": 1, "patience": 1})
-    return _compiled_model(strategy, tuple(channels), n_classes, encoder, shared)
+    kept = _many_compiled if encoder.kind.startswith("compact") else _few_compiled
+    return kept(strategy, tuple(channels), n_classes, encoder, shared)
 
 
-@lru_cache(maxsize=4)
-def _compiled_model(
+def _compile(
     strategy: Strategy,
     channels: tuple[str, ...],
     n_classes: int,
@@ -79,6 +79,11 @@ def _compiled_model(
         )
 
     return compile_model(build(), training), build
+
+
+# The chapters come back to the same small networks; large ones would fill the memory.
+_many_compiled = lru_cache(maxsize=32)(_compile)
+_few_compiled = lru_cache(maxsize=4)(_compile)
 
 
 def reset_model(model: keras.Model, build: Callable[[], keras.Model], seed: int) -> None:
