@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -232,3 +234,29 @@ def test_no_worker_is_started_where_none_is_wanted(monkeypatch):
     monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, "tcp://127.0.0.1:9")
     with cluster.shared_cluster(2):
         assert cluster._SHARED_VARIABLE not in os.environ
+
+
+def test_a_cluster_started_by_hand_computes(tmp_path, monkeypatch):
+    """By the commands that the book names: a scheduler, and two workers of one thread."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    dask = [str(Path(sys.executable).with_name("dask"))]
+    host, port = address.split(":")
+    commands = [
+        [*dask, "scheduler", "--host", host, "--port", port, "--no-dashboard"],
+        [*dask, "worker", f"tcp://{address}", "--nthreads", "1", "--nworkers", "2"],
+    ]
+    started = [
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) for command in commands
+    ]
+    try:
+        monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, f"tcp://{address}")
+        cluster.connect(cluster.HERE).wait_for_workers(2, timeout=60)
+        assert cluster.running_workers() == 2
+        paths = run_cells(CELLS, numbers(), tmp_path / "runs", inputs={}, workers=2)
+        assert read_predictions(paths)["p:x"].tolist() == [0, 0.5, 1, 0.5] * 2
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(60)
