@@ -1,0 +1,274 @@
+"""What a fold costs beside its training steps: this package and a plain Keras loop, side by side.
+
+``python -m benchmarks.training`` prints seconds per fold, what is left of them without the steps,
+ratios, and the share of the input pipeline.
+
+The peer is cross-validation as it is commonly written with Keras: for every fold clear the session,
+build, compile, fit and predict. Both train the same network, with the same seeds, on the same
+patches of noise, in five folds whose parts are whole numbers of batches; so the predictions must be
+equal. Each runs in a process of its own that has compiled nothing before.
+"""
+
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pandas as pd
+import typer
+
+from organelle_fusion.config import Profile, load_profile, use_backend
+
+FOLDS = 5
+CLASSES = 6
+OURS = "organelle-fusion"
+
+
+def folds_of(profile: Profile, channels: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Patches (960, H, W, C) whose brightness tells their class a little, labels, and parts."""
+    random = np.random.default_rng(0)
+    size = profile.encoder.input_px
+    labels = random.integers(0, CLASSES, 960)
+    patches = random.integers(0, 200, (960, size, size, channels), dtype=np.uint8)
+    patches += labels.astype(np.uint8)[:, None, None, None] * 11
+    parts = []
+    for fold in range(FOLDS):
+        part = np.full(960, "train", dtype="<U10")
+        part[fold * 192 : (fold + 1) * 192] = "test"
+        part[np.flatnonzero(part == "train")[:128]] = "validation"
+        parts.append(part)
+    return patches, labels, parts
+
+
+def our_folds(strategy: str, profile: Profile) -> Callable[[int], np.ndarray]:
+    """Fold → probabilities of its patches that are not trained on, by this package."""
+    from organelle_fusion.training import compiled_model, reset_model, train_fold
+
+    patches, labels, parts = folds_of(profile, len(profile.channels))
+
+    def fold(number: int) -> np.ndarray:
+        model, build = compiled_model(
+            strategy, profile.channels, CLASSES, profile.encoder, profile.training
+        )
+        reset_model(model, build, number)
+        return train_fold(
+            model, patches, labels, parts[number], settings=profile.training, seed=number
+        )[0]
+
+    return fold
+
+
+def plain_folds(strategy: str, profile: Profile) -> Callable[[int], np.ndarray]:
+    """Fold → probabilities, by a plain Keras loop."""
+    import keras
+    from scipy.special import softmax
+
+    from organelle_fusion.models import build_model, set_seed
+    from organelle_fusion.training import class_weights, compile_model
+
+    patches, labels, parts = folds_of(profile, len(profile.channels))
+    settings = profile.training
+
+    def fold(number: int) -> np.ndarray:
+        keras.backend.clear_session()
+        set_seed(number)
+        model = build_model(
+            strategy,
+            channels=profile.channels,
+            n_classes=CLASSES,
+            encoder=profile.encoder,
+            training=settings,
+        )
+        compile_model(model, settings)
+        set_seed(number)
+        train, validation = (parts[number] == part for part in ("train", "validation"))
+        model.fit(
+            patches[train],
+            labels[train],
+            sample_weight=class_weights(labels[train], CLASSES)[labels[train]],
+            validation_data=(patches[validation], labels[validation]),
+            batch_size=settings.batch_size,
+            epochs=settings.epochs,
+            callbacks=[
+                # As in this package, so that the order of the patches is the same.
+                keras.callbacks.LambdaCallback(on_train_begin=lambda logs: set_seed(number)),
+                keras.callbacks.EarlyStopping(
+                    "val_accuracy",
+                    patience=settings.patience,
+                    mode="max",
+                    restore_best_weights=True,
+                ),
+            ],
+            verbose=0,
+        )
+        return softmax(model.predict(patches[~train], verbose=0), axis=1)
+
+    return fold
+
+
+def bare_steps(strategy: str, profile: Profile) -> tuple[float, float]:
+    """Seconds of the steps of a fold, on batches that are on the device; and those of `fit`.
+
+    Of `fit` without validation, right after: what it needs more is the input pipeline and Keras'
+    own loop. Medians of three after the first.
+    """
+    import keras
+
+    from organelle_fusion.training import compiled_model, fit_model, reset_model
+
+    settings = profile.training
+    patches, labels, parts = folds_of(profile, len(profile.channels))
+    train = np.flatnonzero(parts[0] == "train")
+    model, build = compiled_model(strategy, profile.channels, CLASSES, profile.encoder, settings)
+    rows = train.reshape(-1, settings.batch_size)
+    arrays = [(patches[row], labels[row], np.ones(len(row), np.float32)) for row in rows]
+    batches = [tuple(map(keras.ops.convert_to_tensor, batch)) for batch in arrays]
+
+    def fit() -> float:
+        reset_model(model, build, 0)
+        begun = time.perf_counter()
+        fit_model(model, patches, labels, parts[0], settings=settings, seed=0, validated=False)
+        return time.perf_counter() - begun
+
+    fit()
+    steps = _jax_steps(model) if keras.backend.backend() == "jax" else _tensorflow_steps(model)
+
+    def bare() -> float:
+        reset_model(model, build, 0)
+        begun = time.perf_counter()
+        steps(batches, settings.epochs)
+        return time.perf_counter() - begun
+
+    bare()
+    seconds = [(bare(), fit()) for _ in range(3)]
+    return tuple(np.median(seconds, axis=0).tolist())
+
+
+def _jax_steps(model) -> Callable:
+    import jax
+
+    step = jax.jit(model.train_step, donate_argnums=0)
+
+    def run(batches, epochs: int) -> None:
+        of = (model.trainable_variables, model.non_trainable_variables)
+        of = (*of, model.optimizer.variables, model.metrics_variables)
+        # Copies, since a step takes the memory of what it is given.
+        state = tuple([jax.numpy.array(v.value) for v in variables] for variables in of)
+        for _ in range(epochs):
+            for batch in batches:
+                logs, state = step(state, batch)
+            jax.block_until_ready(logs)
+
+    return run
+
+
+def _tensorflow_steps(model) -> Callable:
+    import tensorflow as tf
+
+    step = tf.function(lambda *batch: model.train_step(batch))
+
+    def run(batches, epochs: int) -> None:
+        for _ in range(epochs):
+            for batch in batches:
+                logs = step(*batch)
+            float(logs["loss"])
+
+    return run
+
+
+def _measure(way: str, strategy: str, profile: Profile) -> dict:
+    """All folds one way, in a new process: seconds of each, probabilities, and memory."""
+    # Before the clock runs.
+    import keras
+
+    from organelle_fusion import training  # noqa: F401
+
+    fold = {"ours": our_folds, "plain": plain_folds}[way](strategy, profile)
+    seconds, probabilities = [], []
+    for number in range(FOLDS):
+        begun = time.perf_counter()
+        probabilities.append(fold(number))
+        seconds.append(time.perf_counter() - begun)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_mb = peak / (1e6 if sys.platform == "darwin" else 1e3)
+    steps, fit = bare_steps(strategy, profile)
+    return {
+        "seconds": np.array(seconds),
+        "probabilities": np.concatenate(probabilities),
+        "peak_mb": peak_mb,
+        "steps": steps,
+        "fit": fit,
+        "version": keras.__version__,
+    }
+
+
+def _in_new_process(*arguments) -> dict:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measure, *arguments).result()
+
+
+def compare(
+    profile: str = "quick", strategies: tuple[str, ...] = ("early", "intermediate")
+) -> pd.DataFrame:
+    """Measure both, on the backend of the profile.
+
+    Returns
+    -------
+    pandas.DataFrame
+        benchmark, task, who, seconds, equal, peak_mb. ``fold``: mean of five. ``fold without its
+        steps``: less the bare steps, measured in the same process; also apart for the first fold,
+        with what a new process has to compile, and the later ones. ``steps`` and ``fit`` are the
+        bare steps and Keras' training without validation; what is between them is the input
+        pipeline and Keras' loop.
+    """
+    settings = load_profile(profile)
+    use_backend(settings)
+    rows = []
+    for strategy in strategies:
+        found = {way: _in_new_process(way, strategy, settings) for way in ("ours", "plain")}
+        deviation = np.abs(found["ours"]["probabilities"] - found["plain"]["probabilities"]).max()
+        equal = f"probabilities to {deviation:.0e}"
+        for way, who in (("ours", OURS), ("plain", f"Keras {found['plain']['version']}")):
+            of = found[way]
+            tasks = {
+                "fold": of["seconds"].mean(),
+                "fold without its steps": of["seconds"].mean() - of["steps"],
+                "first fold without its steps": of["seconds"][0] - of["steps"],
+                "later fold without its steps": of["seconds"][1:].mean() - of["steps"],
+            }
+            if way == "ours":
+                tasks |= {"steps": of["steps"], "fit": of["fit"]}
+            rows += [
+                {
+                    "benchmark": "training",
+                    "task": f"{strategy}: {task}",
+                    "who": who,
+                    "seconds": seconds,
+                    "equal": equal,
+                    "peak_mb": of["peak_mb"] if task == "fold" else np.nan,
+                }
+                for task, seconds in tasks.items()
+            ]
+    return pd.DataFrame(rows)
+
+
+def main(profile: str = "quick") -> None:
+    """Print the table, the ratios, and the share of the input pipeline."""
+    table = compare(profile)
+    print(table.to_string(index=False, float_format="{:.3f}".format))
+    for task, rows in table.groupby("task", sort=False):
+        seconds = rows.set_index("who")["seconds"]
+        if len(seconds) == 2:
+            print(f"{task}: {OURS} / plain loop {seconds[OURS] / seconds.drop(OURS).item():.2f}")
+    of_task = table[table["who"] == OURS].set_index("task")["seconds"]
+    for task in of_task.index[of_task.index.str.endswith(": fit")]:
+        steps = of_task[task.replace(": fit", ": steps")]
+        print(f"{task}: {of_task[task] / steps - 1:.1%} more than its steps")
+
+
+if __name__ == "__main__":
+    typer.run(main)
