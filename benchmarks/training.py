@@ -245,7 +245,7 @@ def compare(
             rows += [
                 {
                     "benchmark": "training",
-                    "task": f"{strategy}: {task}",
+                    "task": f"{strategy} fusion: {task}, s per fold",
                     "who": who,
                     "seconds": seconds,
                     "equal": equal,
@@ -265,8 +265,8 @@ def main(profile: str = "quick") -> None:
         if len(seconds) == 2:
             print(f"{task}: {OURS} / plain loop {seconds[OURS] / seconds.drop(OURS).item():.2f}")
     of_task = table[table["who"] == OURS].set_index("task")["seconds"]
-    for task in of_task.index[of_task.index.str.endswith(": fit")]:
-        steps = of_task[task.replace(": fit", ": steps")]
+    for task in of_task.index[of_task.index.str.contains(": fit,")]:
+        steps = of_task[task.replace(": fit,", ": steps,")]
         print(f"{task}: {of_task[task] / steps - 1:.1%} more than its steps")
 
 

@@ -191,7 +191,7 @@ def distill_cells(
         "data": patch_set.data_hash,
         "folds": hash_of(folds),
         "code": code_version(
-            *("augmentation", "batches", "distillation", "encoders", "mixing", "models"),
+            *("augmentation", "batches", "distillation", "encoders", "initial", "mixing", "models"),
             *("predictions", "sweep", "training"),
         ),
         "backend": backend_name(),

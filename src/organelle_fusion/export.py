@@ -36,7 +36,7 @@ BATCHES = (1, 32)
 """Numbers of patches whose latency is measured."""
 
 _TIMED = 30  # runs whose median is the latency
-_CODE = ("augmentation", "encoders", "export", "mixing", "models", "predictions")
+_CODE = ("augmentation", "encoders", "export", "initial", "mixing", "models", "predictions")
 
 
 class ExportError(UserError):

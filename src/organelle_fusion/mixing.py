@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from organelle_fusion.encoders import BATCH_NORM_MOMENTUM, ModelError
+from organelle_fusion.initial import FlatGlorotUniform
 
 MIXER = "mixer"
 
@@ -91,7 +92,14 @@ def build_mixer(uppers: Sequence[keras.Model], parameters: float) -> keras.Model
     joined = x.shape[-1]
     width = max(1, round((math.sqrt(joined**2 + 36 * parameters) - joined) / 18))
     for name, kernel in (("mix1", 1), ("mix2", 3)):
-        x = layers.Conv2D(width, kernel, padding="same", use_bias=False, name=name)(x)
+        x = layers.Conv2D(
+            width,
+            kernel,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=FlatGlorotUniform(),
+            name=name,
+        )(x)
         x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
         x = layers.ReLU(name=f"{name}_relu")(x)
     embeddings = [upper(each)[1] for upper, each in zip(uppers, maps, strict=True)]

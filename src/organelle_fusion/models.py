@@ -21,6 +21,7 @@ from keras import layers
 from organelle_fusion.augmentation import augment
 from organelle_fusion.config import ORGANELLES, EncoderSettings, TrainingSettings
 from organelle_fusion.encoders import BATCH_NORM_MOMENTUM, ModelError, build_encoder
+from organelle_fusion.initial import FlatGlorotUniform
 from organelle_fusion.mixing import MIXING_SHARE, build_mixer, split_encoder
 
 Strategy = Literal["single", "early", "intermediate", "spatial"]
@@ -283,6 +284,7 @@ def _dense(
     return layers.Dense(
         units,
         activation=activation,
+        kernel_initializer=FlatGlorotUniform(),
         kernel_regularizer=keras.regularizers.L2(training.l2),
         name=name,
     )

@@ -259,7 +259,7 @@ def training_inputs(
         "data": data_hash,
         "folds": hash_of(folds),
         "code": code_version(
-            *("augmentation", "batches", "encoders", "mixing", "models", "predictions"),
+            *("augmentation", "batches", "encoders", "initial", "mixing", "models", "predictions"),
             *("sweep", "training"),
         ),
         "backend": backend_name(),

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 # Modules that a trained network depends on.
-_CODE = ("augmentation", "batches", "encoders", "mixing", "models", "training")
+_CODE = ("augmentation", "batches", "encoders", "initial", "mixing", "models", "training")
 
 
 def tune(
