@@ -32,7 +32,7 @@ LIMIT = 3.0
 lies outside them, and there the network would have seen next to nothing."""
 
 # Modules that a trained MLP depends on.
-_CODE = ("batches", "mlp", "models", "training")
+_CODE = ("batches", "initial", "mlp", "models", "training")
 
 
 class MlpError(UserError):
