@@ -68,10 +68,13 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     if ours.shape != theirs.shape:
         return f"another shape, {theirs.shape} and not {ours.shape}"
-    if np.array_equal(ours, theirs):
+    missing = np.issubdtype(ours.dtype, np.floating)
+    if np.array_equal(ours, theirs, equal_nan=missing):
         return "identical"
-    deviation = np.abs(ours.astype(np.float64) - theirs).max()
-    return f"within {deviation:.0e} of values up to {np.abs(ours).max():.2g}"
+    if missing and not np.array_equal(np.isnan(ours), np.isnan(theirs)):
+        return "other values are missing"
+    deviation = np.nanmax(np.abs(ours.astype(np.float64) - theirs))
+    return f"within {deviation:.0e} of values up to {np.nanmax(np.abs(ours)):.2g}"
 
 
 def print_table(frame: pd.DataFrame) -> None:

@@ -103,6 +103,10 @@ def test_agreement_says_how_far_two_arrays_are_apart():
     assert timing.agreement(ours, ours.copy()) == "identical"
     assert timing.agreement(ours, np.array([1.0, -3.75])) == "within 2e-01 of values up to 4"
     assert timing.agreement(ours, ours[:1]) == "another shape, (1,) and not (2,)"
+    ours = np.array([np.nan, 2.0])
+    assert timing.agreement(ours, ours.copy()) == "identical"
+    assert timing.agreement(ours, np.array([np.nan, 1.5])) == "within 5e-01 of values up to 2"
+    assert timing.agreement(ours, np.array([1.0, 2.0])) == "other values are missing"
     # bytes do not wrap round
     assert timing.agreement(np.uint8([0]), np.uint8([255])).startswith("within 3e+02")
 
