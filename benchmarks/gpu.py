@@ -258,6 +258,7 @@ def time_full_image(case: Case, profile: Profile, edge: int) -> Timed:
 def time_stacked(case: Case, profile: Profile, batches: int) -> Timed:
     """Patches per second of training steps, with encoders one by one or stacked; on JAX."""
     import jax
+
     from benchmarks import stacked
 
     model = build(case.network, profile, case.precision)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks import collecting, timing
 
+from benchmarks import collecting, timing
 from organelle_fusion.scaling import BENCHMARK
 from organelle_fusion.speed import COLUMNS, SpeedError, read_measured
 
