@@ -171,7 +171,7 @@ def start_cluster(workers: int) -> "SpecCluster":
             },
         }
 
-    return SpecCluster(
+    cluster = SpecCluster(
         scheduler={"cls": Scheduler, "options": {**_QUIET_AND_PRIVATE, "allowed_failures": 2}},
         workers={
             number: {"cls": SubprocessWorker, "options": options(number)}
@@ -179,6 +179,8 @@ def start_cluster(workers: int) -> "SpecCluster":
         },
         silence_logs=logging.ERROR,
     )
+    cluster.wait_for_workers(workers, timeout=_SECONDS_TO_START)  # their processes take seconds
+    return cluster
 
 
 def _named_workers() -> int:
