@@ -8,6 +8,7 @@ keras = pytest.importorskip("keras")
 
 from organelle_fusion.augmentation import CropAndRotate, QuarterTurns, augment, resample  # noqa: E402
 from organelle_fusion.config import AugmentationSettings  # noqa: E402
+from organelle_fusion.models import set_seed  # noqa: E402
 
 pytestmark = pytest.mark.keras
 
@@ -188,7 +189,7 @@ def test_every_batch_is_changed_anew_and_by_the_seed(images):
     """Two calls differ; the same seed gives the same two again."""
 
     def two_calls(seed):
-        keras.utils.set_random_seed(seed)
+        set_seed(seed)
         model = augmenter(FULL)
         return [as_numpy(model(images, training=True)) for _ in range(2)]
 

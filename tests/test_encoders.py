@@ -11,7 +11,7 @@ keras = pytest.importorskip("keras")
 from organelle_fusion import encoders, sweep  # noqa: E402
 from organelle_fusion.config import EncoderSettings, load_profile  # noqa: E402
 from organelle_fusion.encoders import ModelError, build_encoder  # noqa: E402
-from organelle_fusion.models import build_model  # noqa: E402
+from organelle_fusion.models import build_model, set_seed  # noqa: E402
 from organelle_fusion.patchset import PatchSet  # noqa: E402
 
 pytestmark = pytest.mark.keras
@@ -32,7 +32,7 @@ def equal_channels(channels):
 @pytest.fixture(scope="module")
 def rgb():
     """Keras' ResNet50 for colours, whose weights stand in for ImageNet's."""
-    keras.utils.set_random_seed(1)
+    set_seed(1)
     network = keras.applications.ResNet50(
         weights=None, include_top=False, input_shape=(32, 32, 3), name="rgb"
     )
@@ -170,7 +170,7 @@ def test_weights_are_read_once_and_leave_the_seed_alone(stored, monkeypatch):
     settings = EncoderSettings(kind="resnet50", input_px=32, weights=str(stored))
 
     def network():
-        keras.utils.set_random_seed(5)
+        set_seed(5)
         return build_model(
             "intermediate",
             channels=("a", "b"),
@@ -198,7 +198,7 @@ def test_weights_are_read_once_and_leave_the_seed_alone(stored, monkeypatch):
 @pytest.mark.parametrize("stem_stride", [1, 2])
 def test_compact_convnext_by_hand(stem_stride):
     """Shape, number of weights, and the embedding as the mean of a normalised map."""
-    keras.utils.set_random_seed(0)
+    set_seed(0)
     encoder = build_encoder(
         "compact_convnext", (16, 16, 2), name="e", filters=(4, 6), stem_stride=stem_stride
     )
@@ -223,7 +223,7 @@ def test_compact_convnext_by_hand(stem_stride):
 @pytest.fixture(scope="module")
 def convnext_rgb():
     """Keras' ConvNeXt-Tiny for colours, with random weights in place of ImageNet's."""
-    keras.utils.set_random_seed(1)
+    set_seed(1)
     return keras.applications.ConvNeXtTiny(
         weights=None, include_top=False, include_preprocessing=False, input_shape=(32, 32, 3)
     )

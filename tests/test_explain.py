@@ -12,7 +12,7 @@ keras = pytest.importorskip("keras")
 
 from organelle_fusion import explain, gradients  # noqa: E402
 from organelle_fusion.config import EncoderSettings, load_profile  # noqa: E402
-from organelle_fusion.models import build_model  # noqa: E402
+from organelle_fusion.models import build_model, set_seed  # noqa: E402
 
 pytestmark = pytest.mark.keras
 
@@ -29,7 +29,7 @@ def channels_of(strategy):
 
 
 def new_model(strategy):
-    keras.utils.set_random_seed(3)
+    set_seed(3)
     return build_model(
         strategy,
         channels=channels_of(strategy),

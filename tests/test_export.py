@@ -10,7 +10,7 @@ from organelle_fusion import export, sweep  # noqa: E402
 from organelle_fusion.config import load_profile  # noqa: E402
 from organelle_fusion.export import ExportedNetwork, ExportError, Network  # noqa: E402
 from organelle_fusion.folds import make_folds  # noqa: E402
-from organelle_fusion.models import build_model  # noqa: E402
+from organelle_fusion.models import build_model, set_seed  # noqa: E402
 from organelle_fusion.patchset import PatchSet  # noqa: E402
 from organelle_fusion.predictions import Cell, write_predictions  # noqa: E402
 from organelle_fusion.provenance import provenance  # noqa: E402
@@ -39,7 +39,7 @@ def tiny(strategy, channels):
 )
 def test_file_gives_the_logits_of_keras(number, tolerance):
     """In any size of batch; and coarser numbers deviate, so that they are no float32 files."""
-    keras.utils.set_random_seed(0)
+    set_seed(0)
     network = tiny("intermediate", ("a", "b"))
     patches = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 2), dtype=np.uint8)
     expected = network.predict(patches, verbose=0)

@@ -1,10 +1,14 @@
 """Initial values: those of Keras' own initialiser, bit by bit."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
 
-from organelle_fusion.initial import FlatGlorotUniform
+from organelle_fusion.config import AugmentationSettings, EncoderSettings, load_profile
+from organelle_fusion.initial import FlatGlorotUniform, drawn_seed, seed_networks
+from organelle_fusion.models import build_model, set_seed
 
 pytestmark = pytest.mark.keras
 
@@ -37,3 +41,37 @@ def test_a_layer_of_a_file_draws_again():
     np.testing.assert_array_equal(
         again.kernel_initializer((4, 4)), layer.kernel_initializer((4, 4))
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "px"), [("compact", 16), ("compact_convnext", 16), ("resnet50", 32)]
+)
+def test_what_others_draw_does_not_matter(kind, px):
+    """A thread of a worker draws from Python's generator between the seed and the network."""
+    encoder = EncoderSettings(kind=kind, input_px=px, filters=(2, 4))
+    changes = AugmentationSettings(flips=True, quarter_turns=True, crop=0.1, rotation_deg=5)
+    training = load_profile("smoke").training.model_copy(
+        update={"augmentation": changes, "dropout": 0.5, "dense_units": 4}
+    )
+
+    def variables(seed: int) -> list[np.ndarray]:
+        set_seed(seed)
+        random.random()
+        model = build_model(
+            "early", channels=("a", "b"), n_classes=3, encoder=encoder, training=training
+        )
+        # Seeds of the random layers among them.
+        return [np.asarray(value) for value in model.variables]
+
+    first, again, other = variables(1), variables(1), variables(2)
+    assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
+    differ = [not np.array_equal(*pair) for pair in zip(first, other, strict=True)]
+    kernels = [value.ndim > 1 for value in first]
+    assert np.array(differ)[np.array(kernels)].all()
+
+
+def test_seeds_are_those_that_keras_would_draw():
+    """So that initial values are those of a plain Keras program."""
+    seed_networks(3)
+    random.seed(3)
+    assert [drawn_seed() for _ in range(5)] == [random.randint(1, 10**9) for _ in range(5)]

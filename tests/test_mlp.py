@@ -19,7 +19,7 @@ from organelle_fusion.folds import (  # noqa: E402
     make_folds,
 )
 from organelle_fusion.mlp import LIMIT, MlpError, standardise, train_mlps, tune_mlp  # noqa: E402
-from organelle_fusion.models import build_mlp  # noqa: E402
+from organelle_fusion.models import build_mlp, set_seed  # noqa: E402
 from organelle_fusion.predictions import Cell, SweepError, read_provenance  # noqa: E402
 from organelle_fusion.sweep import network_seed  # noqa: E402
 from organelle_fusion.trials import SEARCHED, candidate_settings  # noqa: E402
@@ -96,7 +96,7 @@ def test_each_fold_is_a_network_built_anew(measured, tmp_path, share):
         assert found[column].tolist() == table[column].iloc[found["patch"]].tolist()
     for fold in (0, 3):
         parts, own_seed = fold_parts(split, table["group"], fold), network_seed(3, fold)
-        keras.utils.set_random_seed(own_seed)
+        set_seed(own_seed)
         network = training.compile_model(build_mlp(3, 2, TRAINING), TRAINING)
         expected, history = training.train_fold(
             network,
@@ -225,7 +225,7 @@ def test_the_search_trains_an_mlp_and_never_sees_test_rows(measured, tmp_path, m
 
     own = candidate_settings(trials[trials["trial"] == 4], TRAINING, 1)[0]
     own = own.model_copy(update={"epochs": 2})
-    keras.utils.set_random_seed(TUNING.seed)
+    set_seed(TUNING.seed)
     network = training.compile_model(build_mlp(3, 2, own), own)
     used = parts != "test"
     data = standardise(features.to_numpy(), parts == "train")[used]

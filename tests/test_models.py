@@ -20,6 +20,7 @@ from organelle_fusion.models import (  # noqa: E402
     count_parameters,
     layer_summary,
     paper_parameters,
+    set_seed,
 )
 
 pytestmark = pytest.mark.keras
@@ -372,7 +373,7 @@ def layers_of(model):
 )
 def test_mixed_precision_is_that_of_the_encoders(strategy, encoder, tmp_path):
     """They compute in bfloat16; weights are float32 and those of a float32 network."""
-    keras.utils.set_random_seed(3)
+    set_seed(3)
     exact = build(strategy, encoder=encoder)
     mixed = build(strategy, encoder=encoder, training=MIXED)
     assert keras.config.dtype_policy().name == "float32"

@@ -9,7 +9,7 @@ from organelle_fusion import training  # noqa: E402
 from organelle_fusion.config import EncoderSettings, load_profile  # noqa: E402
 from organelle_fusion.gradients import ExplainError  # noqa: E402
 from organelle_fusion.intensity import PatchError, stack_statistics  # noqa: E402
-from organelle_fusion.models import build_model  # noqa: E402
+from organelle_fusion.models import build_model, set_seed  # noqa: E402
 from organelle_fusion.patches import extract_patches  # noqa: E402
 from organelle_fusion.prediction import predict_stack  # noqa: E402
 from organelle_fusion.volumes import open_volume, write_ome_tiff  # noqa: E402
@@ -34,7 +34,7 @@ def volume(tmp_path):
 
 
 def network(strategy, channels=CHANNELS):
-    keras.utils.set_random_seed(3)
+    set_seed(3)
     return build_model(
         strategy,
         channels=channels,

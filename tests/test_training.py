@@ -14,7 +14,7 @@ from organelle_fusion.config import (  # noqa: E402
     EncoderSettings,
     TrainingSettings,
 )
-from organelle_fusion.models import build_mlp, build_model  # noqa: E402
+from organelle_fusion.models import build_mlp, build_model, set_seed  # noqa: E402
 from organelle_fusion.training import (  # noqa: E402
     TrainingError,
     class_weights,
@@ -76,7 +76,7 @@ def test_reset_model_trains_exactly_as_a_fresh_one(augmentation):
         return build(augmentation)
 
     patches, labels, parts = patches_and_parts(37, 13, 20)
-    keras.utils.set_random_seed(5)
+    set_seed(5)
     fresh = compile_model(build_it(), SETTINGS)
     expected, expected_history = train_fold(
         fresh, patches, labels, parts, settings=SETTINGS, seed=5
@@ -108,7 +108,7 @@ def test_reset_model_assigns_every_variable(augmentation, seeds):
     train_fold(model, *patches_and_parts(20, 8, 0), settings=SETTINGS, seed=1)
     assert int(model.optimizer.iterations) > 0
     reset_model(model, build_it, 3)
-    keras.utils.set_random_seed(3)
+    set_seed(3)
     fresh = compile_model(build_it(), SETTINGS)
     # Each random layer has a seed state, which `weights` does not hold: two flips, the dropout,
     # and in full augmentation quarter turns and windows.
@@ -141,7 +141,7 @@ def test_stripes_are_learnt_and_the_best_epoch_is_kept():
     """A simple task is solved, and the scores in the history are those of the predictions."""
     patches, labels, parts = patches_and_parts(90, 29, 40)
     settings = SETTINGS.model_copy(update={"epochs": 8, "patience": 8})
-    keras.utils.set_random_seed(2)
+    set_seed(2)
     model = compile_model(build(), settings)
     probabilities, history = train_fold(model, patches, labels, parts, settings=settings, seed=2)
     rest = parts != "train"
@@ -169,7 +169,7 @@ def test_stripes_are_learnt_in_mixed_precision_compiled_by_xla():
     settings = SETTINGS.model_copy(
         update={"epochs": 8, "patience": 8, "precision": "mixed_bfloat16", "jit": True}
     )
-    keras.utils.set_random_seed(2)
+    set_seed(2)
     model = compile_model(build(precision="mixed_bfloat16"), settings)
     assert model.jit_compile is True
     slow = settings.model_copy(update={"jit": False})
@@ -219,7 +219,7 @@ def test_training_stops_when_validation_no_longer_gains():
     patches, _, parts = patches_and_parts(16, 16, 4)
     labels = np.random.default_rng(3).integers(0, 2, len(parts))
     settings = SETTINGS.model_copy(update={"epochs": 60, "patience": 1})
-    keras.utils.set_random_seed(4)
+    set_seed(4)
     _, history = train_fold(
         compile_model(build(), settings), patches, labels, parts, settings=settings, seed=4
     )
@@ -266,7 +266,7 @@ def test_weights_of_the_best_epoch_are_restored():
     patches, labels, parts = patches_and_parts(90, 30, 4)
     labels = np.where(parts == "validation", 1 - labels, labels)
     settings = SETTINGS.model_copy(update={"epochs": 30, "patience": 6})
-    keras.utils.set_random_seed(4)
+    set_seed(4)
     model = compile_model(build(), settings)
     probabilities, history = train_fold(model, patches, labels, parts, settings=settings, seed=4)
     accuracy = history["val_accuracy"]
@@ -295,7 +295,7 @@ def test_without_validation_all_epochs_are_run_and_the_last_weights_stay():
     settings = SETTINGS.model_copy(update={"epochs": 12, "patience": 2})
     outcomes = []
     for validated, of in [(True, inverted), (False, inverted), (False, labels)]:
-        keras.utils.set_random_seed(4)
+        set_seed(4)
         model = compile_model(build_mlp(3, 2, settings), settings)
         probabilities, history = train_fold(
             model, features, of, parts, settings=settings, seed=4, validated=validated

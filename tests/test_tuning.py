@@ -18,7 +18,7 @@ from organelle_fusion.config import (  # noqa: E402
     load_profile,
 )
 from organelle_fusion.folds import make_folds  # noqa: E402
-from organelle_fusion.models import build_model  # noqa: E402
+from organelle_fusion.models import build_model, set_seed  # noqa: E402
 from organelle_fusion.patchset import PatchSet  # noqa: E402
 from organelle_fusion.trials import SEARCHED, candidate_settings  # noqa: E402
 
@@ -135,7 +135,7 @@ def test_a_trial_trains_as_a_fold_does(done):
     patches, labels, parts = patches_and_parts()
     own = candidate_settings(trials[trials["trial"] == 4], TRAINING, 1)[0]
     own = own.model_copy(update={"epochs": 2})
-    keras.utils.set_random_seed(SETTINGS.seed)
+    set_seed(SETTINGS.seed)
     model = build_model("single", channels=("a",), n_classes=2, encoder=ENCODER, training=own)
     probabilities, history = training.train_fold(
         training.compile_model(model, own), patches, labels, parts, settings=own, seed=SETTINGS.seed

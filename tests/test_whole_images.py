@@ -14,7 +14,7 @@ from organelle_fusion.explain import grad_cam  # noqa: E402
 from organelle_fusion.gradients import ExplainError  # noqa: E402
 from organelle_fusion.intensity import PatchError, display_plane, stack_statistics  # noqa: E402
 from organelle_fusion.manifest import open_image, read_manifest  # noqa: E402
-from organelle_fusion.models import build_model  # noqa: E402
+from organelle_fusion.models import build_model, set_seed  # noqa: E402
 from organelle_fusion.predictions import Cell  # noqa: E402
 from organelle_fusion.similarity import map_similarity  # noqa: E402
 from organelle_fusion.volumes import open_volume, write_ome_tiff  # noqa: E402
@@ -57,7 +57,7 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
     """Fold 0 validates on "two" and tests "one", fold 1 the other way round."""
     cells = {fold: Cell("cv5", 30, "intermediate", fold, 7) for fold in (0, 1)}
     for fold, cell in cells.items():
-        keras.utils.set_random_seed(fold)
+        set_seed(fold)
         cell.weights_path(tmp_path).parent.mkdir(parents=True, exist_ok=True)
         network().save_weights(cell.weights_path(tmp_path))
     rows = [
@@ -98,7 +98,7 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
 
 @pytest.fixture(scope="module")
 def small_network():
-    keras.utils.set_random_seed(3)
+    set_seed(3)
     return build_model(
         "intermediate",
         channels=PROFILE.channels,

@@ -11,6 +11,7 @@ import keras
 from keras import layers, ops
 
 from organelle_fusion.config import AugmentationSettings
+from organelle_fusion.initial import drawn_seed
 
 
 def augment(images, settings: AugmentationSettings):
@@ -31,13 +32,17 @@ def augment(images, settings: AugmentationSettings):
     if settings.flips:
         # Two layers, since RandomFlip("horizontal_and_vertical") of Keras 3 draws once per image
         # for both axes: it turns by 180 degrees or not at all, and never mirrors.
-        images = layers.RandomFlip("horizontal", name="flip_horizontal")(images)
-        images = layers.RandomFlip("vertical", name="flip_vertical")(images)
+        images = _flip("horizontal")(images)
+        images = _flip("vertical")(images)
     if settings.quarter_turns:
         images = QuarterTurns(name="quarter_turns")(images)
     if settings.crop or settings.rotation_deg:
         images = CropAndRotate(settings.crop, settings.rotation_deg, name="crop_and_rotate")(images)
     return images
+
+
+def _flip(axis: str) -> layers.Layer:
+    return layers.RandomFlip(axis, seed=drawn_seed(), name=f"flip_{axis}")
 
 
 @keras.saving.register_keras_serializable(package="organelle_fusion")
@@ -49,7 +54,7 @@ class QuarterTurns(layers.Layer):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.generator = keras.random.SeedGenerator()
+        self.generator = keras.random.SeedGenerator(drawn_seed())
 
     def call(self, images, training=False):
         if not training:
@@ -85,7 +90,7 @@ class CropAndRotate(layers.Layer):
         super().__init__(**options)
         self.crop = crop
         self.rotation_deg = rotation_deg
-        self.generator = keras.random.SeedGenerator()
+        self.generator = keras.random.SeedGenerator(drawn_seed())
 
     def call(self, images, training=False):
         if not training:

@@ -3,7 +3,6 @@
 Keras 3 only: nothing here knows the backend.
 """
 
-import random
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from organelle_fusion.config import UserError
-from organelle_fusion.initial import FlatGlorotUniform
+from organelle_fusion.initial import FlatGlorotUniform, drawn_seed
 from organelle_fusion.provenance import file_state, note_file
 
 IMAGENET = "imagenet"
@@ -240,9 +239,9 @@ def _published_encoder(
         )
         scaled = scale(keras.Input(input_shape, name="plane"))
     backbone = _application(kind, weights=None, input_tensor=scaled, input_shape=input_shape)
-    if stem_stride != 2:
+    if stem_stride != 2 or weights is None:
         backbone = keras.models.clone_model(
-            backbone, clone_function=lambda layer: _with_stem_stride(layer, stem_stride)
+            backbone, clone_function=lambda layer: _own_copy(layer, stem_stride)
         )
     if weights is not None:
         path = None if weights == IMAGENET else Path(weights)
@@ -264,11 +263,15 @@ def _application(kind: str, **options) -> keras.Model:
     return build(include_top=False, name=kind, **options)
 
 
-def _with_stem_stride(layer: layers.Layer, stride: int) -> layers.Layer:
-    """Copy of a layer of ResNet50, with another stride if it is the first convolution."""
+def _own_copy(layer: layers.Layer, stem_stride: int) -> layers.Layer:
+    """Copy of a layer with seeds of ours; of ResNet50's first convolution, with this stride."""
     config = layer.get_config()
     if layer.name == _PUBLISHED["resnet50"].stem:
-        config["strides"] = (stride, stride)
+        config["strides"] = (stem_stride, stem_stride)
+    for value in config.values():
+        initial = value.get("config", {}) if isinstance(value, dict) else {}
+        if "seed" in initial:
+            initial["seed"] = drawn_seed()
     return type(layer).from_config(config)
 
 
@@ -290,9 +293,6 @@ def _read_weights(
             f"encoder.weights: expected {IMAGENET} or a file of weights, found no file {path}; "
             "check the path"
         )
-    # Building draws initial values, here for nothing. What is built next must not depend on
-    # whether the weights were read before.
-    before = random.getstate()
     try:
         network = _application(
             kind, weights=path or IMAGENET, input_shape=(_SMALLEST_PX, _SMALLEST_PX, 3)
@@ -315,6 +315,4 @@ def _read_weights(
             f"top for three channels, found others or a damaged file ({reason}); choose another "
             "file or get it again"
         ) from error
-    finally:
-        random.setstate(before)
     return [layer.get_weights() for layer in network.layers if layer.weights]

@@ -8,7 +8,6 @@ be traced to the logits in a model read back from a file as well.
 Keras 3 only: nothing here knows the backend.
 """
 
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, get_args
@@ -21,7 +20,7 @@ from keras import layers
 from organelle_fusion.augmentation import augment
 from organelle_fusion.config import ORGANELLES, EncoderSettings, TrainingSettings
 from organelle_fusion.encoders import BATCH_NORM_MOMENTUM, ModelError, build_encoder
-from organelle_fusion.initial import FlatGlorotUniform
+from organelle_fusion.initial import FlatGlorotUniform, drawn_seed, seed_networks
 from organelle_fusion.mixing import MIXING_SHARE, build_mixer, split_encoder
 
 Strategy = Literal["single", "early", "intermediate", "spatial"]
@@ -35,8 +34,8 @@ def set_seed(seed: int) -> None:
     As `keras.utils.set_random_seed`, which imports TensorFlow, for seconds, on any backend; on JAX
     nothing draws from it.
     """
+    seed_networks(seed)
     if keras.backend.backend() == "jax":
-        random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - Keras draws from it
     else:
         keras.utils.set_random_seed(seed)
@@ -73,8 +72,9 @@ def build_model(
     Returns
     -------
     keras.Model
-        Not compiled. Nested in it are ``encoder`` (single, early) or ``encoder_<channel>``
-        (intermediate, spatial), the ``mixer`` of spatial fusion, and the head ``fusion_head``.
+        Not compiled; its initial values follow from the last `set_seed`. Nested in it are
+        ``encoder`` (single, early) or ``encoder_<channel>`` (intermediate, spatial), the ``mixer``
+        of spatial fusion, and the head ``fusion_head``.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def _hidden_layers(
     return (
         _dense(width, "relu", f"{prefix}dense", training),
         layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{prefix}dense_norm"),
-        layers.Dropout(training.dropout, name=f"{prefix}dropout"),
+        layers.Dropout(training.dropout, seed=drawn_seed(), name=f"{prefix}dropout"),
     )
 
 
