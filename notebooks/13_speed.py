@@ -88,6 +88,20 @@ show_table(
 )
 
 # %% [markdown]
+# ## On a GPU
+
+# %% tags=["hide-input"]
+Markdown(speed.gpu_sentence(measured))
+
+# %% tags=["hide-input"]
+None if measured.gpu is None else show_table(
+    speed.shown_gpu(measured.gpu),
+    "Images per second with ResNet50 encoders, on random pixels in place of the phantom; the ratio is to plain Keras, "
+    "or to the plain step where encoders are stacked.",
+    "tab-gpu",
+)
+
+# %% [markdown]
 # ## Ten thousand stacks
 #
 # What one stack, one patch and one training step cost on this machine, times as many as there would be. This is a

@@ -36,8 +36,8 @@ def test_what_one_side_does_alone_has_no_ratio(side_by_side):
     assert found["ratio"].fillna(0).tolist() == [1, 0]
     assert speed.compared(alone).empty
     assert speed.shown_ratios(alone).to_numpy().tolist() == [
-        ["cut, s per plane", "", "2.0", "", "", "", ""],
-        ["cut", "c", "", "250", "", "", "identical"],
+        ["cut, s per plane", "", "", "2.0", "", "", ""],
+        ["cut", "c", "", "", "250", "", "identical"],
     ]
     assert speed.compared(alone[:0]).empty
 
@@ -52,10 +52,10 @@ def test_a_task_has_no_two_rows_of_ours(side_by_side):
 
 def test_table_has_a_row_for_each_peer(side_by_side):
     shown = speed.shown_ratios(side_by_side)
-    assert shown[["Peer", "Ours, s", "Theirs, s", "Ratio"]].to_numpy().tolist() == [
-        ["a 1.0", "2.0", "3.0", "1.5"],
-        ["b 2.0", "2.0", "1.0", "0.50"],
-        ["c", "2.0", "250", "125"],
+    assert shown[["Peer", "Ratio", "Ours, s", "Theirs, s"]].to_numpy().tolist() == [
+        ["a 1.0", "1.5", "2.0", "3.0"],
+        ["b 2.0", "0.50", "2.0", "1.0"],
+        ["c", "125", "2.0", "250"],
     ]
 
 
@@ -104,4 +104,34 @@ def test_what_was_written_is_read(tmp_path, side_by_side):
     assert sentence.startswith(
         "Measured on 2026-01-02 on 4 cores (Some CPU) with 16 GB of memory under Linux x86_64, by "
         "version 0.1.0 (code abc) with Python 1.2, numpy 1.2"
+    )
+
+
+def test_times_on_a_gpu_are_shown_once_there_are_some(tmp_path, side_by_side):
+    """A file of one row; without it, the page says that it is outstanding."""
+    folder = tmp_path / "data" / "benchmarks"
+    folder.mkdir(parents=True)
+    side_by_side.to_csv(folder / "side-by-side.csv", index=False)
+    pd.DataFrame({"name": ["f"]}).to_csv(folder / "functions.csv", index=False)
+    pd.DataFrame({"stage": ["read"], "profile": [""]}).to_csv(folder / "stages.csv", index=False)
+    (folder / "machine.json").write_text("{}", "utf-8")
+    without = speed.read_measured(tmp_path)
+    assert without.gpu is None
+    assert "Outstanding" in speed.gpu_sentence(without)
+    row = {
+        "task": "training", "network": "early", "way": "ours", "precision": "float32", "batch": 32,
+        "per_second": 901.4, "gflop": 3.0, "tflops": 2.7, "share": 0.123, "ratio": None,
+    }  # fmt: skip
+    pd.DataFrame([row]).to_csv(folder / "gpu.csv", index=False)
+    about = {
+        "created": "2026-01-02T03:04", "device": "Some GPU", "device_kind": "gpu", "keras": "3.1",
+        "backend": "jax",
+    }  # fmt: skip
+    (folder / "gpu.json").write_text(json.dumps(about), "utf-8")
+    found = speed.read_measured(tmp_path)
+    assert speed.shown_gpu(found.gpu).to_numpy().tolist() == [
+        ["training", "early", "ours", "float32", 32, "901", "", "0.12"]
+    ]
+    assert speed.gpu_sentence(found) == (
+        "Measured on 2026-01-02 on Some GPU (gpu), by Keras 3.1 on jax."
     )

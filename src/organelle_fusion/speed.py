@@ -28,10 +28,14 @@ class Measured(NamedTuple):
     functions: pd.DataFrame  # name, unit, seconds (median), rounds
     stages: pd.DataFrame  # stage, profile, unit, seconds, per_stack, mb; see `scaling`
     machine: dict[str, Any]
+    gpu: pd.DataFrame | None  # task, network, way, precision, batch, per_second, share, ratio
+    gpu_machine: dict[str, Any]  # empty where no GPU was at hand
 
 
 def read_measured(root: Path) -> Measured:
     """Read what `make bench` has written below `root`, the folder of the repository.
+
+    And what ``python -m benchmarks.gpu`` has, if it has ever been run.
 
     Raises
     ------
@@ -44,11 +48,18 @@ def read_measured(root: Path) -> Measured:
         for name in ("side-by-side", "functions", "stages")
     ]
     side_by_side, functions, stages = tables
+    machine = json.loads(_require(folder / "machine.json").read_text("utf-8"))
+    gpu, gpu_machine = None, {}
+    if note_file(folder / "gpu.csv").is_file():
+        gpu = pd.read_csv(folder / "gpu.csv")
+        gpu_machine = json.loads(_require(folder / "gpu.json").read_text("utf-8"))
     return Measured(
         side_by_side.fillna({"equal": ""}),
         functions,
         stages.fillna({"profile": ""}),
-        json.loads(_require(folder / "machine.json").read_text("utf-8")),
+        machine,
+        gpu,
+        gpu_machine,
     )
 
 
@@ -77,9 +88,9 @@ def shown_ratios(side_by_side: pd.DataFrame) -> pd.DataFrame:
         own, mb = (ours[name].iloc[0] if len(ours) else math.nan for name in ("seconds", "peak_mb"))
         peers = found[found["who"] != OURS]
         for peer in peers.to_dict("records") or [{"who": "", "equal": ours["equal"].item()}]:
-            numbers = (own, peer.get("seconds", math.nan), peer.get("ratio", math.nan), mb)
+            numbers = (peer.get("ratio", math.nan), own, peer.get("seconds", math.nan), mb)
             rows.append((task, peer["who"], *map(two_digits, numbers), peer["equal"]))
-    columns = ["Task", "Peer", "Ours, s", "Theirs, s", "Ratio", "Ours, MB", "Results"]
+    columns = ["Task", "Peer", "Ratio", "Ours, s", "Theirs, s", "Ours, MB", "Results"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -118,6 +129,33 @@ def shown_functions(functions: pd.DataFrame) -> pd.DataFrame:
             "Median, ms": [two_digits(1000 * value) for value in functions["seconds"]],
             "Rounds": functions["rounds"],
         }
+    )
+
+
+def gpu_sentence(measured: Measured) -> str:
+    """Say on what device networks of the paper's size were timed, or that this is outstanding."""
+    about = measured.gpu_machine
+    if measured.gpu is None:
+        return (
+            "Outstanding: no GPU was at hand. `python -m benchmarks.gpu` times training and "
+            "prediction with ResNet50 encoders there, beside plain Keras, and this section will "
+            "show it."
+        )
+    return (
+        f"Measured on {about['created'][:10]} on {about['device']} ({about['device_kind']}), by Keras "
+        f"{about['keras']} on {about['backend']}."
+    )
+
+
+def shown_gpu(gpu: pd.DataFrame) -> pd.DataFrame:
+    """Table of the page: a row for everything that was timed on a GPU."""
+    numbers = {
+        "Per second": gpu["per_second"],
+        "Ratio": gpu["ratio"],
+        "Share of matrix rate": gpu["share"],
+    }
+    return gpu[["task", "network", "way", "precision", "batch"]].assign(
+        **{name: [two_digits(value) for value in values] for name, values in numbers.items()}
     )
 
 
