@@ -45,7 +45,7 @@ def dry_run(profile: Profile, stacks: pd.DataFrame, run: Run) -> str:
     PatchError, CostError
         A patch is larger than an image; a step cannot be timed.
     """
-    from organelle_fusion.sweep import backend_name
+    from organelle_fusion.devices import backend_name
 
     plan = planned_trainings(profile, stacks, run)
     print("timing one step of each network, minutes without a GPU", file=sys.stderr, flush=True)

@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.config import TrainingSettings, TuningSettings, UserError
+from organelle_fusion.devices import backend_name
 from organelle_fusion.models import set_seed
 from organelle_fusion.provenance import code_version, hash_of
-from organelle_fusion.sweep import backend_name
 from organelle_fusion.training import compile_model, fit_model
 from organelle_fusion.trials import OBJECTIVE, SEARCHED, with_values
 

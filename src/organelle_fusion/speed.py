@@ -142,8 +142,8 @@ def gpu_sentence(measured: Measured) -> str:
             "show it."
         )
     return (
-        f"Measured on {about['created'][:10]} on {about['device']} ({about['device_kind']}), by Keras "
-        f"{about['keras']} on {about['backend']}."
+        f"Measured on {about['created'][:10]} on {about['device']} ({about['device_kind']}), by "
+        f"Keras {about['keras']} on {about['backend']}."
     )
 
 

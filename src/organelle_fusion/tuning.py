@@ -16,13 +16,14 @@ from organelle_fusion.config import (
     TrainingSettings,
     TuningSettings,
 )
+from organelle_fusion.devices import backend_name
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.hyperband import TuningError, search_settings
 from organelle_fusion.models import Strategy, build_model
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import code_version, hash_of
-from organelle_fusion.sweep import backend_name, network_seed, run_cells, weights_inputs
+from organelle_fusion.sweep import network_seed, run_cells, weights_inputs
 from organelle_fusion.training import compiled_model, device, reset_model, train_fold
 from organelle_fusion.trials import COLUMNS, SEARCHED, candidate_settings, read_trials
 

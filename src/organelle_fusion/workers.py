@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from organelle_fusion.cluster import HERE, connect, is_named, running_workers
@@ -18,8 +17,11 @@ from organelle_fusion.handover import Parcel, parcel, unpack
 from organelle_fusion.predictions import Cell, SweepError
 from organelle_fusion.provenance import FILES_VARIABLE, code_version
 
-Compute = Callable[[Cell], pd.DataFrame]
-Computed = tuple[Cell, pd.DataFrame, float]
+Unit = Cell | str
+"""What is computed at once: a cell of a sweep, or the image of a name."""
+
+Compute = Callable[[Unit], Any]
+Computed = tuple[Unit, Any, float]
 
 # A training takes seconds in the quick profile and minutes in the others: a line for each would
 # flood the page of the first.
@@ -40,7 +42,7 @@ class _Failure(NamedTuple):
     traceback: str
 
 
-def one_by_one(compute: Compute, cells: Sequence[Cell]) -> Iterator[Computed]:
+def one_by_one(compute: Compute, cells: Sequence[Unit]) -> Iterator[Computed]:
     """Compute the cells in their order; now and then a line says which one it is.
 
     Yields
@@ -106,7 +108,7 @@ def of_each(
 
 
 def on_workers(
-    compute: Compute, cells: Sequence[Cell], workers: int, folder: Path, **bar: Any
+    compute: Compute, cells: Sequence[Unit], workers: int, folder: Path, **bar: Any
 ) -> Iterator[Computed]:
     """Compute cells on workers of one thread each, with a progress bar.
 
@@ -117,7 +119,7 @@ def on_workers(
     compute
         Sent to the workers with all that it refers to, once for all cells.
     cells
-        What to compute.
+        What to compute; or names of images.
     workers
         Their number, where this process has to start them, see `cluster.connect`.
     folder
@@ -238,7 +240,7 @@ def _enter(scene: _Scene) -> None:
         os.environ[FILES_VARIABLE] = scene.notes
 
 
-def _in_worker(sent: Parcel, cell: Cell, scene: _Scene) -> Computed | _Failure:
+def _in_worker(sent: Parcel, cell: Unit, scene: _Scene) -> Computed | _Failure:
     try:
         _enter(scene)
         return _timed(unpack(sent), cell)
@@ -251,11 +253,11 @@ def _answer(question: Callable[[], Any], scene: _Scene) -> Any:
     return question()
 
 
-def _timed(compute: Compute, cell: Cell) -> Computed:
+def _timed(compute: Compute, cell: Unit) -> Computed:
     begun = time.perf_counter()
     frame = compute(cell)
     return cell, frame, round(time.perf_counter() - begun, 3)
 
 
-def _message(cell: Cell, error: Exception) -> str:
+def _message(cell: Unit, error: Exception) -> str:
     return f"{cell}: {type(error).__name__}: {' '.join(str(error).split())}"
