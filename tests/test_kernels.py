@@ -53,6 +53,15 @@ def test_the_extremes_of_the_type_are_compared_as_numbers():
         assert found.tolist() == [[expected], [expected]]
 
 
+def test_columns_may_hold_more_than_16_bits():
+    """A plane of 70,000 rows that is bright all over."""
+    plane = np.ones((1, 70_000, 2), np.uint8)
+    found = count_foreground(plane, np.zeros(1, np.uint8), np.array([1, 2]))
+    assert (found[:, :140_000] == 1).all()
+    assert (found[:, 140_000:] == 4).all()
+    assert found.shape[1] == 140_000 + 35_000
+
+
 @pytest.mark.parametrize(("size", "output"), [(3, 7), (7, 3), (6, 3), (5, 1), (4, 4)])
 def test_areas_are_averaged_as_by_scikit_image(size, output):
     plane = np.random.default_rng(2).integers(0, 1000, (2, 9, 12), np.uint16)

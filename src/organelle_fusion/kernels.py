@@ -40,7 +40,7 @@ def count_foreground(plane: np.ndarray, thresholds: np.ndarray, sizes: np.ndarra
     plane, thresholds
         (C, H, W) and (C,); a pixel is foreground if it is above its channel's threshold.
     sizes
-        Edges of the patches, pixels, int64 (S,).
+        Edges of the patches, pixels, int64 (S,); at most 65,535.
 
     Returns
     -------
@@ -54,17 +54,18 @@ def count_foreground(plane: np.ndarray, thresholds: np.ndarray, sizes: np.ndarra
         total += (height // size) * (width // size)
     counts = np.zeros((n_channels + 1, total), np.int64)
     # Foreground in each column, from the upper border to the present row; and the same at the
-    # upper edge of the present patches of each size. A patch is the difference of the two.
-    columns = np.zeros((n_channels + 1, width), np.uint32)
-    above = np.zeros((len(sizes), n_channels + 1, width), np.uint32)
-    union = np.empty(width, np.uint8)
+    # upper edge of the present patches of each size. A patch is the difference of the two, which
+    # 16 bits hold, though the sum of a column may go beyond them.
+    columns = np.zeros((n_channels + 1, width), np.uint16)
+    above = np.zeros((len(sizes), n_channels + 1, width), np.uint16)
+    union = np.empty(width, np.uint16)
     for y in range(height):
         union[:] = 0
         for channel in range(n_channels):
             pixels, threshold = plane[channel, y], thresholds[channel]
             column = columns[channel]
             for x in range(width):
-                bright = np.uint8(pixels[x] > threshold)
+                bright = np.uint16(pixels[x] > threshold)
                 column[x] += bright
                 union[x] |= bright
         column = columns[n_channels]
@@ -76,10 +77,13 @@ def count_foreground(plane: np.ndarray, thresholds: np.ndarray, sizes: np.ndarra
             if (y + 1) % size == 0:
                 first = patch + y // size * across
                 for channel in range(n_channels + 1):
-                    new = columns[channel] - above[index, channel]
+                    new, old = columns[channel], above[index, channel]
                     for k in range(across):
-                        counts[channel, first + k] = new[k * size : (k + 1) * size].sum()
-                    above[index, channel] = columns[channel]
+                        count = np.int64(0)
+                        for x in range(k * size, (k + 1) * size):
+                            count += np.uint16(new[x] - old[x])
+                        counts[channel, first + k] = count
+                    old[:] = new
             patch += (height // size) * across
     return counts
 
