@@ -111,7 +111,7 @@ def write(path, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training__epoch": 3}, "unknown key training.epoch"),
+        ({"training__epoch": 3}, "training.epoch: expected a known key, found another"),
         ({"training__epochs": 0}, "training.epochs: .* greater than 0, found 0"),
         ({"patches__size_px": 333}, "patches.size_px 333 is not among"),
         ({"channels": ["a", "a"]}, "repeat a name"),
@@ -131,7 +131,11 @@ def test_bad_values_are_one_line(tmp_path, changes, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("[1, 2", "not readable as YAML"), ("- a\n", "expected a mapping"), ("", "found NoneType")],
+    [
+        ("[1, 2", "expected settings in YAML"),
+        ("- a\n", "expected a mapping"),
+        ("", "found NoneType"),
+    ],
 )
 def test_files_that_are_no_profile(tmp_path, content, message):
     """Neither broken YAML nor a list nor an empty file passes."""
@@ -151,7 +155,7 @@ def test_python_objects_in_yaml_are_refused(tmp_path):
     """A profile cannot run code."""
     path = tmp_path / "mine.yaml"
     path.write_text("!!python/object/apply:os.system ['echo hostile']", encoding="utf-8")
-    with pytest.raises(ProfileError, match="not readable as YAML"):
+    with pytest.raises(ProfileError, match=r"found what cannot be read .*python/object"):
         load_profile(path)
 
 

@@ -134,10 +134,12 @@ def test_columns(folder):
 
 
 def test_rows_are_numbered_as_in_the_file(folder):
-    header = "image,path,label"
-    refusal(write(folder, header, "s1,stacks/a.tif,A", "s2,stacks/x.tif,B"), "row 3, path", "x.tif")
-    refusal(write(folder, header, "", "", "s2,stacks/x.tif,B"), "row 4, path")
-    refusal(write(folder, header, '"two\nlines",stacks/a.tif,A', "s2,x,B"), "row 4, path")
+    header = "image,path,label,channel_map"
+    refusal(
+        write(folder, header, "s1,stacks/a.tif,A,", "s2,stacks/x.tif,B,"), "row 3, path", "x.tif"
+    )
+    refusal(write(folder, header, "", "", "s2,stacks/x.tif,B,"), "row 4, path")
+    refusal(write(folder, header, 's1,stacks/a.tif,A,"a=1;\nb=2"', "s2,x,B,"), "row 4, path")
 
 
 def test_message_stays_one_line_where_a_cell_has_two(folder):

@@ -6,8 +6,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from organelle_fusion.yaml_settings import YamlError, read_settings, said
 
 PAPER_PIXEL_UM = 0.03534
 """Edge of one pixel in the paper, µm (Dataset optimization: 350 px = 12.37 µm)."""
@@ -44,7 +45,7 @@ class ProfileError(UserError):
 class Settings(BaseModel):
     """Base of all settings: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PhantomSettings(Settings):
@@ -372,22 +373,17 @@ def load_profile(name_or_path: str | Path) -> Profile:
             "or the path of a .yaml file; choose one of these"
         )
     try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = read_settings(source.read_text(encoding="utf-8"))
+    except (YamlError, UnicodeDecodeError) as error:
         raise ProfileError(
-            f"{text}: not readable as YAML ({' '.join(str(error).split())})"
+            f"{text}: expected settings in YAML, found what cannot be read ({error}); correct it"
         ) from None
     if not isinstance(content, dict):
         raise ProfileError(
-            f"{text}: expected a mapping of settings, found {type(content).__name__}"
+            f"{text}: expected a mapping of settings, found {type(content).__name__}; begin with a "
+            "copy of one of the profiles that the package has"
         )
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "profile"
-        raise ProfileError(
-            f"{text}: {key}: {first['msg']}, found {first['input']!r}"
-            if first["type"] != "extra_forbidden"
-            else f"{text}: unknown key {key}; remove it or check its spelling"
-        ) from None
+        raise ProfileError(f"{text}: {said(error.errors()[0])}") from None

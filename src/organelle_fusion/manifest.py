@@ -18,6 +18,8 @@ from organelle_fusion.volumes import Volume, VolumeError, open_volume
 COLUMNS = ("image", "path", "label", "group", "channel_map", "pixel_size_um", "z_step_um")
 REQUIRED = COLUMNS[:3]
 
+_LONGEST_NAME = 200
+
 MIN_GROUPS = 3
 """A class needs one group each for training, validation and test."""
 
@@ -33,7 +35,8 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     ----------
     path
         A CSV file with the columns image, path, label and, where wanted, group, channel_map,
-        pixel_size_um, z_step_um. Paths are relative to the manifest's folder; a group left out is
+        pixel_size_um, z_step_um. Paths are relative to the manifest's folder, and do not lead out
+        of it by ``..`` or a link unless they are written in full; a group left out is
         the image's name; a channel map reads ``mitochondria=Tom20;early_endosomes=0``.
 
     Returns
@@ -228,19 +231,53 @@ def _record(path: Path, number: int, cells: dict[str, str]) -> dict[str, Any]:
     for column in REQUIRED:
         if not cells[column]:
             raise _error(path, number, column, "a value", "an empty cell", "fill the cell")
-    image_path = Path(os.path.abspath(path.parent / cells["path"]))
-    if not image_path.exists():
-        remedy = f"check the path, which is relative to {path.parent}"
-        raise _error(path, number, "path", "an image file", f"none at {image_path}", remedy)
+    for column in ("image", "label", "group"):
+        _check_name(path, number, column, cells[column])
     return {
         "image": cells["image"],
-        "path": str(image_path),
+        "path": str(_image_path(path, number, cells["path"])),
         "label": cells["label"],
         "group": cells["group"] or cells["image"],
         "channel_map": _channel_map(path, number, cells["channel_map"]),
         "pixel_size_um": _length(path, number, "pixel_size_um", cells["pixel_size_um"]),
         "z_step_um": _length(path, number, "z_step_um", cells["z_step_um"]),
     }
+
+
+def _check_name(path: Path, number: int, column: str, text: str) -> None:
+    """Refuse what would do harm where a name is shown, or written into a table."""
+    if len(text) > _LONGEST_NAME:
+        found, remedy = f"{len(text)} characters", "shorten it"
+        raise _error(path, number, column, f"at most {_LONGEST_NAME} characters", found, remedy)
+    if not text.isprintable():
+        found, remedy = ascii(text), "remove line breaks and characters that cannot be seen"
+        raise _error(path, number, column, "a name that can be printed", found, remedy)
+    if text.startswith(("=", "@")):
+        # Results are opened in spreadsheet programs, which would compute it.
+        remedy = "begin it with a letter or a digit"
+        raise _error(path, number, column, "a name, not a formula", text, remedy)
+
+
+def _image_path(path: Path, number: int, text: str) -> Path:
+    """Absolute path of an image, which a relative one cannot lead out of the manifest's folder."""
+    if "\0" in text:
+        raise _error(path, number, "path", "a path", ascii(text), "remove the character NUL")
+    image_path = Path(os.path.abspath(path.parent / text))
+    try:
+        found = image_path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise _error(path, number, "path", "a path", error, "correct it") from None
+    if not found:
+        remedy = f"check the path, which is relative to {path.parent}"
+        if "\\" in text:
+            remedy = "write / between folders, and a path of this system"
+        raise _error(path, number, "path", "an image file", f"none at {image_path}", remedy)
+    real = os.path.realpath(image_path)
+    if not os.path.isabs(text) and not Path(real).is_relative_to(os.path.realpath(path.parent)):
+        expected = f"a file below {path.parent}, or a full path"
+        remedy = f"write the full path {real}, or put the manifest above its images"
+        raise _error(path, number, "path", expected, f"{text}, which leads out of it", remedy)
+    return image_path
 
 
 def _channel_map(path: Path, number: int, text: str) -> dict[str, str] | None:
