@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from organelle_fusion.config import UserError
+from organelle_fusion.image_paths import split_path
 from organelle_fusion.provenance import note_file
 from organelle_fusion.volumes import Volume, VolumeError, open_volume
 
@@ -33,8 +34,9 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     ----------
     path
         A CSV file with the columns image, path, label and, where wanted, group, channel_map,
-        pixel_size_um, z_step_um. Paths are relative to the manifest's folder; a group left out is
-        the image's name; a channel map reads ``mitochondria=Tom20;early_endosomes=0``.
+        pixel_size_um, z_step_um. Paths are relative to the manifest's folder, and name one of
+        several images in a file (`image_paths.split_path`); a group left out is the image's name; a
+        channel map reads ``mitochondria=Tom20;early_endosomes=0``.
 
     Returns
     -------
@@ -59,8 +61,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         records.append(_record(path, number, dict.fromkeys(COLUMNS, "") | given))
     numbers = [number for number, _ in rows]
     _check_unique(path, numbers, "image", [record["image"] for record in records])
-    # Two spellings of one path are one file.
-    _check_unique(path, numbers, "path", [os.path.realpath(record["path"]) for record in records])
+    _check_unique(path, numbers, "path", [_place(record["path"]) for record in records])
     frame = pd.DataFrame(records, columns=list(COLUMNS))
     frame["channel_map"] = pd.Series([record["channel_map"] for record in records], dtype=object)
     return frame
@@ -229,7 +230,7 @@ def _record(path: Path, number: int, cells: dict[str, str]) -> dict[str, Any]:
         if not cells[column]:
             raise _error(path, number, column, "a value", "an empty cell", "fill the cell")
     image_path = Path(os.path.abspath(path.parent / cells["path"]))
-    if not image_path.exists():
+    if not split_path(image_path)[0].exists():
         remedy = f"check the path, which is relative to {path.parent}"
         raise _error(path, number, "path", "an image file", f"none at {image_path}", remedy)
     return {
@@ -268,6 +269,12 @@ def _length(path: Path, number: int, column: str, text: str) -> float:
         remedy = "write a length in µm with a decimal point, such as 0.1"
         raise _error(path, number, column, "a positive number", text, remedy)
     return value
+
+
+def _place(path: str) -> str:
+    """One spelling for each image: links followed, and the first of a file named or not."""
+    file, number = split_path(path)
+    return os.path.realpath(file) + (f"#image={number}" if number else "")
 
 
 def _check_unique(path: Path, numbers: list[int], column: str, values: list[str]) -> None:
