@@ -1,6 +1,5 @@
 """Stacks written by tifffile and by microscopes come back as the same numbers, or not at all."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -440,14 +439,6 @@ def test_arrays_that_are_no_stack_are_not_written(tmp_path, array, names):
 
 
 # Files from microscopes.
-
-
-@pytest.fixture
-def microscope_files():
-    folder = os.environ.get("ORGANELLE_FUSION_DATA")
-    if not folder or not (Path(folder) / "microscope-files").is_dir():
-        pytest.skip("ORGANELLE_FUSION_DATA names no folder with microscope-files")
-    return Path(folder) / "microscope-files"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def read_lsm(path: Path, tiff: tifffile.TiffFile) -> Source:
             raise refusal(
                 path, "one place", found, "save each, or all joined, as a file of its own"
             )
-    pages = [page for page in tiff.pages if not page.is_reduced]
+    pages = [page for page in tiff.pages if not page.keyframe.is_reduced]
     page, channels = pages[0], size["Channels"]
     if page.samplesperpixel > 1 and page.planarconfig != tifffile.PLANARCONFIG.SEPARATE:
         remedy = "split the colours into channels (Fiji) and save again"

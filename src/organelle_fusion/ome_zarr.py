@@ -8,7 +8,7 @@ chunks are missing, their pixels are the fill value, as the format says.
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -132,19 +132,15 @@ def _scale(image: dict, dataset: dict, axes: str) -> Scale:
 
 def _check_chunks(path: Path, array: Any, axes: str) -> None:
     """Refuse a stack if no chunk at all is there of a plane."""
-    grid = [math.ceil(size / n) for size, n in zip(array.shape, _stored(array), strict=True)]
-    folder = Path(array.store_path.store.root) / array.path
-    leading = len(axes) - 2
-    for place in itertools.product(*map(range, grid[:leading])):
-        for rest in itertools.product(*map(range, grid[leading:])):
-            if (folder / array.metadata.encode_chunk_key((*place, *rest))).exists():
-                break
-        else:
-            where = " ".join(f"{axis}{at}" for axis, at in zip(axes, place, strict=False))
+    sizes = [range(0, *pair) for pair in zip(array.shape, _stored(array), strict=True)]
+    for place in itertools.product(*sizes[:-2]):
+        of_plane = [slice(at, at + 1) for at in place] + [slice(0, n) for n in array.shape[-2:]]
+        if not any(file.exists() for file in _files(array, of_plane)):
+            where = " ".join(f"{axis}={at}" for axis, at in zip(axes, place, strict=False))
             raise refusal(
                 path,
                 "chunks of every plane",
-                f"none for the chunk {where or '0'}",
+                f"none of those at {where or 'all'}",
                 "copy it anew, or save it with its empty chunks (Zarr: write_empty_chunks)",
             )
 
@@ -152,6 +148,37 @@ def _check_chunks(path: Path, array: Any, axes: str) -> None:
 def _stored(array: Any) -> tuple[int, ...]:
     """Shape of what is stored as one file: a chunk, or a shard of several."""
     return array.shards or array.chunks
+
+
+def _files(array: Any, region: Sequence[slice]) -> Iterator[Path]:
+    """Places of the chunks that a region takes, whether they are there or not."""
+    folder = Path(array.store_path.store.root) / array.path
+    steps = zip(region, _stored(array), strict=True)
+    numbers = (range(part.start // n, math.ceil(part.stop / n)) for part, n in steps)
+    return (folder / array.metadata.encode_chunk_key(at) for at in itertools.product(*numbers))
+
+
+def _by_blosc(array: Any) -> bool:
+    """Whether each file holds what Blosc has compressed."""
+    from zarr.codecs import BloscCodec
+
+    codecs = () if array.shards else array.compressors
+    return any(
+        isinstance(codec, BloscCodec) or getattr(codec, "codec_id", "") == "blosc"
+        for codec in codecs
+    )
+
+
+def _check_blosc(file: Path) -> None:
+    """Raise ValueError if a chunk is cut short: Blosc itself would read on beyond its end."""
+    if not file.exists():
+        return
+    with open(file, "rb") as stream:
+        header = stream.read(16)
+        length = stream.seek(0, 2)
+    said = int.from_bytes(header[12:], "little")  # of the whole chunk
+    if len(header) < 16 or length < said:
+        raise ValueError(f"chunk {file.name}: {length} bytes of {max(said, 16)}")
 
 
 def _reader(path: Path, array: Any, axes: str, dtype: np.dtype) -> Read:
@@ -162,12 +189,23 @@ def _reader(path: Path, array: Any, axes: str, dtype: np.dtype) -> Read:
     # Channels are read in turn, and threads may be a plane apart.
     kept = math.ceil(count.get("c", 1) / deep["c"]) + 1
     keep = math.prod(deep.values()) > 1 and kept * slab <= SLAB_BYTES
+    blosc = _by_blosc(array)
     lock, slabs = Lock(), OrderedDict()
 
     def region(c: slice, z: slice) -> np.ndarray:
         """``(C, Z, Y, X)`` of the array, which may have its axes in another order, or fewer."""
-        at = {"t": slice(0, 1), "c": c, "z": z}
-        found = array[tuple(at.get(axis, slice(None)) for axis in axes)]
+        at = {
+            "t": slice(0, 1),
+            "c": c,
+            "z": z,
+            "y": slice(0, count["y"]),
+            "x": slice(0, count["x"]),
+        }
+        wanted = tuple(at[axis] for axis in axes)
+        if blosc:
+            for file in _files(array, wanted):
+                _check_blosc(file)
+        found = array[wanted]
         present = [axis for axis in "tczyx" if axis in axes]
         found = found.transpose([axes.index(axis) for axis in present])
         return found.reshape(*(len(range(*s.indices(s.stop))) for s in (c, z)), *found.shape[-2:])
