@@ -187,7 +187,7 @@ def _reader(path: Path, array: Any, axes: str, dtype: np.dtype) -> Read:
     deep = {axis: min(chunk.get(axis, 1), count.get(axis, 1)) for axis in "cz"}
     slab = math.prod(deep.values()) * count["y"] * count["x"] * dtype.itemsize
     # Channels are read in turn, and threads may be a plane apart.
-    kept = math.ceil(count.get("c", 1) / deep["c"]) + 1
+    kept = math.ceil(count.get("c", 1) / deep["c"]) + (deep["z"] < count.get("z", 1))
     keep = math.prod(deep.values()) > 1 and kept * slab <= SLAB_BYTES
     blosc = _by_blosc(array)
     lock, slabs = Lock(), OrderedDict()
