@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from organelle_fusion.czi import _check_dimensions
 from organelle_fusion.volumes import VolumeError, open_volume
 
 STACK = np.random.default_rng(0).integers(0, 4096, (3, 4, 50, 61), np.uint16)  # C, Z, Y, X
@@ -134,6 +135,24 @@ def test_time_series_is_refused(tmp_path):
         for t in range(3):
             document.write(STACK[0, 0], plane={"T": t})
     assert "a series of 3" in refusal(tmp_path / "a.czi")
+
+
+def test_dimensions_that_are_no_channels_nor_planes(tmp_path):
+    """libCZI writes only T, C, Z and S; so from the places of blocks as it lists them."""
+    blocks = [
+        {"C": 0, "Z": z, "B": 0, "V": v, "I": i} for z in (0, 1) for v in (0, 1) for i in (4, 5)
+    ]
+    path = tmp_path / "a.czi"
+    with pytest.raises(VolumeError, match=r"found also I \(2\), V \(2\); save the part") as caught:
+        _check_dimensions(path, blocks)
+    assert "\n" not in str(caught.value)
+    phases = [{"C": 0, "H": phase, "T": t} for phase in range(32) for t in (0, 1)]
+    with pytest.raises(VolumeError, match=r"32 detector phases.*process it first in ZEN"):
+        _check_dimensions(path, phases)
+    assert _check_dimensions(path, [{"C": 0, "Z": z, "B": 0, "T": 3} for z in (0, 1)]) == {
+        "T": 3,
+        "B": 0,
+    }
 
 
 def test_a_size_in_the_manifest_takes_the_place_of_a_missing_one(tmp_path, write_czi):

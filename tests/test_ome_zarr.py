@@ -240,6 +240,11 @@ def test_metadata_that_describe_no_stack(tmp_path, write_ome_zarr, change, found
     assert found in refusal(path, pixel_size_um=0.1)
 
 
+def test_an_array_without_pixels(tmp_path, write_ome_zarr):
+    path = write_ome_zarr(tmp_path / "a.zarr", STACK[:, :0], NAMES)
+    assert "damaged" in refusal(path)
+
+
 def test_dataset_without_a_scale(tmp_path, write_ome_zarr):
     path = write_ome_zarr(tmp_path / "a.zarr", STACK, NAMES)
     metadata(path, lambda about: about["multiscales"][0].update(datasets=[{"path": "0"}]))

@@ -70,7 +70,8 @@ def read_czi(path: Path, number: int | None) -> Source:
     except Exception as error:  # libCZI raises a RuntimeError for anything, and others may follow
         raise damaged(path, error) from error
     region = Rectangle(left, top, right - left, bottom - top)
-    dtype = storable(path, _TYPES[types.pop()])
+    kind = types.pop()
+    dtype = storable(path, _TYPES[kind])
     shape = (*(len(axis) for axis in planes), bottom - top, right - left)
     lock, opened = Lock(), []
 
@@ -82,7 +83,8 @@ def read_czi(path: Path, number: int | None) -> Source:
                     opened.append(CziReader(str(path)))
                 for channel, pixels in zip(channels, out, strict=True):
                     place = {**fixed, "C": planes[0][channel], "Z": planes[1][z]}
-                    pixels[...] = opened[0].read(region, place, scene)[..., 0]
+                    found = opened[0].read(region, place, scene, pixel_type=kind)
+                    pixels[...] = found[..., 0]
         except Exception as error:
             raise damaged(path, f"plane {z}: {error}") from error
 

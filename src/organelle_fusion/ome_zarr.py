@@ -61,7 +61,7 @@ def read_ome_zarr(path: Path, number: int | None) -> Source:
         dataset = image["datasets"][0]  # the others are reduced
         array = group[dataset["path"]]
         axes = _axes(path, image)
-        if not isinstance(array, zarr.Array) or array.ndim != len(axes):
+        if not isinstance(array, zarr.Array) or array.ndim != len(axes) or 0 in array.shape:
             raise damaged(path, f"{dataset['path']}: {array} for the axes {axes}")
         sizes = dict(zip(axes, array.shape, strict=True))
         one_time(path, sizes.get("t", 1), axes)
