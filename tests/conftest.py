@@ -3,10 +3,13 @@
 import atexit
 import os
 import shutil
+import struct
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 
 def pytest_configure(config):
@@ -41,3 +44,157 @@ def by_hand():
     array[:, :, 4, :] = 10  # border remainder below and at the right: never counted
     array[:, :, :, 8] = 10
     return array
+
+
+@pytest.fixture
+def microscope_files():
+    """Folder of genuine files of microscopes."""
+    folder = os.environ.get("ORGANELLE_FUSION_DATA")
+    if not folder or not (Path(folder) / "microscope-files").is_dir():
+        pytest.skip("ORGANELLE_FUSION_DATA names no folder with microscope-files")
+    return Path(folder) / "microscope-files"
+
+
+# Writers of stacks (C, Z, Y, X) of 0.1 µm and planes 0.5 µm apart, in the formats of microscopes.
+
+
+@pytest.fixture
+def write_lsm():
+    """Write an LSM byte by byte: pages of all channels, between them thumbnails, as Zeiss does."""
+    return _write_lsm
+
+
+def _write_lsm(path, array, names=(), *, lzw=False, strips=1, **changed):
+    """`strips` of each channel; `changed`: entries of CZ_LSMINFO."""
+    channels, planes, height, width = array.shape
+    content = bytearray(b"II*\0\0\0\0\0")
+    links, images = [4], []
+
+    def put(block):
+        content.extend(bytes(len(content) % 2))
+        content.extend(block)
+        return len(content) - len(block)
+
+    def page(image, reduced, extra=()):
+        count, rows = len(image), -(-image.shape[1] // (1 if reduced else strips))
+        offsets, sizes = [], []
+        for channel in image:
+            for first in range(0, image.shape[1], rows):
+                strip = channel[first : first + rows]
+                sizes.append(strip.nbytes)  # before compression, as real files say
+                data = strip.tobytes()
+                if lzw and not reduced:
+                    from imagecodecs import delta_encode, lzw_encode
+
+                    data = lzw_encode(delta_encode(strip, axis=-1).tobytes())
+                offsets.append(put(data))
+        bits = struct.pack(f"<{count}H", *[image.itemsize * 8] * count)
+        if count == 2:  # elsewhere, though two values would fit into the tag
+            bits = struct.pack("<I", put(bits))
+        tags = [
+            (254, 4, 1, struct.pack("<I", int(reduced))),
+            (256, 4, 1, struct.pack("<I", image.shape[2])),
+            (257, 4, 1, struct.pack("<I", image.shape[1])),
+            (258, 3, count, bits),
+            (259, 3, 1, struct.pack("<H", 5 if lzw and not reduced else 1)),
+            (262, 3, 1, struct.pack("<H", 1)),
+            (273, 4, len(offsets), struct.pack(f"<{len(offsets)}I", *offsets)),
+            (277, 3, 1, struct.pack("<H", count)),
+            (278, 4, 1, struct.pack("<I", rows)),
+            (279, 4, len(sizes), struct.pack(f"<{len(sizes)}I", *sizes)),
+            (284, 3, 1, struct.pack("<H", 2)),
+            (317, 3, 1, struct.pack("<H", 2 if lzw and not reduced else 1)),
+            *extra,
+        ]
+        entries = b""
+        for code, kind, number, value in tags:
+            if len(value) > 4:
+                value = struct.pack("<I", put(value))
+            entries += struct.pack("<HHI", code, kind, number) + value.ljust(4, b"\0")
+        directory = put(struct.pack("<H", len(tags)) + entries + bytes(4))
+        content[links[-1] : links[-1] + 4] = struct.pack("<I", directory)
+        links.append(directory + 2 + 12 * len(tags))
+        if not reduced:
+            images.append(offsets)
+
+    texts = b"".join(struct.pack("<I", len(n) + 1) + n.encode() + b"\0" for n in names)
+    colours = struct.pack("<6I", 24 + 4 * len(names) + len(texts), len(names), len(names), 24,
+                          24 + 4 * len(names), 0)  # fmt: skip
+    colours += bytes(4 * len(names)) + texts
+    about = np.zeros(1, tifffile.TIFF.CZ_LSMINFO)
+    values = {
+        "MagicNumber": 67127628, "StructureSize": about.itemsize, "DimensionX": width,
+        "DimensionY": height, "DimensionZ": planes, "DimensionChannels": channels,
+        "DimensionTime": 1, "DataType": {1: 1, 2: 2, 4: 5}[array.itemsize], "VoxelSizeX": 1e-7,
+        "VoxelSizeY": 1e-7, "VoxelSizeZ": 5e-7, "OffsetChannelColors": put(colours),
+    }  # fmt: skip
+    for name, value in (values | changed).items():
+        about[name] = value
+    for z in range(planes):
+        extra = [(34412, 1, about.itemsize, about.tobytes())] if z == 0 else []
+        page(array[:, z], False, extra)
+        page(np.full((3, 4, 4), 7, np.uint8), True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def write_czi():
+    """Write a CZI with pylibCZIrw; `scenes` maps numbers to arrays and where they lie."""
+    return _write_czi
+
+
+def _write_czi(path, array, names=(), *, compression=None, at=(0, 0), scale_um=(0.1, 0.5)):
+    from pylibCZIrw.czi import create_czi
+
+    scenes = array if isinstance(array, dict) else {0: (array, at)}
+    with create_czi(str(path), compression_options=compression) as document:
+        for scene, (stack, (x, y)) in scenes.items():
+            for c, z in np.ndindex(stack.shape[:2]):
+                document.write(
+                    stack[c, z], location=(x, y), plane={"C": c, "Z": z}, scene=scene
+                )  # fmt: skip
+        document.write_metadata(
+            channel_names=dict(enumerate(names)),
+            scale_x=scale_um[0] * 1e-6,
+            scale_y=scale_um[0] * 1e-6,
+            scale_z=scale_um[1] * 1e-6,
+        )
+    return path
+
+
+@pytest.fixture
+def write_ome_zarr():
+    """Write an OME-Zarr, version 0.4 or 0.5, with zarr."""
+    return _write_ome_zarr
+
+
+def _write_ome_zarr(
+    path, array, names=(), *, version="0.5", axes="czyx", unit="micrometer", chunks=None, **options
+):
+    import zarr
+
+    kinds = {"t": "time", "c": "channel"}
+    units = {axis: {"unit": unit} for axis in "zyx" if unit}
+    size = {"z": 0.5, "y": 0.1, "x": 0.1}
+    scale = {"type": "scale", "scale": [size.get(axis, 1.0) for axis in axes]}
+    about = {
+        "multiscales": [
+            {
+                "version": version,
+                "axes": [
+                    {"name": axis, "type": kinds.get(axis, "space"), **units.get(axis, {})}
+                    for axis in axes
+                ],
+                "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
+            }
+        ]
+    }
+    if names:
+        about["omero"] = {"channels": [{"label": name, "color": "FFFFFF"} for name in names]}
+    group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    group.attrs.update(about if version == "0.4" else {"ome": {"version": version, **about}})
+    chunks = chunks or (1, 1, *array.shape[-2:])[-array.ndim :]
+    stored = group.create_array("0", shape=array.shape, dtype=array.dtype, chunks=chunks, **options)
+    stored[...] = array
+    return path

@@ -148,6 +148,25 @@ def test_a_note_is_relative_below_the_folder_and_says_the_state(tmp_path, noted)
     }
 
 
+def test_a_folder_is_an_input(tmp_path, recorded):
+    """An OME-Zarr counts by what is in it, and a chapter that read it holds until that changes."""
+    notebook, found = recorded
+    chunk = tmp_path / "a.zarr" / "0" / "c"
+    chunk.parent.mkdir(parents=True)
+    chunk.write_bytes(b"abc")
+    with inputs.noted_files() as files:
+        note_file("a.zarr")
+    inputs.write_record(notebook, found, files)
+    assert inputs.difference(notebook, found) == ""
+    chunk.write_bytes(b"abcd")
+    assert inputs.difference(notebook, found) == "file a.zarr"
+    (tmp_path / "a.zarr" / "0" / "d").write_bytes(b"x")
+    chunk.write_bytes(b"abc")
+    assert inputs.difference(notebook, found) == "file a.zarr"
+    (tmp_path / "a.zarr" / "0" / "d").unlink()
+    assert inputs.difference(notebook, found) == ""
+
+
 def test_without_somebody_who_asks_nothing_is_noted(tmp_path, noted):
     """The variable is gone after the block, and a note then writes nothing."""
     noted(note_file, "x")

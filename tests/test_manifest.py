@@ -308,3 +308,42 @@ def test_damaged_image_names_its_row(tmp_path):
     with pytest.raises(VolumeError):
         open_image(read_manifest(path).iloc[5])
     assert isinstance(read_manifest(path), pd.DataFrame)
+
+
+# Several images in one file.
+
+
+def test_images_of_one_file_are_named_by_the_path(folder):
+    path = write(
+        folder,
+        "image,path,label",
+        "s1,stacks/a.tif#image=0,x",
+        "s2,stacks/a.tif#image=1,x",
+        "s3,stacks/b.tif#scene=2,y",
+    )
+    frame = read_manifest(path)
+    assert frame["path"].tolist() == [
+        str(folder / "stacks" / name)
+        for name in ("a.tif#image=0", "a.tif#image=1", "b.tif#scene=2")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [("#image=1", "#scene=1"), ("", "#image=0"), ("#scene=0", ""), ("#image=1", "#image=01")],
+)
+def test_one_image_of_a_file_named_twice(folder, one, two):
+    path = write(folder, "image,path,label", f"s1,stacks/a.tif{one},x", f"s2,stacks/a.tif{two},x")
+    refusal(path, "row 3, path", "as in row 2")
+
+
+def test_image_of_a_file_that_is_missing(folder):
+    path = write(folder, "image,path,label", "s1,stacks/none.czi#scene=1,x")
+    refusal(path, "row 2, path", "none.czi#scene=1")
+
+
+def test_a_folder_is_an_image(folder, write_ome_zarr):
+    stack = np.arange(2 * 3 * 8 * 9, dtype=np.uint16).reshape(2, 3, 8, 9)
+    write_ome_zarr(folder / "stacks" / "d.zarr", stack, CHANNELS)
+    frame = read_manifest(write(folder, "image,path,label", "s1,stacks/d.zarr,x"))
+    np.testing.assert_array_equal(open_image(frame.iloc[0]).plane(1), stack[:, 1])

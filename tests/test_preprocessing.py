@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from organelle_fusion.config import PAPER_PIXEL_UM, PatchSettings
 from organelle_fusion.intensity import PatchError
@@ -145,3 +146,45 @@ def test_sets_of_all_sizes_are_those_of_each(manifest):
         assert (
             patch_set.data_hash == build_patch_set(manifest, size_px=size, **options)[0].data_hash
         )
+
+
+def test_all_formats_give_the_same_patches(tmp_path, write_lsm, write_czi, write_ome_zarr):
+    """One stack in eight files, their channels in another order in some of them."""
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, 100, (2, 3, 40, 52), np.uint16)
+    for c, z, y, x in rng.integers(0, (2, 3, 34, 46), (30, 4)):
+        array[c, z, y : y + 6, x : x + 6] += 2000
+    names, turned = ("a", "b"), (array[::-1].copy(), ("b", "a"))
+    scenes = {0: (array[:, :, ::-1].copy(), (0, 0)), 1: (array, (100, -20))}
+    write_ome_tiff(tmp_path / "a.ome.tif", array, names, pixel_size_um=0.1, z_step_um=0.5)
+    metadata = {"axes": "ZCYX", "unit": "um", "spacing": 0.5, "Labels": list(names) * 3}
+    pages = array.transpose(1, 0, 2, 3)
+    tifffile.imwrite(tmp_path / "b.tif", pages, imagej=True, resolution=(10, 10), metadata=metadata)
+    write_lsm(tmp_path / "c.lsm", *turned)
+    write_lsm(tmp_path / "d.lsm", array, names, lzw=True)
+    write_czi(tmp_path / "e.czi", *turned, compression="zstd1:ExplicitLevel=1")
+    write_czi(tmp_path / "f.czi", scenes, names)
+    write_ome_zarr(tmp_path / "g.zarr", array, names, version="0.4", chunks=(2, 2, 20, 30))
+    write_ome_zarr(tmp_path / "h.zarr", *turned)
+    paths = ["a.ome.tif", "b.tif", "c.lsm", "d.lsm", "e.czi", "f.czi#scene=1", "g.zarr", "h.zarr"]
+    rows = [f"{path[0]},{path},{'xy'[number % 2]}" for number, path in enumerate(paths)]
+    (tmp_path / "m.csv").write_text("\n".join(["image,path,label", *rows]), "utf-8")
+    built, table, statistics = build_patch_set(
+        read_manifest(tmp_path / "m.csv"),
+        channels=names,
+        settings=PatchSettings(size_px=34, sizes_px=(34,), min_foreground=0.05),
+        output_px=12,
+        progress=False,
+    )
+    own = ["image", "label", "group"]
+    first, *others = (part for _, part in table.groupby("image"))
+    assert len(first) == 3 * 3 * 4  # 1.2 µm, 12 px
+    assert 0 < (first["reason"] == "").sum() < 36
+    for other in others:
+        pd.testing.assert_frame_equal(
+            other.drop(columns=own).reset_index(drop=True), first.drop(columns=own)
+        )
+    kept = built.patches.reshape(len(paths), -1, 12, 12, 2)
+    assert (kept == kept[0]).all()
+    sums = statistics.groupby("channel", sort=False).nunique()
+    assert (sums.drop(columns="image") == 1).all(axis=None)

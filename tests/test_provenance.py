@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from organelle_fusion.provenance import (
     atomic_path,
     code_version,
     file_hash,
+    file_state,
     hash_of,
     provenance,
     write_json,
@@ -58,6 +60,49 @@ def test_file_hash_is_sha256(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     assert file_hash(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_hash_of_a_folder_sees_names_and_bytes_below_it(tmp_path):
+    """Equal trees hash alike, whatever their own name; a byte, a name or a file more changes it."""
+
+    def tree(name, files):
+        for place, content in files.items():
+            path = tmp_path / name / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return file_hash(tmp_path / name)
+
+    files = {".zgroup": b"{}", "0/0.0": b"abc", "0/1.0": b"d"}
+    known = tree("a", files)
+    assert known == tree("b", dict(reversed(files.items())))
+    others = [
+        files | {"0/0.0": b"abx"},
+        files | {"0/2.0": b""},
+        {".zgroup": b"{}", "0/0.0": b"ab", "0/1.0": b"cd"},
+        {".zgroup": b"{}", "0.0": b"abc", "1.0": b"d"},
+    ]
+    hashes = {tree(f"c{number}", other) for number, other in enumerate(others)}
+    assert len(hashes | {known}) == 5
+
+
+def test_state_of_a_folder_changes_with_what_is_in_it(tmp_path):
+    folder = tmp_path / "a.zarr"
+    (folder / "0" / "c").mkdir(parents=True)
+    chunk = folder / "0" / "c" / "0"
+    chunk.write_bytes(b"abc")
+    states = [file_state(folder)]
+    later = states[0][0] + 10**9
+    chunk.write_bytes(b"abd")
+    os.utime(chunk, ns=(later, later))
+    states.append(file_state(folder))
+    chunk.write_bytes(b"abcd")
+    os.utime(chunk, ns=(later, later))
+    states.append(file_state(folder))
+    chunk.unlink()
+    states.append(file_state(folder))
+    assert len(set(states)) == 4
+    assert file_state(folder) == states[-1]
+    assert file_state(tmp_path / "none") == (None, None)
 
 
 def test_atomic_path_leaves_nothing_after_an_error(tmp_path):

@@ -95,7 +95,8 @@ def test_the_run_does_without_what_a_borrowed_machine_may_lack():
     code = (
         "import sys\n"
         "for name in ('pooch', 'dask', 'distributed', 'imagecodecs', 'papermill', 'IPython',"
-        " 'nbformat', 'matplotlib', 'tensorflow', 'keras_tuner'):\n    sys.modules[name] = None\n"
+        " 'nbformat', 'matplotlib', 'tensorflow', 'keras_tuner', 'zarr',"
+        " 'pylibCZIrw'):\n    sys.modules[name] = None\n"
         "import organelle_fusion.cli\n"
         "from organelle_fusion import patches, reference, reference_data, reference_plan, sources\n"
         "print([name for name in ('keras', 'jax') if name in sys.modules])"

@@ -94,3 +94,23 @@ def test_copies_are_made_once(tmp_path, manifest):
     assert second.read_bytes() == whole
     rotate_dataset(frame, folder, degrees=21, **options)
     assert first.stat().st_mtime_ns != times[0]
+
+
+def test_a_copy_is_made_again_for_another_scene_or_chunk(tmp_path, write_czi, write_ome_zarr):
+    """Which scene of a file, and what lies in a folder, are part of what a copy was made from."""
+    stacks = [np.full((1, 2, 9, 9), value, np.uint16) for value in (5, 6)]
+    write_czi(tmp_path / "a.czi", {0: (stacks[0], (0, 0)), 1: (stacks[1], (50, 0))}, ["endo"])
+    write_ome_zarr(tmp_path / "b.zarr", stacks[0], ["endo"])
+
+    def copied(scene):
+        rows = ["image,path,label", f"a,a.czi#scene={scene},x", "b,b.zarr,y"]
+        (tmp_path / "m.csv").write_text("\n".join(rows), "utf-8")
+        frame = read_manifest(tmp_path / "m.csv")
+        options = {"degrees": 30, "channels": ("endo",), "progress": False}
+        copies = read_manifest(rotate_dataset(frame, tmp_path / "r", **options))
+        return [open_image(row).plane(1).max() for row in copies.itertuples()]
+
+    assert copied(0) == [5, 5]
+    assert copied(1) == [6, 5]
+    write_ome_zarr(tmp_path / "b.zarr", stacks[1] + 1, ["endo"])
+    assert copied(1) == [6, 7]

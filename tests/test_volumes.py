@@ -1,6 +1,5 @@
 """Stacks written by tifffile and by microscopes come back as the same numbers, or not at all."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -339,11 +338,34 @@ def test_tiff_that_names_no_axes(tmp_path):
     assert "names no axes" in refusal(tmp_path / "a.tif", pixel_size_um=0.1)
 
 
-def test_several_images_in_one_file(tmp_path):
-    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
-        for image in STACK[:2]:
-            writer.write(image, photometric="minisblack", metadata={"axes": "ZYX"})
-    assert "2 images" in refusal(tmp_path / "a.ome.tif")
+def test_several_images_in_one_file_are_told_apart_by_the_path(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for number, image in enumerate(STACK[:2]):
+            sizes = {f"PhysicalSize{axis}": 0.1 * (number + 1) for axis in "XY"}
+            metadata = {"axes": "ZYX", "Channel": {"Name": [f"dye {number}"]}, **sizes}
+            writer.write(image, photometric="minisblack", metadata=metadata)
+    message = refusal(path)
+    assert "2 images" in message
+    assert "a.ome.tif#image=0 (0 to 1)" in message
+    for number in (0, 1):
+        volume = open_volume(f"{path}#image={number}")
+        assert volume.channels == (f"dye {number}",)
+        assert volume.pixel_size_um == pytest.approx(0.1 * (number + 1))
+        assert volume.path == Path(f"{path}#image={number}")
+        np.testing.assert_array_equal(volume.plane(3)[0], STACK[number, 3])
+    with pytest.raises(VolumeError, match=r"expected image 0 to 1, found #image=2 asked for"):
+        open_volume(f"{path}#image=2")
+
+
+def test_the_only_image_may_be_named(tmp_path):
+    path = save(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(open_volume(f"{path}#image=0").plane(1), STACK[:, 1])
+    with pytest.raises(VolumeError, match="image 0 to 0"):
+        open_volume(f"{path}#image=1")
+    # Only these words part the path: a name may hold the sign.
+    (tmp_path / "b#1.ome.tif").write_bytes(path.read_bytes())
+    assert open_volume(tmp_path / "b#1.ome.tif").channels == NAMES
 
 
 def test_unusual_axes(tmp_path):
@@ -351,11 +373,12 @@ def test_unusual_axes(tmp_path):
     assert "ACYX" in refusal(path)
 
 
-@pytest.mark.parametrize("name", ["a.czi", "a.LSM", "a.zarr"])
-def test_formats_to_come(tmp_path, name):
+@pytest.mark.parametrize("name", ["a.nd2", "a.LIF", "a.ims"])
+def test_formats_that_are_not_read(tmp_path, name):
+    (tmp_path / name).touch()
     message = refusal(tmp_path / name)
-    assert "OME-TIFF or ImageJ TIFF" in message
-    assert "not readable yet" in message
+    assert "OME-TIFF, ImageJ TIFF, LSM, CZI or OME-Zarr" in message
+    assert "save it as OME-TIFF" in message
 
 
 def test_missing_empty_and_foreign_files(tmp_path):
@@ -416,14 +439,6 @@ def test_arrays_that_are_no_stack_are_not_written(tmp_path, array, names):
 
 
 # Files from microscopes.
-
-
-@pytest.fixture
-def microscope_files():
-    folder = os.environ.get("ORGANELLE_FUSION_DATA")
-    if not folder or not (Path(folder) / "microscope-files").is_dir():
-        pytest.skip("ORGANELLE_FUSION_DATA names no folder with microscope-files")
-    return Path(folder) / "microscope-files"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from organelle_fusion.config import UserError
+from organelle_fusion.image_paths import split_path
 from organelle_fusion.provenance import note_file
 from organelle_fusion.volumes import Volume, VolumeError, open_volume
 
@@ -35,9 +36,10 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     ----------
     path
         A CSV file with the columns image, path, label and, where wanted, group, channel_map,
-        pixel_size_um, z_step_um. Paths are relative to the manifest's folder, and do not lead out
-        of it by ``..`` or a link unless they are written in full; a group left out is
-        the image's name; a channel map reads ``mitochondria=Tom20;early_endosomes=0``.
+        pixel_size_um, z_step_um. Paths are relative to the manifest's folder, do not lead out of
+        it by ``..`` or a link unless they are written in full, and name one of several images in a
+        file (`image_paths.split_path`); a group left out is the image's name; a channel map reads
+        ``mitochondria=Tom20;early_endosomes=0``.
 
     Returns
     -------
@@ -62,8 +64,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         records.append(_record(path, number, dict.fromkeys(COLUMNS, "") | given))
     numbers = [number for number, _ in rows]
     _check_unique(path, numbers, "image", [record["image"] for record in records])
-    # Two spellings of one path are one file.
-    _check_unique(path, numbers, "path", [os.path.realpath(record["path"]) for record in records])
+    _check_unique(path, numbers, "path", [_place(record["path"]) for record in records])
     frame = pd.DataFrame(records, columns=list(COLUMNS))
     frame["channel_map"] = pd.Series([record["channel_map"] for record in records], dtype=object)
     return frame
@@ -263,8 +264,9 @@ def _image_path(path: Path, number: int, text: str) -> Path:
     if "\0" in text:
         raise _error(path, number, "path", "a path", ascii(text), "remove the character NUL")
     image_path = Path(os.path.abspath(path.parent / text))
+    file, _ = split_path(image_path)
     try:
-        found = image_path.exists()
+        found = file.exists()
     except OSError as error:  # such as a name that is too long
         raise _error(path, number, "path", "a path", error, "correct it") from None
     if not found:
@@ -272,7 +274,7 @@ def _image_path(path: Path, number: int, text: str) -> Path:
         if "\\" in text:
             remedy = "write / between folders, and a path of this system"
         raise _error(path, number, "path", "an image file", f"none at {image_path}", remedy)
-    real = os.path.realpath(image_path)
+    real = os.path.realpath(file)
     if not os.path.isabs(text) and not Path(real).is_relative_to(os.path.realpath(path.parent)):
         expected = f"a file below {path.parent}, or a full path"
         remedy = f"write the full path {real}, or put the manifest above its images"
@@ -305,6 +307,12 @@ def _length(path: Path, number: int, column: str, text: str) -> float:
         remedy = "write a length in µm with a decimal point, such as 0.1"
         raise _error(path, number, column, "a positive number", text, remedy)
     return value
+
+
+def _place(path: str) -> str:
+    """One spelling for each image: links followed, and the first of a file named or not."""
+    file, number = split_path(path)
+    return os.path.realpath(file) + (f"#image={number}" if number else "")
 
 
 def _check_unique(path: Path, numbers: list[int], column: str, values: list[str]) -> None:

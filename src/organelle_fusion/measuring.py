@@ -15,12 +15,13 @@ from organelle_fusion.cells import NUCLEUS, segment_cells
 from organelle_fusion.cluster import image_workers
 from organelle_fusion.config import HandcraftedSettings
 from organelle_fusion.handcrafted import TPG, drop_unusable, object_features
+from organelle_fusion.image_paths import image_hash, note_image
 from organelle_fusion.manifest import open_image
 from organelle_fusion.objects import BETWEEN, measure_stack
 from organelle_fusion.predictions import read_provenance
-from organelle_fusion.provenance import code_version, file_hash, hash_of, note_file
+from organelle_fusion.provenance import code_version, hash_of, note_file
 from organelle_fusion.sweep import run_cells
-from organelle_fusion.volumes import open_volume
+from organelle_fusion.volumes import READERS, open_volume
 from organelle_fusion.workers import of_each
 
 
@@ -106,12 +107,13 @@ def measure_images(
 
     def inputs(stack: Stack) -> dict[str, str]:
         row = rows[stack]
+        note_image(row.path)
         given = repr((row.channel_map, row.pixel_size_um, row.z_step_um))
         return {
             "settings": hash_of([law, list(channels), given]),
-            "data": file_hash(note_file(Path(row.path))),
+            "data": image_hash(row.path),
             "code": code_version(
-                "cells", "objects", "reading", "resampling", "surfaces", "measuring", "volumes"
+                *("cells", "objects", "resampling", "surfaces", "measuring"), *READERS
             ),
         }
 
@@ -164,7 +166,7 @@ def count_planted(
 
     found = dict(of_each(count, list(images), "counting", progress=False))
     for image, row in images.items():
-        note_file(Path(row.path))
+        note_image(row.path)
         note_file(labels / f"{image}.ome.tif")
     rows = [
         (image, name, number)

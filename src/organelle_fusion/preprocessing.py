@@ -4,7 +4,6 @@ What is done to one stack stands in `patches`; here it is done to all of them.
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +11,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from organelle_fusion.config import PatchSettings, paper_px_to_um
+from organelle_fusion.image_paths import note_image
 from organelle_fusion.intensity import PatchError, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.patches import extract_patches, patch_tables
 from organelle_fusion.patchset import PatchSet, new_patches
-from organelle_fusion.provenance import note_file
 from organelle_fusion.workers import of_each
 
 
@@ -73,7 +72,7 @@ def tabulate_patches(
     found = dict(of_each(tabulate, list(rows), "tabulating", progress=progress))
     tables, statistics = [], []
     for row in rows.values():
-        note_file(Path(row.path))
+        note_image(row.path)
         of_image, of_sizes = found[row.image]
         statistics.append(of_image.assign(image=row.image))
         for size, table in zip(sizes_px, of_sizes, strict=True):

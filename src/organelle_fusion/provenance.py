@@ -53,9 +53,19 @@ def _plain(value: Any) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
+    """SHA-256 (hex) of a file's bytes; of a folder, of names and bytes of all files below it."""
+    if Path(path).is_dir():
+        return hash_of([[name, file_hash(file)] for name, file in sorted(_files_below(path))])
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name, relative to the folder, and place of every file below it."""
+    for place, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            file = Path(place, name)
+            yield file.relative_to(folder).as_posix(), file
 
 
 def code_version(*modules: str) -> str:
@@ -106,12 +116,20 @@ def note_file(path: str | Path) -> Path:
 
 
 def file_state(path: Path) -> tuple[int | None, int | None]:
-    """Time of the last change (ns) and size (bytes) of a file; None twice if there is none."""
+    """Time of the last change (ns) and size (bytes) of a file; None twice if there is none.
+
+    Of a folder, such as an OME-Zarr: the latest time of all that is below it, and the sum of sizes.
+    """
     try:
-        found = os.stat(path)
+        found = [os.stat(path)]
     except FileNotFoundError:
         return None, None
-    return found.st_mtime_ns, found.st_size
+    if not Path(path).is_dir():
+        return found[0].st_mtime_ns, found[0].st_size
+    # The time of a folder changes with what is added to it or taken away.
+    for place, _, names in os.walk(path, followlinks=True):
+        found += [os.stat(os.path.join(place, name)) for name in ("", *names)]
+    return max(of.st_mtime_ns for of in found), sum(of.st_size for of in found)
 
 
 @contextmanager

@@ -1,14 +1,18 @@
-"""Pixels of a TIFF, plane by plane, straight into an array, by several threads at once.
+"""What readers of all formats give and refuse; and pixels of a TIFF, by several threads at once.
 
-What the file says of itself is interpreted in `volumes`; here its pages are found and read.
+What a file says of itself is interpreted in `tiff`, `lsm`, `czi` and `ome_zarr`; here the pages of
+a TIFF are found and read straight into an array.
 """
 
 import math
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import RawIOBase
 from pathlib import Path
 from threading import RLock
+from typing import NamedTuple
 
 import numpy as np
 import tifffile
@@ -16,6 +20,40 @@ import tifffile
 from organelle_fusion.config import UserError
 
 STORABLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+READABLE = "an OME-TIFF, ImageJ TIFF, LSM, CZI or OME-Zarr"
+
+_UM = dict.fromkeys(("um", "μm", "micron", "microns"), 1.0)  # NFKC folds µ to μ
+_UM |= {"pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_UM |= dict.fromkeys(("in", "inch"), 25_400.0)
+# OME-Zarr writes them out.
+_UM |= {"picometer": 1e-6, "angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0}
+_UM |= {"millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
+
+Read = Callable[[int, Sequence[int], np.ndarray], None]
+"""``read(z, channels, out)``, see `plane_reader`."""
+
+
+class Scale(NamedTuple):
+    """What a file says of its voxels; µm, NaN where it says nothing usable."""
+
+    x: float
+    y: float
+    z: float
+    found: str
+
+
+class Source(NamedTuple):
+    """A stack in a file of any format, as `volumes.open_volume` needs it.
+
+    `read`, `shape` and `dtype` are those of `plane_reader`; `names` has one name per channel, or
+    any other number where the file does not name them.
+    """
+
+    read: Read
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype
+    names: list[str]
+    scale: Scale
 
 
 class VolumeError(UserError):
@@ -30,18 +68,66 @@ def refusal(path: Path, expected: str, found: object, remedy: str) -> VolumeErro
 def damaged(path: Path, found: object) -> VolumeError:
     """Error for a file that is not whole."""
     text = " ".join(str(found).split()) or type(found).__name__
-    return refusal(path, "a whole TIFF file", f"a damaged one ({text})", "copy it anew")
+    return refusal(path, "a whole file", f"a damaged one ({text})", "copy it anew")
+
+
+def storable(path: Path, dtype: np.dtype) -> np.dtype:
+    """Type of pixels in this machine's byte order; VolumeError if it is none of `STORABLE`."""
+    dtype = np.dtype(dtype).newbyteorder("=")
+    if dtype.name not in STORABLE:
+        raise refusal(path, "integer or float pixels", dtype, "convert and save again")
+    return dtype
+
+
+def one_time(path: Path, count: int, axes: str = "") -> None:
+    """Refuse a time series."""
+    if count > 1:
+        found = f"a series of {count}{axes and f', axes {axes}'}"
+        raise refusal(path, "one point in time", found, "save the one wanted as a file of its own")
+
+
+def chosen(path: Path, count: int, number: int | None, word: str = "image") -> int:
+    """Which of the images of a file is meant.
+
+    Parameters
+    ----------
+    path, count
+        The file, and how many images it holds.
+    number
+        The image that the manifest's path names (`image_paths.split_path`), or None.
+    word
+        What an image is called in this format.
+
+    Raises
+    ------
+    VolumeError
+        None is named, and there are several; or the one named is not there.
+    """
+    if number is None and count != 1:
+        remedy = f"name one in the path, such as {path.name}#{word}=0 (0 to {count - 1})"
+        raise refusal(path, f"one {word}", f"{count} {word}s", remedy)
+    if number is not None and number >= count:
+        found = f"#{word}={number} asked for"
+        raise refusal(path, f"{word} 0 to {count - 1}", found, "correct the path")
+    return number or 0
+
+
+def unit_um(unit: object) -> float:
+    """µm in one `unit`; NaN for one that is no length (pixel, reference frame, none)."""
+    # ImageJ writes the micro sign as the six characters \u00B5.
+    unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), str(unit))
+    return _UM.get(unicodedata.normalize("NFKC", unit).strip(), math.nan)
 
 
 def plane_reader(
     path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
-) -> tuple[Callable[[int, Sequence[int], np.ndarray], None], tuple[int, int, int, int], np.dtype]:
+) -> tuple[Read, tuple[int, int, int, int], np.dtype]:
     """Find where the planes of a stack lie in its file, after checking that it holds them all.
 
     Parameters
     ----------
     path, tiff, series
-        The file, and its only image.
+        The file, and the image in it.
 
     Returns
     -------
@@ -62,9 +148,7 @@ def plane_reader(
     page_axes = series.keyframe.axes
     leading = series.axes.removesuffix(page_axes)
     sizes = dict(zip(series.axes, series.shape, strict=True))
-    if "T" in sizes:
-        found = f"a series of {sizes['T']}, axes {series.axes}"
-        raise refusal(path, "one point in time", found, "save the one wanted as a file of its own")
+    one_time(path, sizes.get("T", 1), series.axes)
     samples = "S" in page_axes
     known = page_axes in ("YX", "YXS", "SYX") and series.axes.endswith(page_axes)
     if not known or not set(leading) <= set("Z" if samples else "CZ"):
@@ -73,9 +157,7 @@ def plane_reader(
     if samples and (tiff.imagej_metadata or {}).get("channels") != sizes["S"]:
         remedy = "split the colours into channels (Fiji: Make Composite) and save again"
         raise refusal(path, "one plane per channel", "colour samples (RGB)", remedy)
-    dtype = np.dtype(series.dtype).newbyteorder("=")
-    if dtype.name not in STORABLE:
-        raise refusal(path, "integer or float pixels", dtype, "convert and save again")
+    dtype = storable(path, series.dtype)
     shape = (sizes.get("S", sizes.get("C", 1)), sizes.get("Z", 1), sizes["Y"], sizes["X"])
     lead_shape = tuple(sizes[axis] for axis in leading)
     page_shape = series.keyframe.shape

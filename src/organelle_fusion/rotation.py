@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from organelle_fusion.image_paths import image_hash, note_image
 from organelle_fusion.manifest import open_image
 from organelle_fusion.provenance import (
     code_version,
-    file_hash,
     hash_of,
     is_current,
     note_file,
     record_files,
     write_csv,
 )
-from organelle_fusion.volumes import write_ome_tiff
+from organelle_fusion.volumes import READERS, write_ome_tiff
 from organelle_fusion.workers import of_each
 
 
@@ -85,7 +85,7 @@ def rotate_dataset(
         The manifest: image, path, label, group as in `manifest`.
     """
     folder = Path(folder)
-    code = code_version("reading", "rotation", "volumes")
+    code = code_version(*READERS, "rotation")
     # Numbered, since an image's name need not be a file's.
     images = {
         row.image: (f"{k:03d}", row) for k, row in enumerate(manifest.itertuples(index=False))
@@ -96,7 +96,7 @@ def rotate_dataset(
         path, record = (folder / "stacks" / f"{number}.{end}" for end in ("ome.tif", "json"))
         volume = open_image(row).select(channels)
         sizes = (volume.pixel_size_um, volume.z_step_um)
-        inputs = hash_of([file_hash(row.path), degrees, list(channels), sizes, code])
+        inputs = hash_of([image_hash(row.path), degrees, list(channels), sizes, code])
         if is_current(record, inputs, [path]):
             return
         planes = [rotate_plane(plane, degrees) for plane in volume.planes()]
@@ -114,8 +114,9 @@ def rotate_dataset(
     rows = []
     for image, (number, row) in images.items():
         name = f"stacks/{number}.ome.tif"
-        for path in (folder / "stacks" / f"{number}.json", folder / name, Path(row.path)):
+        for path in (folder / "stacks" / f"{number}.json", folder / name):
             note_file(path)
+        note_image(row.path)
         rows.append((image, name, row.label, row.group))
     target = folder / "manifest.csv"
     write_csv(target, pd.DataFrame(rows, columns=["image", "path", "label", "group"]))

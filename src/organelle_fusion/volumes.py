@@ -1,32 +1,36 @@
 """Multichannel stacks read plane by plane: channel names, µm, and only the pixels asked for.
 
-Readable are OME-TIFF and ImageJ TIFF. Axes, channel names and sizes come from the file's own
-metadata or from the caller, and where neither says them the file is refused.
+Readable are OME-TIFF, ImageJ TIFF, LSM, CZI and OME-Zarr. Axes, channel names and sizes come from
+the file's own metadata or from the caller, and where neither says them the file is refused.
 """
 
-import logging
 import math
-import re
-import unicodedata
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
+from organelle_fusion.image_paths import split_path
 from organelle_fusion.provenance import atomic_path, hash_of, note_file
-from organelle_fusion.reading import STORABLE, VolumeError, damaged, plane_reader, refusal
+from organelle_fusion.reading import (
+    READABLE,
+    STORABLE,
+    Read,
+    Scale,
+    Source,
+    damaged,
+    refusal,
+)
+from organelle_fusion.reading import VolumeError as VolumeError
+from organelle_fusion.tiff import read_tiff
 
-UM_PER_UNIT = dict.fromkeys(("um", "μm", "micron", "microns"), 1.0)  # NFKC folds µ to μ
-UM_PER_UNIT |= {"pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
-UM_PER_UNIT |= dict.fromkeys(("in", "inch"), 25_400.0)
-READABLE = "OME-TIFF or ImageJ TIFF"
-NOT_YET = (".czi", ".lsm", ".zarr", ".nd2", ".lif", ".ims")
+NOT_READABLE = (".nd2", ".lif", ".ims")
+
+READERS = ("czi", "image_paths", "lsm", "ome_zarr", "reading", "tiff", "volumes")
+"""Modules that a stack is read by, for `provenance.code_version`."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Volume:
     channels: tuple[str, ...]
     pixel_size_um: float
     z_step_um: float | None
-    _read: Callable[[int, Sequence[int], np.ndarray], None] = field(repr=False, compare=False)
+    _read: Read = field(repr=False, compare=False)
     _indices: tuple[int, ...] = field(repr=False)
 
     def plane(self, z: int, out: np.ndarray | None = None) -> np.ndarray:
@@ -99,15 +103,6 @@ class Volume:
         )
 
 
-class _Scale(NamedTuple):
-    """What a file says of its voxels; µm, NaN where it says nothing usable."""
-
-    x: float
-    y: float
-    z: float
-    found: str
-
-
 def open_volume(
     path: str | Path,
     *,
@@ -115,12 +110,13 @@ def open_volume(
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
 ) -> Volume:
-    """Open an OME-TIFF or ImageJ TIFF without reading its pixels.
+    """Open an OME-TIFF, ImageJ TIFF, LSM, CZI or OME-Zarr without reading its pixels.
 
     Parameters
     ----------
     path
-        The file, holding one image with the axes C, Z, Y, X or some of these.
+        The file, or the folder of an OME-Zarr, with the axes C, Z, Y, X or some of these. If it
+        holds several images, the path ends in ``#image=1`` or ``#scene=1``, counted from 0.
     channel_map
         Our name → the file's name of the channel, or its index as text, counted from 0.
     pixel_size_um, z_step_um
@@ -129,27 +125,13 @@ def open_volume(
     Raises
     ------
     VolumeError
-        The file is missing, damaged or of another kind; it holds a time series, several images or
-        colour samples; axes or pixel size are not known, or pixels not square; `channel_map` asks
-        for a channel that it does not have. One line: file, expected, found, remedy.
+        The file is missing, damaged or of another kind; it holds a time series, several images of
+        which the path names none, colour samples or the detector phases of a raw Airyscan image;
+        axes or pixel size are not known, or pixels not square; `channel_map` asks for a channel
+        that it does not have. One line: file, expected, found, remedy.
     """
     path = Path(path)
-    if path.suffix.lower() in NOT_YET:
-        found = f"{path.suffix}, which is not readable yet"
-        raise refusal(path, READABLE, found, "save it as OME-TIFF (Fiji: Bio-Formats Exporter)")
-    if not path.is_file():
-        raise refusal(path, "an image file", "none", "check the path")
-    with _overheard() as complaints:
-        try:
-            with tifffile.TiffFile(note_file(path)) as tiff:
-                series, names, scale = _interpret(path, tiff, complaints)
-                read, shape, dtype = plane_reader(path, tiff, series)
-        except VolumeError:
-            raise
-        except tifffile.TiffFileError as error:
-            raise refusal(path, READABLE, error, "check the file, or save it so") from error
-        except Exception as error:  # a damaged file makes the decoder fail in any way it likes
-            raise damaged(path, error) from error
+    read, shape, dtype, names, scale = _source(*split_path(path))
     if len(names) != shape[0]:
         names = [f"channel {index}" for index in range(shape[0])]
     size, step = _sizes(path, scale, pixel_size_um, z_step_um)
@@ -187,7 +169,7 @@ def write_ome_tiff(
         raise refusal(path, "(C, Z, Y, X) and a name of its own per channel", found, "mend both")
     if array.dtype.name not in STORABLE:
         raise refusal(path, f"one of {', '.join(STORABLE)}", array.dtype, "convert the array")
-    size, step = _sizes(path, _Scale(math.nan, math.nan, math.nan, ""), pixel_size_um, z_step_um)
+    size, step = _sizes(path, Scale(math.nan, math.nan, math.nan, ""), pixel_size_um, z_step_um)
     lengths = {axis: um for axis, um in (("X", size), ("Y", size), ("Z", step)) if um is not None}
     metadata = {
         "axes": "ZCYX",  # the channels of a plane lie side by side, since they are read together
@@ -211,66 +193,35 @@ def write_ome_tiff(
         )
 
 
-def _interpret(
-    path: Path, tiff: tifffile.TiffFile, complaints: list[logging.LogRecord]
-) -> tuple[tifffile.TiffPageSeries, list[str], _Scale]:
-    """Return the only image of the file, its channel names (or none) and its scale."""
-    series = tiff.series[0]
-    if series.kind not in ("ome", "imagej"):
-        # A file cut short may have lost the text that names its axes, or not fit it any more.
-        if complaints:
-            raise damaged(path, complaints[0].getMessage())
-        found = "a TIFF that names no axes"
-        raise refusal(path, READABLE, found, "save it from Fiji as TIFF or OME-TIFF")
-    if len(tiff.series) != 1:
-        found = f"{len(tiff.series)} images"
-        raise refusal(path, "one image", found, "save each as a file of its own")
-    ome = series.kind == "ome"
-    return series, *(_describe_ome(path, tiff) if ome else _describe_imagej(tiff, series))
+def _source(path: Path, number: int | None) -> Source:
+    """Open a file by the reader of its format, which its content tells, or else its suffix."""
+    if path.suffix.lower() in NOT_READABLE:
+        found, remedy = f"{path.suffix}, which is not read", "save it as OME-TIFF with Fiji"
+        raise refusal(path, READABLE, found, f"{remedy} (Bio-Formats Exporter)")
+    if not path.exists():
+        raise refusal(path, "an image file", "none", "check the path")
+    note_file(path)
+    if path.is_dir():
+        from organelle_fusion.ome_zarr import read_ome_zarr
+
+        return read_ome_zarr(path, number)
+    if path.suffix.lower() == ".czi" or _begins(path, b"ZISRAWFILE"):
+        from organelle_fusion.czi import read_czi
+
+        return read_czi(path, number)
+    return read_tiff(path, number)
 
 
-def _describe_ome(path: Path, tiff: tifffile.TiffFile) -> tuple[list[str], _Scale]:
-    # The namespace differs between versions of OME.
-    pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
-    if pixels is None or tiff.series[0].is_multifile:
-        raise refusal(path, "a stack in one file", "one spread over several", "join them in Fiji")
-    nodes = pixels.findall("{*}Channel")
-    names = [node.get("Name") or f"channel {index}" for index, node in enumerate(nodes)]
-    sizes, found = [], []
-    for axis in "XYZ":
-        text, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        sizes.append(float(text or "nan") * _unit_um(unit))
-        found.append(f"{axis} {text} {unit}" if text else f"{axis} none")
-    return names, _Scale(*sizes, found=", ".join(found))
-
-
-def _describe_imagej(
-    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
-) -> tuple[list[str], _Scale]:
-    about, tags = tiff.imagej_metadata or {}, tiff.pages.first.tags
-    units = [about.get(key, about.get("unit", "none")) for key in ("unit", "yunit", "zunit")]
-    lengths, found = [], []
-    for axis, unit in zip("XY", units, strict=False):
-        name = f"{axis}Resolution"
-        numerator, denominator = tags[name].value if name in tags else (0, 1)
-        lengths.append(_unit_um(unit) * denominator / numerator if numerator else math.nan)
-        found.append(f"{axis} {numerator}/{denominator} pixels per unit {unit}")
-    lengths.append(_unit_um(units[2]) * abs(float(about.get("spacing", math.nan))))
-    return _imagej_names(about.get("Labels"), series), _Scale(*lengths, found=", ".join(found))
-
-
-def _imagej_names(labels: object, series: tifffile.TiffPageSeries) -> list[str]:
-    """Slice labels name channels if each channel has a label of its own, the same in all planes."""
-    labels = [labels] if isinstance(labels, str) else [str(label) for label in labels or []]
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    count = sizes.get("C", sizes.get("S", 1))
-    names = labels[:count]
-    named = all(names) and len(set(names)) == count
-    return names if named and labels in (names, names * sizes.get("Z", 1)) else []
+def _begins(path: Path, magic: bytes) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(magic)) == magic
+    except OSError as error:
+        raise damaged(path, error) from error
 
 
 def _sizes(
-    path: Path, scale: _Scale, pixel_size_um: float | None, z_step_um: float | None
+    path: Path, scale: Scale, pixel_size_um: float | None, z_step_um: float | None
 ) -> tuple[float, float | None]:
     for name, value in (("pixel_size_um", pixel_size_um), ("z_step_um", z_step_um)):
         if value is not None and not (math.isfinite(value) and value > 0):
@@ -302,23 +253,3 @@ def _renamed(path: Path, names: list[str], channel_map: dict[str, str]) -> tuple
             raise refusal(path, "a channel for each name", found, "mend channel_map")
         taken[index] = renamed[index] = ours
     return tuple(renamed)
-
-
-def _unit_um(unit: object) -> float:
-    """µm in one `unit`; NaN for one that is no length (pixel, reference frame, none)."""
-    # ImageJ writes the micro sign as the six characters \u00B5.
-    unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), str(unit))
-    return UM_PER_UNIT.get(unicodedata.normalize("NFKC", unit).strip(), math.nan)
-
-
-@contextmanager
-def _overheard() -> Iterator[list[logging.LogRecord]]:
-    """Collect what tifffile logs; it warns of damage there where it does not raise."""
-    records: list[logging.LogRecord] = []
-    logger, handler = logging.getLogger("tifffile"), logging.Handler()
-    handler.emit = records.append
-    logger.addHandler(handler)
-    try:
-        yield records
-    finally:
-        logger.removeHandler(handler)

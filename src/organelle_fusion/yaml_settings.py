@@ -2,12 +2,10 @@
 
 import re
 import reprlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 
 class YamlError(Exception):
@@ -48,8 +46,8 @@ def read_settings(text: str) -> Any:
         raise YamlError(" ".join(str(error).split())) from None
 
 
-def said(problem: "ErrorDetails") -> str:
-    """Say what Pydantic has found wrong with a setting: key, expected, found, remedy."""
+def said(problem: Mapping[str, Any]) -> str:
+    """Say what Pydantic has found wrong with a setting, of those that an error of it lists."""
     key = ".".join(str(part) for part in problem["loc"]) or "profile"
     if problem["type"] == "extra_forbidden":
         return f"{key}: expected a known key, found another; remove it or check its spelling"
