@@ -62,7 +62,7 @@ def read_leniently(path: str | Path) -> tuple[pd.DataFrame, list[ManifestError]]
         As of `read_manifest`, so far as the rows can be understood: a cell that cannot is as if it
         were empty, a file may be missing, and a row that repeats an earlier one is left out.
     list of ManifestError
-        Everything wrong with the rows, in their order.
+        Everything wrong with the rows: cell by cell, then what repeats an earlier row.
 
     Raises
     ------
