@@ -99,7 +99,7 @@ def check_data_set(manifest: str | Path, profile: Profile, *, progress: bool = F
         problems += found
     images = pd.DataFrame(rows, columns=list(COLUMNS))
     columns = pd.concat(channels, ignore_index=True) if channels else pd.DataFrame()
-    readable = images[images["readable"]].astype(dict.fromkeys(("z", "y", "x"), int))
+    readable = images[images["readable"].astype(bool)].astype(dict.fromkeys(("z", "y", "x"), int))
     problems += _missing_channels(readable, profile.channels)
     problems += _patch_sizes(readable, profile)
     copies: set[str] = set()
@@ -170,7 +170,7 @@ def _missing_channels(images: pd.DataFrame, wanted: Sequence[str]) -> list[Probl
             what = f"has {', '.join(twice)} more than once; its channels are {has}"
             remedy = f"say which one is meant in channel_map, such as {twice[0]}=0"
             problems.append(Problem("error", row.image, what, remedy))
-    complete = images[[set(wanted) <= set(names) for names in images["channels"]]]
+    complete = _complete(images, wanted)
     more = [tuple(sorted(set(names) - set(wanted))) for names in complete["channels"]]
     if len(set(more)) > 1:
         listed = _listed(
@@ -203,9 +203,14 @@ def _patch_sizes(images: pd.DataFrame, profile: Profile) -> list[Problem]:
 
 def _concerned(columns: pd.DataFrame, images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
     """The channels that are analysed; all of an image that lacks one, as it may be any of them."""
-    complete = images["image"][[set(wanted) <= set(names) for names in images["channels"]]]
+    complete = _complete(images, wanted)["image"]
     used = columns["channel"].isin([*wanted, NUCLEUS]) | ~columns["image"].isin(complete)
     return columns[used]
+
+
+def _complete(images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    """Images that have all channels."""
+    return images[images["channels"].map(set(wanted).issubset).astype(bool)]
 
 
 def _intensities(columns: pd.DataFrame) -> list[Problem]:
@@ -243,7 +248,7 @@ def _intensities(columns: pd.DataFrame) -> list[Problem]:
 
 
 def _repeated_pixels(columns: pd.DataFrame, images: pd.DataFrame) -> tuple[list[Problem], set[str]]:
-    """Channels whose pixels are those of another, earlier or of the same image; and whole copies."""
+    """Channels whose pixels are those of an earlier one, and images that are whole copies."""
     about = images.set_index("image")
     first: dict[str, tuple[str, str]] = {}
     shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
