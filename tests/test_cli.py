@@ -1,5 +1,6 @@
 """The command as a user runs it: what it prints, and how it ends."""
 
+import json
 import os
 import re
 import subprocess
@@ -178,3 +179,41 @@ def test_a_warning_is_one_line(stacks):
 def test_simulate_refuses_an_unknown_variant(tmp_path):
     """A misspelt variant names the known ones."""
     assert "contact" in one_line(run("simulate", tmp_path, "--variant", "nul"))
+
+
+def test_init_and_check_go_from_a_folder_to_a_verdict(tmp_path):
+    """The template names the next command; a check ends with 1 as long as there are errors."""
+    names = ["early_endosomes", "mitochondria", "recycling_endosomes"]
+    y, x = np.mgrid[:170, :170]
+    for number in range(6):
+        (tmp_path / "img" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        slopes = [((x + y * c + 9 * number) / 100) ** 3 * 900 for c in range(3)]
+        path = tmp_path / "img" / "ab"[number % 2] / f"s{number}.ome.tif"
+        array = np.array(slopes, np.uint16)[:, None]
+        write_ome_tiff(path, array, names, pixel_size_um=0.106, z_step_um=0.5)
+    (tmp_path / "img" / "notes.txt").touch()
+    written = run("init", "img", "--output", "m.csv", cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    assert written.stdout.splitlines()[:2] == [
+        "m.csv: 6 images of 2 classes", "Passed over: files .txt (1)"
+    ]  # fmt: skip
+    assert written.stdout.endswith("Next: organelle-fusion check m.csv\n")
+    assert "m.csv: expected no such file" in one_line(
+        run("init", "img", "--output", "m.csv", cwd=tmp_path)
+    )
+    sound = run("check", "m.csv", "--profile", "smoke", cwd=tmp_path)
+    assert (sound.returncode, sound.stderr) == (0, ""), sound.stdout
+    assert sound.stdout.endswith("no errors, no warnings; can be analysed\n")
+    (tmp_path / "img" / "a" / "s2.ome.tif").unlink()
+    faulty = run("check", "m.csv", "--json", cwd=tmp_path)
+    assert (faulty.returncode, faulty.stderr) == (1, "")
+    document = json.loads(faulty.stdout)
+    assert document["ok"] is False
+    assert document["problems"][0]["where"] == "row 3, path"
+
+
+def test_check_of_no_manifest_prints_no_json(tmp_path):
+    """What cannot be checked is an error like any other, and stdout stays empty."""
+    result = run("check", tmp_path / "none.csv", "--json")
+    assert result.stdout == ""
+    assert "found no such file" in one_line(result)

@@ -10,6 +10,7 @@ from organelle_fusion.intensity import (
     PatchError,
     binned_histograms,
     channel_histograms,
+    count_channels,
     display_plane,
     otsu_thresholds,
     stack_statistics,
@@ -145,3 +146,23 @@ def test_binned_histograms_count_every_voxel_once(tmp_path):
     edges, counts = binned_histograms(stack(tmp_path, array), bins=2)["channel-0"]
     np.testing.assert_array_equal(edges, [0, 2, 4])
     np.testing.assert_array_equal(counts, [3, 3])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_second_look_is_given_every_page_once_and_constant_channels_are_counted(tmp_path, dtype):
+    array = blobs(dtype, 1)
+    array[1] = 7
+    seen = {}
+
+    def note(z, channel, pixels):
+        assert (z, channel) not in seen
+        seen[z, channel] = pixels.sum(dtype=float)
+
+    volume = stack(tmp_path, array)
+    first, second = count_channels(volume, note)
+    assert seen == {(z, c): array[c, z].sum(dtype=float) for z in range(5) for c in (0, 1)}
+    assert first[0].sum() == array[0].size
+    assert second[1][0] == second[1][-1] == 7
+    assert second[0].sum() == array[1].size
+    with pytest.raises(PatchError, match="found 7"):
+        channel_histograms(volume)

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion.manifest import ManifestError, open_image, read_manifest, validate_manifest
+from organelle_fusion.manifest import (
+    ManifestError,
+    group_problems,
+    open_image,
+    read_leniently,
+    read_manifest,
+    validate_manifest,
+)
 from organelle_fusion.volumes import VolumeError, write_ome_tiff
 
 CHANNELS = ("early_endosomes", "mitochondria")
@@ -182,6 +189,62 @@ def test_sizes_are_positive_numbers(folder, column, value):
 def test_malformed_channel_maps(folder, text):
     path = write(folder, "image,path,label,channel_map", f"s1,stacks/a.tif,A,{text}")
     refusal(path, "row 2, channel_map", text)
+
+
+def test_all_that_is_wrong_is_found_in_one_reading(folder):
+    """Rows are kept as far as they can be understood; what repeats another is left out."""
+    path = write(
+        folder,
+        "image,path,label,group,channel_map,pixel_size_um",
+        "s1,stacks/a.tif,A,g1,mito=0,0.1",
+        "s2,stacks/gone.tif,,g2,mito,-1",
+        "s3,stacks/c.tif,B,g3,,",
+        "s1,stacks/b.tif,A,g4,,",
+        "s5,stacks/../stacks/a.tif,A,g5,,",
+        "s6,stacks/b.tif",
+        ",,B,,,",
+        ",,B,,,",
+    )
+    frame, problems = read_leniently(path)
+    places = [str(problem).removeprefix(f"{path}: ").split(": ")[0] for problem in problems]
+    assert places == [
+        "row 3, label",
+        "row 3, path",
+        "row 3, channel_map",
+        "row 3, pixel_size_um",
+        "row 7",
+        "row 8, image",
+        "row 8, path",
+        "row 9, image",
+        "row 9, path",
+        "row 5, image",
+        "row 6, path",
+    ]
+    assert frame["image"].tolist() == ["s1", "s2", "s3", "", ""]
+    assert frame["label"].tolist() == ["A", "", "B", "B", "B"]
+    assert frame["channel_map"].tolist() == [{"mito": "0"}, None, None, None, None]
+    assert frame["pixel_size_um"].notna().tolist() == [True, False, False, False, False]
+    with pytest.raises(ManifestError, match="row 3, label"):
+        read_manifest(path)
+
+
+def test_a_class_of_few_groups_is_an_error_or_a_warning():
+    """Three are the least; fewer than there are folds is worth a word."""
+    frame = pd.DataFrame({"label": list("AABBBCCCC"), "group": list("abcdeffgh")})
+    assert group_problems(frame, 4) == [
+        (
+            "error",
+            "group",
+            "expected 3 groups or more in each class, found 2 in A",
+            "add images of other groups, or leave the class out",
+        ),
+        (
+            "warning",
+            "group",
+            "expected 4 groups or more in each class for 4 folds, found 3 in B, 3 in C",
+            "some test folds will lack a class",
+        ),
+    ]
 
 
 # Opening and validating.

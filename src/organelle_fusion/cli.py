@@ -1,4 +1,4 @@
-"""The command line: ``organelle-fusion reproduce``, ``simulate``, ``fetch``."""
+"""The command line: ``organelle-fusion reproduce``, ``init``, ``check`` and others."""
 
 import os
 import sys
@@ -159,6 +159,37 @@ def fetch(
     from organelle_fusion import sources
 
     typer.echo(f"{name}: verified in {sources.fetch(name)}")
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of images, as label/group/image.")],
+    output: Annotated[Path, typer.Option(help="The manifest to write.")] = Path("manifest.csv"),
+) -> None:
+    """Write a manifest of the images in a folder, and say what has to be filled in."""
+    from organelle_fusion.check_report import template_text
+    from organelle_fusion.manifest_template import write_template
+
+    typer.echo(template_text(write_template(folder, output), output))
+
+
+@app.command()
+def check(
+    manifest: Annotated[Path, typer.Argument(help="CSV that lists your own stacks.")],
+    profile: ProfileOption = "quick",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document in place of text.")
+    ] = False,
+) -> None:
+    """Look at every image of a manifest and list all that is wrong; exit code 1 if errors are."""
+    from organelle_fusion import check_report
+    from organelle_fusion.checking import check_data_set
+
+    settings = load_profile(profile)
+    report = check_data_set(manifest, settings, progress=True)
+    text = check_report.as_text(report, settings.channels)
+    typer.echo(check_report.as_json(report) if as_json else text)
+    raise typer.Exit(1 if report.errors else 0)
 
 
 def main() -> None:

@@ -69,10 +69,40 @@ def stack_statistics(volume: Volume) -> pd.DataFrame:
 
 def channel_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
     """Counts and intensities of each channel over the whole stack, as `stack_statistics` counts."""
+    found = count_channels(volume)
+    for channel, (_, values) in zip(volume.channels, found, strict=True):
+        _check_varies(volume, channel, values[0], values[-1])
+    return found
+
+
+def count_channels(
+    volume: Volume, each: Callable[[int, int, np.ndarray], None] | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Count as `channel_histograms` does, constant channels as well, and look at every page once.
+
+    Parameters
+    ----------
+    volume
+        The stack.
+    each
+        Called in a thread with the number of a plane, that of a channel and the pixels ``(Y, X)``,
+        which it must not keep, when they are counted: a second look needs no second reading.
+
+    Returns
+    -------
+    list of (counts, values)
+        One pair for each channel; the first and last value are the extremes of integers, and of
+        floats the middles of the first and last bin. They are equal in a constant channel.
+
+    Raises
+    ------
+    PatchError
+        A channel holds NaN or infinity, or the data type is none of `stack_statistics`'s.
+    """
     if volume.dtype.kind in "iu" and volume.dtype.itemsize <= 2:
-        return _integer_histograms(volume)
+        return _integer_histograms(volume, each)
     if volume.dtype.kind == "f":
-        return _float_histograms(volume)
+        return _float_histograms(volume, each)
     raise PatchError(
         f"{volume.path}: expected 8- or 16-bit integers or floats, found {volume.dtype}; "
         "convert the stack to uint16 or float32"
@@ -104,7 +134,9 @@ def display_projection(volume: Volume) -> np.ndarray:
     return np.clip((greatest - low) / np.maximum(high - low, 1e-9), 0, 1)
 
 
-def _integer_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
+def _integer_histograms(
+    volume: Volume, each: Callable[[int, int, np.ndarray], None] | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Counts and values of each channel, from its smallest to its largest value."""
     from organelle_fusion.kernels import count_values
 
@@ -116,19 +148,20 @@ def _integer_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
     def count(channel: int, pixels: np.ndarray, counts: np.ndarray) -> None:
         count_values(pixels.reshape(-1).view(f"u{pixels.itemsize}"), counts)
 
-    counts = _total_of_pages(volume, count, (2, size), narrow).sum(axis=1)
+    counts = _total_of_pages(volume, count, (2, size), narrow, each).sum(axis=1)
     # negative numbers were counted as those above the largest
     counts = np.roll(counts, -limits.min, axis=1)
     found = []
-    for channel, of_channel in zip(volume.channels, counts, strict=True):
+    for of_channel in counts:
         present = np.flatnonzero(of_channel)
         first, last = present[0], present[-1]
-        _check_varies(volume, channel, first + limits.min, last + limits.min)
         found.append((of_channel[first : last + 1], np.arange(first, last + 1) + limits.min))
     return found
 
 
-def _float_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
+def _float_histograms(
+    volume: Volume, each: Callable[[int, int, np.ndarray], None] | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Counts and bin centres of each channel; the extremes need a pass of their own."""
 
     def extremes(z: int, plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,15 +176,13 @@ def _float_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
 
     lows, highs = zip(*map_planes(volume, extremes), strict=True)
     low, high = (found.astype(np.float64) for found in (np.min(lows, 0), np.max(highs, 0)))
-    for channel, first, last in zip(volume.channels, low, high, strict=True):
-        _check_varies(volume, channel, first, last)
 
     def count(channel: int, pixels: np.ndarray, counts: np.ndarray) -> None:
         # 64 bits: neighbouring bin edges can be equal in 32
         limits = (low[channel], high[channel])
         counts += np.histogram(pixels.astype(np.float64), FLOAT_BINS, limits)[0]
 
-    counts = _total_of_pages(volume, count, (FLOAT_BINS,), np.int64)
+    counts = _total_of_pages(volume, count, (FLOAT_BINS,), np.int64, each)
     edges = np.linspace(low, high, FLOAT_BINS + 1, axis=1)
     return list(zip(counts, (edges[:, 1:] + edges[:, :-1]) / 2, strict=True))
 
@@ -161,6 +192,7 @@ def _total_of_pages(
     add: Callable[[int, np.ndarray, np.ndarray], None],
     shape: tuple[int, ...],
     dtype: type[np.signedinteger],
+    each: Callable[[int, int, np.ndarray], None] | None,
 ) -> np.ndarray:
     """Let ``add(channel, pixels, counts)`` count every page; int64 (C, *shape).
 
@@ -173,6 +205,8 @@ def _total_of_pages(
             own.counts = np.zeros((len(volume.channels), *shape), dtype)
             of_threads.append(own.counts)
         add(channel, pixels, own.counts[channel])
+        if each is not None:
+            each(z, channel, pixels)
 
     deque(map_channels(volume, add_page), maxlen=0)
     return np.sum(of_threads, axis=0, dtype=np.int64)

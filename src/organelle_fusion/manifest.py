@@ -5,7 +5,7 @@ import difflib
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +52,49 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     ManifestError
         One line: file, row (the header is row 1), column, expected, found, remedy.
     """
+    frame, problems = read_leniently(path)
+    if problems:
+        raise problems[0]
+    return frame
+
+
+def read_leniently(path: str | Path) -> tuple[pd.DataFrame, list[ManifestError]]:
+    """Read a manifest as `read_manifest` does, and go on to the end where a row is wrong.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `read_manifest`, so far as the rows can be understood: a cell that cannot is as if it
+        were empty, a file may be missing, and a row that repeats an earlier one is left out.
+    list of ManifestError
+        Everything wrong with the rows: cell by cell, then what repeats an earlier row.
+
+    Raises
+    ------
+    ManifestError
+        The file is no manifest: no table, or not with these columns.
+    """
     path = note_file(path)
     header, rows = _read_rows(path)
     _check_header(path, header)
-    records = []
+    records: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    problems: list[ManifestError] = []
     for number, cells in rows:
         if len(cells) != len(header):
             remedy = "put cells that hold a comma in quotes"
-            raise _error(path, number, "", f"{len(header)} cells", len(cells), remedy)
+            problems.append(_error(path, number, "", f"{len(header)} cells", len(cells), remedy))
+            continue
         given = dict(zip(header, cells, strict=True))
-        records.append(_record(path, number, dict.fromkeys(COLUMNS, "") | given))
-    numbers = [number for number, _ in rows]
-    _check_unique(path, numbers, "image", [record["image"] for record in records])
-    _check_unique(path, numbers, "path", [_place(record["path"]) for record in records])
+        records.append(_record(path, number, dict.fromkeys(COLUMNS, "") | given, problems))
+        numbers.append(number)
+    places = [record["path"] and _place(record["path"]) for record in records]
+    repeated = _repeats(path, numbers, "image", [record["image"] for record in records], problems)
+    repeated |= _repeats(path, numbers, "path", places, problems)
+    records = [record for i, record in enumerate(records) if i not in repeated]
     frame = pd.DataFrame(records, columns=list(COLUMNS))
     frame["channel_map"] = pd.Series([record["channel_map"] for record in records], dtype=object)
-    return frame
+    return frame, problems
 
 
 def open_image(row: Any) -> Volume:
@@ -154,26 +181,48 @@ def _description(row: Any, volume: Volume) -> dict[str, Any]:
     }
 
 
-def _check_groups(frame: pd.DataFrame, n_splits: int, source: Path) -> None:
+def group_problems(frame: pd.DataFrame, n_splits: int) -> list[tuple[str, str, str, str]]:
+    """What is wrong with the classes and their groups.
+
+    Parameters
+    ----------
+    frame
+        One row per image: label, group.
+    n_splits
+        Number of folds the images are to be divided into.
+
+    Returns
+    -------
+    list of tuple
+        Severity (error or warning), column, what was expected and found, remedy.
+    """
     counts = frame.groupby("label")["group"].nunique()
+    problems = []
     if len(counts) < 2:
-        raise ManifestError(
-            f"{source}: label: expected two classes or more, found {len(counts)} "
-            f"({', '.join(counts.index)}); add images of another class"
-        )
+        found = f"{len(counts)} ({', '.join(counts.index)})"
+        what = f"expected two classes or more, found {found}"
+        problems.append(("error", "label", what, "add images of another class"))
     few = counts[counts < MIN_GROUPS]
     if len(few):
-        raise ManifestError(
-            f"{source}: group: expected {MIN_GROUPS} groups or more in each class, "
-            f"found {_listed(few)}; add images of other groups, or leave the class out"
-        )
-    short = counts[counts < n_splits]
+        what = f"expected {MIN_GROUPS} groups or more in each class, found {_listed(few)}"
+        remedy = "add images of other groups, or leave the class out"
+        problems.append(("error", "group", what, remedy))
+    short = counts[(counts >= MIN_GROUPS) & (counts < n_splits)]
     if len(short):
-        warnings.warn(
-            f"{source}: group: expected {n_splits} groups or more in each class for {n_splits} "
-            f"folds, found {_listed(short)}; some test folds will lack a class",
-            stacklevel=3,
+        what = (
+            f"expected {n_splits} groups or more in each class for {n_splits} folds, "
+            f"found {_listed(short)}"
         )
+        problems.append(("warning", "group", what, "some test folds will lack a class"))
+    return problems
+
+
+def _check_groups(frame: pd.DataFrame, n_splits: int, source: Path) -> None:
+    for severity, column, what, remedy in group_problems(frame, n_splits):
+        message = f"{source}: {column}: {what}; {remedy}"
+        if severity == "error":
+            raise ManifestError(message)
+        warnings.warn(message, stacklevel=3)
 
 
 def _listed(counts: pd.Series) -> str:
@@ -228,24 +277,35 @@ def _check_header(path: Path, header: list[str]) -> None:
             raise _error(path, 1, "", f"{name} once", header.count(name), "remove the others")
 
 
-def _record(path: Path, number: int, cells: dict[str, str]) -> dict[str, Any]:
+def _record(
+    path: Path, number: int, cells: dict[str, str], problems: list[ManifestError]
+) -> dict[str, Any]:
     for column in REQUIRED:
         if not cells[column]:
-            raise _error(path, number, column, "a value", "an empty cell", "fill the cell")
-    for column in ("image", "label", "group"):
-        _check_name(path, number, column, cells[column])
+            problems.append(
+                _error(path, number, column, "a value", "an empty cell", "fill the cell")
+            )
+
+    def read(column: str, reader: Callable[[Path, int, str, str], Any], otherwise: Any) -> Any:
+        try:
+            return reader(path, number, column, cells[column])
+        except ManifestError as error:
+            problems.append(error)
+            return otherwise
+
+    names = {column: read(column, _name, "") for column in ("image", "label", "group")}
     return {
-        "image": cells["image"],
-        "path": str(_image_path(path, number, cells["path"])),
-        "label": cells["label"],
-        "group": cells["group"] or cells["image"],
-        "channel_map": _channel_map(path, number, cells["channel_map"]),
-        "pixel_size_um": _length(path, number, "pixel_size_um", cells["pixel_size_um"]),
-        "z_step_um": _length(path, number, "z_step_um", cells["z_step_um"]),
+        "image": names["image"],
+        "path": read("path", _image_path, "") if cells["path"] else "",
+        "label": names["label"],
+        "group": names["group"] or names["image"],
+        "channel_map": read("channel_map", _channel_map, None),
+        "pixel_size_um": read("pixel_size_um", _length, math.nan),
+        "z_step_um": read("z_step_um", _length, math.nan),
     }
 
 
-def _check_name(path: Path, number: int, column: str, text: str) -> None:
+def _name(path: Path, number: int, column: str, text: str) -> str:
     """Refuse what would do harm where a name is shown, or written into a table."""
     if len(text) > _LONGEST_NAME:
         found, remedy = f"{len(text)} characters", "shorten it"
@@ -257,32 +317,33 @@ def _check_name(path: Path, number: int, column: str, text: str) -> None:
         # Results are opened in spreadsheet programs, which would compute it.
         remedy = "begin it with a letter or a digit"
         raise _error(path, number, column, "a name, not a formula", text, remedy)
+    return text
 
 
-def _image_path(path: Path, number: int, text: str) -> Path:
+def _image_path(path: Path, number: int, column: str, text: str) -> str:
     """Absolute path of an image, which a relative one cannot lead out of the manifest's folder."""
     if "\0" in text:
-        raise _error(path, number, "path", "a path", ascii(text), "remove the character NUL")
+        raise _error(path, number, column, "a path", ascii(text), "remove the character NUL")
     image_path = Path(os.path.abspath(path.parent / text))
     file, _ = split_path(image_path)
     try:
         found = file.exists()
     except OSError as error:  # such as a name that is too long
-        raise _error(path, number, "path", "a path", error, "correct it") from None
+        raise _error(path, number, column, "a path", error, "correct it") from None
     if not found:
         remedy = f"check the path, which is relative to {path.parent}"
         if "\\" in text:
             remedy = "write / between folders, and a path of this system"
-        raise _error(path, number, "path", "an image file", f"none at {image_path}", remedy)
+        raise _error(path, number, column, "an image file", f"none at {image_path}", remedy)
     real = os.path.realpath(file)
     if not os.path.isabs(text) and not Path(real).is_relative_to(os.path.realpath(path.parent)):
         expected = f"a file below {path.parent}, or a full path"
         remedy = f"write the full path {real}, or put the manifest above its images"
-        raise _error(path, number, "path", expected, f"{text}, which leads out of it", remedy)
-    return image_path
+        raise _error(path, number, column, expected, f"{text}, which leads out of it", remedy)
+    return str(image_path)
 
 
-def _channel_map(path: Path, number: int, text: str) -> dict[str, str] | None:
+def _channel_map(path: Path, number: int, column: str, text: str) -> dict[str, str] | None:
     if not text:
         return None
     pairs = {}
@@ -291,7 +352,7 @@ def _channel_map(path: Path, number: int, text: str) -> dict[str, str] | None:
         if not (ours and equals and theirs) or ours in pairs:
             remedy = "write it like mitochondria=Tom20;early_endosomes=0"
             expected = "ours=theirs, parted by semicolons, each of ours once"
-            raise _error(path, number, "channel_map", expected, text, remedy)
+            raise _error(path, number, column, expected, text, remedy)
         pairs[ours] = theirs
     return pairs
 
@@ -315,14 +376,25 @@ def _place(path: str) -> str:
     return os.path.realpath(file) + (f"#image={number}" if number else "")
 
 
-def _check_unique(path: Path, numbers: list[int], column: str, values: list[str]) -> None:
+def _repeats(
+    path: Path,
+    numbers: list[int],
+    column: str,
+    values: list[str],
+    problems: list[ManifestError],
+) -> set[int]:
+    """Places in `values` of those that stand before, each a problem."""
     first: dict[str, int] = {}
-    for number, value in zip(numbers, values, strict=True):
+    repeated = set()
+    for place, (number, value) in enumerate(zip(numbers, values, strict=True)):
         if value in first:
             found = f"{value} as in row {first[value]}"
             remedy = "give each image one row and a name of its own"
-            raise _error(path, number, column, f"each {column} once", found, remedy)
-        first[value] = number
+            problems.append(_error(path, number, column, f"each {column} once", found, remedy))
+            repeated.add(place)
+        elif value:  # empty cells are a problem of their own
+            first[value] = number
+    return repeated
 
 
 def _error(

@@ -1,0 +1,351 @@
+"""A whole data set looked at before any training: everything wrong with it, at once.
+
+What stops or spoils an analysis is an error; what may be meant, but should be known, a warning.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from organelle_fusion.config import Profile, UserError, paper_px_to_um
+from organelle_fusion.confounding import Finding, confounded
+from organelle_fusion.inspecting import acquisition_date, image_suffix, inspect_channels
+from organelle_fusion.manifest import group_problems, open_image, read_leniently
+from organelle_fusion.plan_data import NUCLEUS
+
+SATURATED = 0.001
+"""Share of voxels at the largest value that is worth a warning: patches clip the brightest 0.1 %
+of a channel in any case (`intensity.PERCENTILES`), so fewer change nothing that a network sees."""
+UNRELATED = 0.2
+"""Correlation of pixels side by side below which a channel is noise. That of the real cells in
+chapter 9 is 0.4 and more, that of the phantom 0.75; a detector's noise alone has 0."""
+SCARCE = 1e-4
+"""Share of voxels above Otsu's threshold below which these are a few hot pixels, no organelle."""
+DIM = 0.1
+"""An intensity range below this share of the data set's median is that of a channel without stain,
+or of another exposure."""
+ALIKE = 0.05
+"""Sizes in µm that differ by less are taken for the same."""
+DEEPER = 8
+"""Largest values that differ by more than three bits come from another bit depth, or other gain."""
+
+SIZES = ("z", "y", "x", "pixel_size_um", "z_step_um", "dtype")
+COLUMNS = ("image", "label", "group", "path", "format", "date", "channels", *SIZES, "readable")
+
+
+class Problem(NamedTuple):
+    """One thing to mend or to know."""
+
+    severity: str  # error or warning
+    where: str  # an image, a class, a row of the manifest, or all of them
+    what: str
+    remedy: str
+
+
+class Report(NamedTuple):
+    """What a check has found."""
+
+    manifest: Path
+    profile: str
+    images: (
+        pd.DataFrame
+    )  # image, label, group, path, format, date, channels (tuple), SIZES, readable
+    channels: pd.DataFrame  # image, label, and the columns of `inspect_channels`
+    problems: list[Problem]
+    confounding: list[Finding]
+
+    @property
+    def errors(self) -> int:
+        """Number of errors."""
+        return sum(problem.severity == "error" for problem in self.problems)
+
+    @property
+    def warnings(self) -> int:
+        """Number of warnings."""
+        return len(self.problems) - self.errors
+
+
+def check_data_set(manifest: str | Path, profile: Profile, *, progress: bool = False) -> Report:
+    """Look at every voxel of every image of a manifest, and say all that is wrong with the whole.
+
+    Parameters
+    ----------
+    manifest
+        Path of the manifest.
+    profile
+        Says which channels are needed, how large patches are, and how many folds are made.
+    progress
+        Show a progress bar on stderr, if that is a terminal.
+
+    Raises
+    ------
+    ManifestError
+        The file is no manifest, see `manifest.read_leniently`.
+    """
+    from tqdm import tqdm
+
+    manifest = Path(manifest)
+    frame, wrong_rows = read_leniently(manifest)
+    problems = [_of_error(error, manifest) for error in wrong_rows]
+    rows, channels = [], []
+    shown = tqdm(frame.itertuples(), "images", len(frame), disable=None if progress else True)
+    for row in shown:
+        described, of_channels, found = _inspect(row)
+        rows.append(described)
+        channels.append(of_channels)
+        problems += found
+    images = pd.DataFrame(rows, columns=list(COLUMNS))
+    columns = pd.concat(channels, ignore_index=True) if channels else pd.DataFrame()
+    readable = images[images["readable"].astype(bool)].astype(dict.fromkeys(("z", "y", "x"), int))
+    problems += _missing_channels(readable, profile.channels)
+    problems += _patch_sizes(readable, profile)
+    copies: set[str] = set()
+    if len(columns):
+        problems += _intensities(_concerned(columns, readable, profile.channels))
+        found, copies = _repeated_pixels(columns, images)
+        problems += found
+    problems += _differences(readable, columns)
+    labelled = images[images["label"] != ""]
+    problems += _classes(labelled, profile.folds.n_splits)
+    findings = confounded(readable[(readable["label"] != "") & ~readable["image"].isin(copies)])
+    problems += [Problem("warning", "all images", each.what, each.remedy) for each in findings]
+    problems.sort(key=lambda problem: problem.severity != "error")
+    return Report(manifest, profile.name, images, columns, problems, findings)
+
+
+def _of_error(error: UserError, path: str | Path, where: str = "") -> Problem:
+    """An error's line in its parts: errors of this package end in a semicolon and the remedy."""
+    text = str(error).removeprefix(f"{path}: ")
+    if not where:
+        where, _, text = text.partition(": ")
+    what, parted, remedy = text.rpartition("; ")
+    return Problem("error", where, what if parted else text, remedy if parted else "")
+
+
+def _inspect(row: Any) -> tuple[dict[str, Any], pd.DataFrame, list[Problem]]:
+    """Describe one image and its channels, and say why that cannot be done."""
+    described: dict[str, Any] = {
+        "image": row.image or row.path,
+        "label": row.label,
+        "group": row.group,
+        "path": row.path,
+        "format": image_suffix(row.path),
+        "date": None,
+        "channels": (),
+        **dict.fromkeys(SIZES, np.nan),
+        "readable": False,
+    }
+    place = row.path.partition("#")[0]
+    if not place or not Path(place).exists():
+        return described, pd.DataFrame(), []  # said of its row already
+    where = described["image"]
+    try:
+        volume = open_image(row)
+        step = np.nan if volume.z_step_um is None else volume.z_step_um
+        sizes = (*volume.shape[1:], volume.pixel_size_um, step, str(volume.dtype))
+        described |= dict(zip(SIZES, sizes, strict=True))
+        described |= {"channels": volume.channels, "date": acquisition_date(row.path)}
+        columns = inspect_channels(volume)
+    except UserError as error:
+        return described, pd.DataFrame(), [_of_error(error, row.path, where)]
+    columns.insert(0, "image", where)
+    columns.insert(1, "label", row.label)
+    return described | {"readable": True}, columns, []
+
+
+def _missing_channels(images: pd.DataFrame, wanted: Sequence[str]) -> list[Problem]:
+    problems = []
+    for row in images.itertuples():
+        missing = [name for name in wanted if name not in row.channels]
+        twice = [name for name in wanted if row.channels.count(name) > 1]
+        has = ", ".join(row.channels)
+        if missing:
+            what = f"lacks the channels {', '.join(missing)}; it has {has}"
+            remedy = f"say which they are in channel_map, such as {missing[0]}={row.channels[0]}"
+            problems.append(Problem("error", row.image, what, remedy))
+        if twice:
+            what = f"has {', '.join(twice)} more than once; its channels are {has}"
+            remedy = f"say which one is meant in channel_map, such as {twice[0]}=0"
+            problems.append(Problem("error", row.image, what, remedy))
+    complete = _complete(images, wanted)
+    more = [tuple(sorted(set(names) - set(wanted))) for names in complete["channels"]]
+    if len(set(more)) > 1:
+        listed = _listed(
+            pd.Series([", ".join(names) or "none" for names in more], complete["image"])
+        )
+        what = f"the images differ in channels beside those that are needed: {listed}"
+        remedy = f"only {NUCLEUS} is used, and only if every image has it"
+        problems.append(Problem("warning", "all images", what, remedy))
+    return problems
+
+
+def _patch_sizes(images: pd.DataFrame, profile: Profile) -> list[Problem]:
+    largest = max(profile.patches.sizes_px)
+    size_um = paper_px_to_um(largest)
+    problems = []
+    for row in images.itertuples():
+        edge = round(size_um / row.pixel_size_um)
+        if edge > min(row.y, row.x):
+            what = (
+                f"the largest patch, {size_um:.1f} µm, is {edge} pixels of {row.pixel_size_um:.4g} "
+                f"µm, and the image {row.y:.0f} × {row.x:.0f}"
+            )
+            remedy = "check pixel_size_um, or set smaller patches.sizes_px in a profile of your own"
+            problems.append(Problem("error", row.image, what, remedy))
+        elif edge < 1:
+            what = f"a pixel of {row.pixel_size_um:.4g} µm is larger than any patch"
+            problems.append(Problem("error", row.image, what, "check pixel_size_um"))
+    return problems
+
+
+def _concerned(columns: pd.DataFrame, images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    """The channels that are analysed; all of an image that lacks one, as it may be any of them."""
+    complete = _complete(images, wanted)["image"]
+    used = columns["channel"].isin([*wanted, NUCLEUS]) | ~columns["image"].isin(complete)
+    return columns[used]
+
+
+def _complete(images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    """Images that have all channels."""
+    return images[images["channels"].map(set(wanted).issubset).astype(bool)]
+
+
+def _intensities(columns: pd.DataFrame) -> list[Problem]:
+    problems = []
+    typical = columns.groupby("channel")["range"].transform("median")
+    several = columns.groupby("channel")["range"].transform("size") >= 3
+    for row, median, comparable in zip(columns.itertuples(), typical, several, strict=True):
+
+        def say(severity: str, what: str, remedy: str, row: Any = row) -> None:
+            problems.append(Problem(severity, row.image, f"channel {row.channel} {what}", remedy))
+
+        if row.smallest == row.largest:
+            say(
+                "error",
+                f"is empty: {row.largest:g} in every voxel",
+                "check channel_map and the file",
+            )
+            continue
+        if row.saturated >= SATURATED:
+            what = f"is saturated: {row.saturated:.2%} of its voxels have its largest value"
+            say("warning", f"{what}, {row.largest:g}", "take it again with less light or gain")
+        if abs(row.correlation) < UNRELATED:
+            what = "holds noise without an image: pixels side by side are unrelated"
+            say(
+                "warning", f"{what} (correlation {row.correlation:.2f})", "check that it is stained"
+            )
+        elif row.foreground < SCARCE:
+            what = f"has {row.foreground:.4%} of its voxels above Otsu's threshold"
+            say("warning", f"{what}: a few hot pixels", "remove these, or check that it is stained")
+        elif comparable and row.range < DIM * median:
+            what = f"is nearly empty: its values range over {row.range:.3g}"
+            remedy = "check that it is stained, and exposed as the others"
+            say("warning", f"{what}, in the middle of the images over {median:.3g}", remedy)
+    return problems
+
+
+def _repeated_pixels(columns: pd.DataFrame, images: pd.DataFrame) -> tuple[list[Problem], set[str]]:
+    """Channels whose pixels are those of an earlier one, and images that are whole copies."""
+    about = images.set_index("image")
+    first: dict[str, tuple[str, str]] = {}
+    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for row in columns[columns["smallest"] < columns["largest"]].itertuples():
+        origin = first.setdefault(row.sha256, (row.image, row.channel))
+        if origin != (row.image, row.channel):
+            shared.setdefault((row.image, origin[0]), []).append((row.channel, origin[1]))
+    problems, copies = [], set()
+    for (image, origin), pairs in shared.items():
+        if image == origin:
+            what = "; ".join(f"the channels {b} and {a} hold the same pixels" for a, b in pairs)
+            problems.append(Problem("error", image, what, "check the export of the file"))
+            continue
+        names = ", ".join(a for a, _ in pairs)
+        part = f"has in {names} the same pixels as"
+        if len(pairs) == len(about.loc[image, "channels"]):
+            part = "is the same image as"
+            copies.add(image)
+        one, other = about.loc[image], about.loc[origin]
+        if one["label"] != other["label"]:
+            why = f", and their labels differ ({one['label']}, {other['label']})"
+        elif one["group"] != other["group"]:
+            why = f", in another group ({one['group']}, {other['group']}): one may test the other"
+        else:
+            why = ", and would count twice"
+        what = f"{part} {origin}{why}"
+        problems.append(Problem("error", image, what, "remove one of the two rows"))
+    return problems, copies
+
+
+def _differences(images: pd.DataFrame, columns: pd.DataFrame) -> list[Problem]:
+    """What differs between images that should have been taken alike."""
+    problems = []
+
+    def warn(what: str, remedy: str) -> None:
+        problems.append(Problem("warning", "all images", what, remedy))
+
+    named = images.set_index("image")
+    for column, name, remedy in (
+        ("pixel_size_um", "pixel sizes", "patches keep their µm, but coarser images show less"),
+        ("z_step_um", "z-steps", "chapter 5 measures in three dimensions, and coarser ones less"),
+    ):
+        values = named[column].astype(float)
+        known = values.dropna()
+        if len(known) and known.max() > known.min() * (1 + ALIKE):
+            texts = known.map(lambda value: f"{value:.4g} µm")
+            warn(f"the {name} differ: {_listed(texts)}", remedy)
+        if len(known) < len(values):
+            lacking = few(values.index[values.isna()])
+            warn(f"no z-step is known of {lacking}", "give z_step_um; chapter 5 leaves them out")
+    if len(named["dtype"].unique()) > 1:
+        remedy = "each image is scaled by itself, but fewer bits show less; save all alike"
+        warn(f"the data types differ: {_listed(named['dtype'])}", remedy)
+    if len(named[["y", "x"]].drop_duplicates()) > 1:
+        sizes = named["y"].astype(int).astype(str) + " × " + named["x"].astype(int).astype(str)
+        warn(f"the image sizes differ: {_listed(sizes)}", "larger images give more patches")
+    if len(named) and named["z"].max() > 2 * named["z"].min():
+        low, high = named["z"].idxmin(), named["z"].idxmax()
+        what = f"the numbers of planes differ: from {named['z'].min()} ({low}) to "
+        warn(f"{what}{named['z'].max()} ({high})", "deeper images give more patches")
+    for dtype, of_type in named[named["dtype"].astype(str).str.contains("int")].groupby("dtype"):
+        largest = columns[columns["image"].isin(of_type.index)].groupby("image")["largest"].max()
+        if largest.min() > 0 and largest.max() > DEEPER * largest.min():
+            low, high = largest.idxmin(), largest.idxmax()
+            what = f"the largest values in {dtype} differ: from {largest.min():g} ({low}) to "
+            remedy = "another bit depth or gain; take or save all images alike"
+            warn(f"{what}{largest.max():g} ({high})", remedy)
+    return problems
+
+
+def _classes(images: pd.DataFrame, n_splits: int) -> list[Problem]:
+    problems = [
+        Problem(severity, "classes", what, remedy)
+        for severity, _, what, remedy in group_problems(images, n_splits)
+    ]
+    names = pd.Series(sorted(images["label"].unique()), dtype=object)
+    plain = names.map(lambda name: "".join(filter(str.isalnum, name.casefold())))
+    for _, alike in names.groupby(plain):
+        if len(alike) > 1:
+            what = f"{' and '.join(alike)} are two classes, and differ in spelling only"
+            problems.append(Problem("warning", "classes", what, "write the label in one way"))
+    return problems
+
+
+def _listed(texts: pd.Series) -> str:
+    """Values with their images, the commonest first: "a in 6 images, b in 2 (x, y)"."""
+    counts = texts.value_counts()
+    parts = []
+    for value, count in counts.head(5).items():
+        names = f" ({few(texts.index[texts == value])})" if count <= 3 else ""
+        parts.append(f"{value} in {count} image{'s' * (count > 1)}{names}")
+    more = len(counts) - 5
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
+
+
+def few(names: Iterable[str], most: int = 4) -> str:
+    """The first of some names, and how many more there are."""
+    names = list(names)
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

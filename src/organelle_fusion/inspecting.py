@@ -1,0 +1,112 @@
+"""What one look at every pixel of an image tells: range, saturation, structure, content."""
+
+import hashlib
+import math
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import tifffile
+from skimage.filters import threshold_otsu
+
+from organelle_fusion.intensity import PERCENTILES, count_channels
+from organelle_fusion.volumes import Volume
+
+PILED_UP = 2
+"""So many times the voxels of the next lower value make those of the largest a pile-up: what a
+detector or a conversion has cut lies all there, while the tail of a whole image falls."""
+
+SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr", ".tif", ".tiff", ".lsm", ".czi", ".zarr")
+"""Ends of names of images, the longer before those that they end in; Zarr ones are folders."""
+
+
+def image_suffix(path: str) -> str:
+    """End of an image's path out of `SUFFIXES`, whichever image of the file it names, or ""."""
+    name = re.sub(r"#(?:image|scene)=\d+$", "", path).lower()
+    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+
+
+def acquisition_date(path: str) -> str | None:
+    """Day on which an OME-TIFF says that it was taken, YYYY-MM-DD; None where nothing says so."""
+    if image_suffix(path) not in (".ome.tif", ".ome.tiff", ".tif", ".tiff"):
+        return None
+    with tifffile.TiffFile(re.sub(r"#(?:image|scene)=\d+$", "", path)) as tiff:
+        text = tiff.ome_metadata
+    if not text:
+        return None
+    node = ElementTree.fromstring(text).find(".//{*}AcquisitionDate")
+    return node.text[:10] if node is not None and node.text else None
+
+
+def inspect_channels(volume: Volume) -> pd.DataFrame:
+    """Look at every voxel of a stack once, a page for each thread in memory.
+
+    Parameters
+    ----------
+    volume
+        The stack.
+
+    Returns
+    -------
+    DataFrame
+        One row per channel: ``channel``; ``smallest``, ``largest``; ``range`` (between the
+        percentiles that become 0 and 255 in patches); ``saturated`` (share of the voxels at the
+        largest value, if that is the last one of the data type or they are a pile-up, see
+        `PILED_UP`; else 0; so cut 12- and 14-bit data are found in 16 bits as well);
+        ``foreground`` (share above Otsu's threshold; NaN where constant); ``correlation`` (of
+        pixels side by side, within planes: noise has 0, an image spreads a point over several
+        pixels); ``sha256`` (of the numbers, whatever their type, and of the shape: equal in all
+        formats).
+
+    Raises
+    ------
+    PatchError, VolumeError
+        NaN, or a type that is not analysed; the file is damaged.
+    """
+    digests: dict[tuple[int, int], bytes] = {}
+    moments: dict[tuple[int, int], tuple[float, float]] = {}
+
+    def look(z: int, channel: int, pixels: np.ndarray) -> None:
+        numbers = np.ascontiguousarray(pixels, "<f4")  # holds every integer of 16 bits
+        digests[z, channel] = hashlib.sha256(numbers.data).digest()
+        numbers = numbers - numbers.mean()
+        left, right = numbers[:, :-1], numbers[:, 1:]
+        squares = (np.vdot(left, left) + np.vdot(right, right)) / 2
+        moments[z, channel] = float(np.einsum("ij,ij->", left, right)), float(squares)
+
+    rows = []
+    for index, (counts, values) in enumerate(count_channels(volume, look)):
+        planes = range(volume.shape[1])
+        together, alone = np.sum([moments[z, index] for z in planes], axis=0)
+        content = hashlib.sha256(str(volume.shape[1:]).encode())
+        for z in planes:
+            content.update(digests[z, index])
+        rows.append(
+            {
+                "channel": volume.channels[index],
+                **_of_histogram(counts, values, volume.dtype),
+                "correlation": together / alone if alone > 0 else 0.0,
+                "sha256": content.hexdigest(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _of_histogram(counts: np.ndarray, values: np.ndarray, dtype: np.dtype) -> dict[str, Any]:
+    below = np.cumsum(counts)
+    total = below[-1]
+    low, high = values[np.searchsorted(below, np.ceil(np.array(PERCENTILES) / 100 * total))]
+    smallest, largest = float(values[0]), float(values[-1])
+    described = {"smallest": smallest, "largest": largest, "range": float(high - low)}
+    if smallest == largest:
+        return described | {"saturated": 0.0, "foreground": math.nan}
+    next_lower = counts[np.flatnonzero(counts)[-2]]
+    last = dtype.kind in "iu" and largest == np.iinfo(dtype).max
+    cut = last or counts[-1] > PILED_UP * next_lower
+    otsu = threshold_otsu(hist=(counts, values))
+    return described | {
+        "saturated": float(counts[-1] / total) if cut else 0.0,
+        "foreground": float(counts[values > otsu].sum() / total),
+    }
