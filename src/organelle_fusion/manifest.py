@@ -401,5 +401,7 @@ def _error(
     path: Path, row: int, column: str, expected: str, found: object, remedy: str
 ) -> ManifestError:
     place = f"row {row}, {column}" if column else f"row {row}"
-    found = " ".join(str(found).split())  # a cell in quotes may hold line breaks
+    # A cell in quotes may hold line breaks, and any cell a whole text.
+    text = " ".join(str(found).split())
+    found = text if len(text) <= 300 else f"{text[:300]}…"
     return ManifestError(f"{path}: {place}: expected {expected}, found {found}; {remedy}")
