@@ -66,6 +66,27 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+def read_channel_map(text: str) -> dict[str, str] | None:
+    """Read a channel map such as ``mitochondria=Tom20;early_endosomes=0``; None if it is empty.
+
+    Raises
+    ------
+    ManifestError
+        It is not written so, or names one of ours twice.
+    """
+    pairs = {}
+    for entry in text.strip(";").split(";") if text else ():
+        ours, equals, theirs = (part.strip() for part in entry.partition("="))
+        if not (ours and equals and theirs) or ours in pairs:
+            found = " ".join(text.split())  # a cell in quotes may hold line breaks
+            raise ManifestError(
+                "channel_map: expected ours=theirs, parted by semicolons, each of ours once, "
+                f"found {found}; write it like mitochondria=Tom20;early_endosomes=0"
+            )
+        pairs[ours] = theirs
+    return pairs or None
+
+
 def open_image(row: Any) -> Volume:
     """Open the image of one manifest row, its channels renamed and its sizes replaced as it says.
 
@@ -244,17 +265,10 @@ def _record(path: Path, number: int, cells: dict[str, str]) -> dict[str, Any]:
 
 
 def _channel_map(path: Path, number: int, text: str) -> dict[str, str] | None:
-    if not text:
-        return None
-    pairs = {}
-    for entry in text.strip(";").split(";"):
-        ours, equals, theirs = (part.strip() for part in entry.partition("="))
-        if not (ours and equals and theirs) or ours in pairs:
-            remedy = "write it like mitochondria=Tom20;early_endosomes=0"
-            expected = "ours=theirs, parted by semicolons, each of ours once"
-            raise _error(path, number, "channel_map", expected, text, remedy)
-        pairs[ours] = theirs
-    return pairs
+    try:
+        return read_channel_map(text)
+    except ManifestError as error:
+        raise ManifestError(f"{path}: row {number}, {error}") from None
 
 
 def _length(path: Path, number: int, column: str, text: str) -> float:
