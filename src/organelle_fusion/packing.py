@@ -113,7 +113,11 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
         n_folds=len(numbers),
         seed=settings.seed,
         hashes={name: text for name, text in stored["inputs"].items() if name != "backend"}
-        | {"packed by code": code_version("intensity", "kernels", "patches", "prediction")},
+        | {
+            "code of patches and prediction": code_version(
+                "intensity", "kernels", "patches", "prediction"
+            )
+        },
         versions={
             "organelle_fusion": stored["organelle_fusion"],
             "python": stored["python"],

@@ -10,12 +10,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from organelle_fusion.config import title
 from organelle_fusion.plots_images import composite
 from organelle_fusion.plots_maps import HEAT
-from organelle_fusion.style import INK, LIGHT, WIDTH, picture_axes, scale_bar, styled
+from organelle_fusion.style import LIGHT, WIDTH, picture_axes, scale_bar, styled
 
 COLUMNS = 4
 SPARSE = "#bbbbbb"
@@ -60,13 +61,19 @@ def prediction_figure(
     tall = edge * height / width
     figure, grid = plt.subplots(
         rows, columns, squeeze=False, layout="constrained",
-        figsize=(WIDTH, rows * (tall + 0.42) + 0.75),
+        figsize=(WIDTH, rows * (tall + 0.24) + 0.62),
     )  # fmt: skip
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.02)
     axes = grid.ravel()
     axes[0].imshow(composite(planes[: len(LIGHT)]))
     axes[0].set_title(f"plane {z + 1}", loc="center", fontsize=8.5)
     scale_bar(axes[0], pixel_size_um, (height, width))
+    for line, (name, light) in enumerate(zip(channels, LIGHT, strict=False)):
+        axes[0].annotate(
+            title(name), (0.03, 0.98), xycoords="axes fraction", xytext=(0, -9 * line),
+            textcoords="offset points", ha="left", va="top", color=light, fontsize=6.5,
+            parse_math=False, path_effects=[withStroke(linewidth=1.5, foreground="black")],
+        )  # fmt: skip
     colors = mpl.colormaps[HEAT].with_extremes(bad=SPARSE)
     best = int(np.argmax(probabilities))
     for number, (one, heat, name) in enumerate(zip(axes[1:], maps, classes, strict=False)):
@@ -93,11 +100,4 @@ def prediction_figure(
     )  # fmt: skip
     bar.outline.set_visible(False)
     bar.set_label("probability of the class in the patches over a place; grey: no patch kept")
-    place = 0.005
-    for name, ink in zip(channels, INK, strict=False):
-        figure.text(
-            place, 0.01, title(name), color=ink, fontsize=8, ha="left", va="bottom",
-            parse_math=False,
-        )  # fmt: skip
-        place += 0.012 * len(title(name)) + 0.02
     return figure

@@ -335,7 +335,7 @@ def _model_sources(model: Path, facts: ModelFacts) -> dict[str, str]:
     return {
         "Network": str(model),
         "SHA-256 of the network": file_hash(model),
-        **{f"Hash of its {name}": text for name, text in sorted(facts.hashes.items())},
+        **{f"Hash, {name}": text for name, text in sorted(facts.hashes.items())},
         "Trained with": ", ".join(
             f"{name} {text}" for name, text in sorted(facts.versions.items())
         ),

@@ -40,11 +40,13 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0;
   border-bottom: 1px solid var(--line); font-weight: normal; }
 .facts th { width: 30%; color: var(--faint); }
 .bars th { width: 38%; }
+.bars th, .bars td { vertical-align: middle; }
 .bars td.number { width: 4rem; text-align: right; font-variant-numeric: tabular-nums; }
 .bars .first { font-weight: bold; }
 .bar { height: .9rem; background: var(--other); min-width: 1px; }
 .first .bar { background: var(--bar); }
-img { display: block; width: 100%; height: auto; background: #fff; }
+.wide { overflow-x: auto; }
+img { display: block; width: 100%; min-width: 40rem; height: auto; background: #fff; }
 code { font-size: .82rem; }
 </style>
 </head>
@@ -59,7 +61,7 @@ $bars
 <p class="faint">Mean over the patches that are kept; it is as sure as the network is, which is not
 the share of images of which it is right.</p>
 <h2>Where in the image</h2>
-<img alt="$alt" src="data:image/png;base64,$picture">
+<div class="wide"><img alt="$alt" src="data:image/png;base64,$picture"></div>
 <p class="faint">The plane with most patches. Maps are from patches that overlap by half; the file
 <code>probabilities.ome.tif</code> holds those of all planes.</p>
 <h2>The network</h2>
