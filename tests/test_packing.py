@@ -2,6 +2,9 @@
 
 import os
 import re
+import shlex
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +30,8 @@ from organelle_fusion.sweep import HERE, train_cells  # noqa: E402
 from organelle_fusion.volumes import write_ome_tiff  # noqa: E402
 
 pytestmark = pytest.mark.keras
+
+ROOT = Path(__file__).parents[1]
 
 CHANNELS = ("early_endosomes", "mitochondria", "recycling_endosomes")
 MODELS = ("intermediate", "mitochondria")
@@ -224,3 +229,30 @@ def test_a_network_that_predicts_otherwise_is_not_written(clone, call, tmp_path,
     result = call("pack", tmp_path / "x.keras", *RUN)
     assert "expected the stored probabilities of" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_of_the_page_do_as_they_say(clone, call):
+    """Those of the section in book/reproducing.md, with the profile of this test."""
+    text = (ROOT / "book/reproducing.md").read_text("utf-8")
+    section = text.split("## Use a trained network on new images\n")[1].split("\n## ")[0]
+    block = re.search(r"```sh\n(.*?)```", section, flags=re.DOTALL)[1]
+    (clone / "new").mkdir()
+    for number, suffix in ((1, "ome.tif"), (2, "ome.tif"), (3, "tif")):
+        shutil.copy(clone / f"s{number}.ome.tif", clone / "new" / f"c{number}.{suffix}")
+    (clone / "new.csv").write_text("image,path,label\nx,new/c1.ome.tif,?\n", "utf-8")
+    for line in block.splitlines():
+        name, command, *arguments = shlex.split(line, comments=True)
+        assert name == ".venv/bin/organelle-fusion"
+        extra = ["--profile", "tiny.yaml"] if command == "pack" else []
+        result = call(command, *arguments, *extra)
+        assert result.exit_code == 0, result.output
+    for folder, images in (("predictions", ["c1", "c2"]), ("c3", ["c3"]), ("all", ["x"])):
+        table = pd.read_csv(clone / folder / "predictions.csv")
+        assert table["image"].tolist() == images
+        named = set(re.findall(r"^\| `<image>/(\S+)`", section, flags=re.MULTILINE))
+        assert {path.name for path in (clone / folder / images[0]).iterdir()} == named
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert all(
+        " ".join(line.split("#")[0].split()) in block
+        for line in re.findall(r"^\.venv/bin/organelle-fusion p.*$", readme, flags=re.MULTILINE)
+    )
