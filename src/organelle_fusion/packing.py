@@ -56,12 +56,15 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
     Raises
     ------
     PackError
-        There is a file of this name, no such model or fold, the network was trained on other
-        patches, folds or settings than are here now, or the file predicts otherwise than stored.
+        The name does not end in ``.keras`` or is taken, there is no such model or fold, the network
+        was trained on other patches, folds or settings than are here now, or the file predicts
+        otherwise than stored.
     PageError
         The chapter has not been run: which command to run.
     """
     path = Path(path)
+    if path.suffix != ".keras":
+        raise PackError(f"{path}: expected a name that ends in .keras; give it this ending")
     if path.exists():
         raise PackError(f"{path}: expected no such file, found one; delete it, or name another")
     known = (*(name for name in FUSIONS if name != "late"), *profile.channels)
