@@ -170,6 +170,24 @@ def test_damage_is_found(packed, name):
     assert f"found damage in {name}" in refused(packed) or "Bad CRC" in refused(packed)
 
 
+def test_any_damage_is_one_line_or_none(packed, facts_of):
+    """Bytes changed at random in the list of members and before the first: never a traceback."""
+    content, random = packed.read_bytes(), np.random.default_rng(0)
+    start = content.index(b"PK\x01\x02")  # of the list of members
+    places = [*range(60), *range(start, len(content))]
+    outcomes = set()
+    for _ in range(500):
+        changed = bytearray(content)
+        changed[random.choice(places)] = random.integers(256)
+        packed.write_bytes(changed)
+        try:
+            assert read_facts(packed) == facts_of()
+            outcomes.add("whole")
+        except ModelFileError as error:
+            outcomes.add(f"refused in {len(str(error).splitlines())} line")
+    assert outcomes == {"whole", "refused in 1 line"}  # dates, for instance, are no matter
+
+
 def test_members_are_bounded(packed):
     """A packed one could swell, and facts are short."""
     rewrite(packed, {FACTS: b" " * (2**20 + 1)})
@@ -204,7 +222,8 @@ def test_facts_that_are_no_json_or_of_another_network_are_refused(packed):
     assert "classes (16, 16, 2, 3), found early of (16, 16, 2, 2)" in refused(
         rewrite(packed, {FACTS: json.dumps(other).encode()})
     )
-    assert f"expected JSON in {FACTS}" in refused(rewrite(packed, {FACTS: b"{"}), read_facts)
+    for text in (b"{", b"[" * 100_000):
+        assert f"expected JSON in {FACTS}" in refused(rewrite(packed, {FACTS: text}), read_facts)
 
 
 def test_layers_that_run_code_are_refused(tmp_path, packed, facts_of):

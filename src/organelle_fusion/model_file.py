@@ -36,6 +36,7 @@ _TRUSTED = (
     *("keras.src.applications", "keras.src.models", "keras.src.ops"),
 )
 """Modules of Keras that the networks of `models` are made of."""
+_UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
 _OF_KERAS = ("DTypePolicy", "Functional", "Sequential")
 _REMEDY = "take a file that organelle-fusion pack wrote"
 
@@ -192,7 +193,7 @@ def read_facts(path: Path) -> ModelFacts:
         text = archive.read(FACTS)
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _refusal(path, f"JSON in {FACTS}", " ".join(str(error).split())) from None
     number = content.get("format") if isinstance(content, dict) else None
     if number != FORMAT:
@@ -227,7 +228,7 @@ def read_model(path: Path) -> tuple["keras.Model", ModelFacts]:
     with _opened(path) as archive:
         try:
             config = json.loads(archive.read(CONFIG))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _refusal(path, f"JSON in {CONFIG}", " ".join(str(error).split())) from None
     import keras
 
@@ -252,7 +253,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise _refusal(path, "a .keras file", "a Python pickle, which is never opened")
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except _UNREADABLE:
         raise _refusal(path, "a .keras file, which is a zip", "another or a damaged file") from None
     try:
         names = archive.namelist()
@@ -275,7 +276,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
     except ModelFileError:
         archive.close()
         raise
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except _UNREADABLE as error:
         archive.close()
         raise _refusal(path, "a whole file", " ".join(str(error).split())) from None
     return archive
