@@ -320,4 +320,6 @@ def _check_belongs(path: Path, network: "keras.Model", facts: ModelFacts) -> Non
 
 
 def _refusal(path: Path, expected: str, found: str) -> ModelFileError:
+    # What comes from a file may hold line breaks of any kind.
+    found = "".join(mark if mark.isprintable() else " " for mark in found)
     return ModelFileError(f"{path}: expected {expected}, found {found}; {_REMEDY}")
