@@ -198,3 +198,71 @@ def _write_ome_zarr(
     stored = group.create_array("0", shape=array.shape, dtype=array.dtype, chunks=chunks, **options)
     stored[...] = array
     return path
+
+
+@pytest.fixture
+def facts_of():
+    """Facts of a network of two channels, a and b, and two classes; changes are given by name."""
+
+    def make(**changes):
+        from organelle_fusion.model_file import ModelFacts
+
+        intensities = {"low": (0, 0), "otsu": (0, 50), "high": (90, 100), "saturated": (0, 1)}
+        score = {
+            "value": 0.75, "low": None, "high": None, "patches": 40, "images": 4,
+            "images_right": 3, "classes": 2,
+        }  # fmt: skip
+        seen = {
+            "images": 6,
+            "dtypes": ["uint16"],
+            "pixel_size_um": [0.5, 0.5],
+            "patches": [2, 20],
+            "share_kept": [0.4, 1.0],
+            "intensities": {name: intensities for name in changes.get("channels", ("a", "b"))},
+        }
+        content = {
+            "format": 1,
+            "strategy": "early",
+            "channels": ("a", "b"),
+            "classes": ("one", "two"),
+            "patch_um": 10.0,
+            "input_px": 16,
+            "percentiles": (1.0, 99.9),
+            "min_foreground": 0.1,
+            "score": score,
+            "score_of_all_folds": score | {"low": 0.5, "high": 0.9, "patches": 200, "images": 20},
+            "data": "own stacks (mine.csv)",
+            "is_phantom": False,
+            "profile": "smoke",
+            "backend": "jax",
+            "fold": 0,
+            "n_folds": 5,
+            "seed": 7,
+            "hashes": {"data": "d1", "folds": "f1"},
+            "versions": {"keras": "3.15.1"},
+            "trained": "2026-11-26T20:10:06+00:00",
+        }
+        return ModelFacts.model_validate(
+            content | {"seen": seen | changes.pop("seen", {})} | changes
+        )
+
+    return make
+
+
+@pytest.fixture
+def mean_network():
+    """Network of two channels and two classes, in Keras, whose logits are 8 × their means of 0..1.
+
+    So the probability of the first class is 1 / (1 + exp(8 (b − a))) where a and b are the means.
+    """
+    import keras
+    from keras import layers
+
+    image = keras.Input((16, 16, 2), name="image")
+    embedding = layers.GlobalAveragePooling2D()(image)
+    encoder = keras.Model(image, [image, embedding], name="encoder")
+    scaled = layers.Rescaling(1 / 255)(image)
+    head = keras.Sequential([keras.Input((2,)), layers.Dense(2)], name="fusion_head")
+    network = keras.Model(image, head(encoder(scaled)[1]), name="early")
+    head.set_weights([8 * np.eye(2), np.zeros(2)])
+    return network

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from organelle_fusion.checking import check_data_set
 from organelle_fusion.config import ORGANELLES, load_profile
-from organelle_fusion.manifest import ManifestError
+from organelle_fusion.manifest_cells import ManifestError
 from organelle_fusion.volumes import write_ome_tiff
 
 SMOKE = load_profile("smoke")

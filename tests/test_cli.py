@@ -36,7 +36,7 @@ def test_version_and_help():
     """`--version` and `--help` answer without doing anything."""
     assert run("--version").stdout == f"organelle-fusion {__version__}\n"
     text = run("--help").stdout
-    assert all(name in text for name in ("reproduce", "simulate", "fetch"))
+    assert all(name in text for name in ("reproduce", "simulate", "fetch", "pack", "predict"))
 
 
 def test_importing_the_package_is_cheap():
@@ -61,6 +61,10 @@ def test_importing_the_package_is_cheap():
         (["reproduce", "--dry-run", "--chapter", "06"], "--dry-run: expected no --chapter"),
         (["simulate", "nowhere", "--profile", "paper"], "expected a section phantom"),
         (["fetch", "no-such-set"], "no-such-set"),
+        (["pack", "network.h5"], "network.h5: expected a name that ends in .keras"),
+        (["pack", "x.keras", "--profile", "paper"], "name it by MANIFEST=stacks.csv"),
+        (["predict", "none.keras", "s.tif"], "none.keras: expected the file of a network"),
+        (["predict", "none.keras", "none.csv"], "none.csv: expected a manifest"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):

@@ -1,4 +1,4 @@
-"""The command line: ``organelle-fusion reproduce``, ``init``, ``check`` and others."""
+"""The command line, ``organelle-fusion``: init, check, reproduce, pack, predict and others."""
 
 import os
 import sys
@@ -190,6 +190,83 @@ def check(
     text = check_report.as_text(report, settings.channels)
     typer.echo(check_report.as_json(report) if as_json else text)
     raise typer.Exit(1 if report.errors else 0)
+
+
+@app.command()
+def pack(
+    file: Annotated[Path, typer.Argument(help="File to write, such as network.keras.")],
+    profile: ProfileOption = "quick",
+    manifest: Annotated[
+        str, typer.Option(help="CSV of your own stacks that the chapters were run with.")
+    ] = "",
+    model: Annotated[
+        str, typer.Option(help="early, intermediate, spatial, or the name of one channel.")
+    ] = "intermediate",
+    fold: Annotated[int, typer.Option(help="Number of the fold whose network it is.")] = 0,
+) -> None:
+    """Write a trained network of chapter 6 to one file, for `predict`."""
+    from organelle_fusion import packing
+    from organelle_fusion.model_file import score_sentence
+    from organelle_fusion.pages import open_run
+
+    settings = load_profile(profile)
+    run = open_run(settings, str(Path(manifest).resolve()) if manifest else "")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
+    facts = packing.pack(file, settings, run, model=model, fold=fold)
+    typer.echo(
+        f"{file}: model {model}, the network of fold {fold} of {facts.n_folds} "
+        f"(profile {facts.profile}, {facts.data}).\n"
+        f"On images that it has not seen: {score_sentence(facts.score)}.\n"
+        f"All {facts.n_folds} folds, each image by the network that has not seen it: "
+        f"{score_sentence(facts.score_of_all_folds)}."
+    )
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="File of a network, which `pack` wrote.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Stacks, or a manifest (.csv) that lists some.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the results, new or empty.")] = Path(
+        "predictions"
+    ),
+    channel_map: Annotated[
+        str, typer.Option(help="Which channel is which: 'mitochondria=Tom20;early_endosomes=0'.")
+    ] = "",
+    pixel_size_um: Annotated[
+        float | None, typer.Option(help="Edge of a pixel, µm, where the files do not say it.")
+    ] = None,
+    maps: Annotated[bool, typer.Option(help="Make maps and reports, or the tables only.")] = True,
+) -> None:
+    """Predict the class of images: tables, maps, a report for each; exit code 1 if one fails."""
+    from organelle_fusion import model_file, predicting
+    from organelle_fusion.manifest_cells import read_channel_map
+
+    rows = predicting.list_images(
+        images, channel_map=read_channel_map(channel_map), pixel_size_um=pixel_size_um
+    )
+    facts = model_file.read_facts(model)
+    os.environ.setdefault("KERAS_BACKEND", facts.backend)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    network, facts = model_file.read_model(model)
+    if facts.is_phantom:
+        typer.echo("warning: the network was trained on a phantom: no class is of a cell", err=True)
+    failed = 0
+    for row in predicting.predict_images(network, facts, rows, output, model=model, maps=maps):
+        for text in filter(None, row["warnings"].split("; ")):
+            typer.echo(f"warning: {row['image']}: {text}", err=True)
+        if row["error"]:
+            failed += 1
+            typer.echo(f"error: {row['image']}: {row['error']}", err=True)
+        else:
+            typer.echo(
+                f"{row['image']}: {row['label']}, probability {row['p:' + row['label']]:.2f} "
+                f"({row['patches']} patches, {row['share_kept']:.0%} kept)"
+            )
+    typer.echo(f"Results: {output / predicting.TABLE}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def main() -> None:

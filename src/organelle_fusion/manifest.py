@@ -3,7 +3,6 @@
 import csv
 import difflib
 import math
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,22 +10,23 @@ from typing import Any
 
 import pandas as pd
 
-from organelle_fusion.config import UserError
-from organelle_fusion.image_paths import split_path
+from organelle_fusion.manifest_cells import (
+    ManifestError,
+    cell_error,
+    channel_map_of,
+    image_path_of,
+    length_of,
+    name_of,
+    place_of,
+)
 from organelle_fusion.provenance import note_file
 from organelle_fusion.volumes import Volume, VolumeError, open_volume
 
 COLUMNS = ("image", "path", "label", "group", "channel_map", "pixel_size_um", "z_step_um")
 REQUIRED = COLUMNS[:3]
 
-_LONGEST_NAME = 200
-
 MIN_GROUPS = 3
 """A class needs one group each for training, validation and test."""
-
-
-class ManifestError(UserError):
-    """A manifest that cannot be used; the message is one line."""
 
 
 def read_manifest(path: str | Path) -> pd.DataFrame:
@@ -82,13 +82,13 @@ def read_leniently(path: str | Path) -> tuple[pd.DataFrame, list[ManifestError]]
     problems: list[ManifestError] = []
     for number, cells in rows:
         if len(cells) != len(header):
-            remedy = "put cells that hold a comma in quotes"
-            problems.append(_error(path, number, "", f"{len(header)} cells", len(cells), remedy))
+            expected, remedy = f"{len(header)} cells", "put cells that hold a comma in quotes"
+            problems.append(cell_error(path, number, "", expected, len(cells), remedy))
             continue
         given = dict(zip(header, cells, strict=True))
         records.append(_record(path, number, dict.fromkeys(COLUMNS, "") | given, problems))
         numbers.append(number)
-    places = [record["path"] and _place(record["path"]) for record in records]
+    places = [record["path"] and place_of(record["path"]) for record in records]
     repeated = _repeats(path, numbers, "image", [record["image"] for record in records], problems)
     repeated |= _repeats(path, numbers, "path", places, problems)
     records = [record for i, record in enumerate(records) if i not in repeated]
@@ -248,7 +248,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             f"{path}: expected text in UTF-8, found another encoding; save it as CSV UTF-8"
         ) from None
     except csv.Error as error:
-        raise _error(path, number, "", "a CSV row", error, "check its quotes") from None
+        raise cell_error(path, number, "", "a CSV row", error, "check its quotes") from None
     if not rows:
         raise ManifestError(
             f"{path}: expected a header and a row per image, found an empty file; "
@@ -263,18 +263,18 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 def _check_header(path: Path, header: list[str]) -> None:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        raise _error(path, 1, "", "cells parted by commas", header[0], "save it with commas")
+        raise cell_error(path, 1, "", "cells parted by commas", header[0], "save it with commas")
     for name in header:
         if name not in COLUMNS:
             close = difflib.get_close_matches(name.lower(), COLUMNS, n=1)
             remedy = f"did you mean {close[0]}?" if close else "remove the column"
-            raise _error(path, 1, "", f"a column out of {', '.join(COLUMNS)}", name, remedy)
+            raise cell_error(path, 1, "", f"a column out of {', '.join(COLUMNS)}", name, remedy)
     for name in REQUIRED:
         if name not in header:
-            raise _error(path, 1, "", f"a column {name}", ", ".join(header), "add the column")
+            raise cell_error(path, 1, "", f"a column {name}", ", ".join(header), "add the column")
     for name in header:
         if header.count(name) > 1:
-            raise _error(path, 1, "", f"{name} once", header.count(name), "remove the others")
+            raise cell_error(path, 1, "", f"{name} once", header.count(name), "remove the others")
 
 
 def _record(
@@ -283,7 +283,7 @@ def _record(
     for column in REQUIRED:
         if not cells[column]:
             problems.append(
-                _error(path, number, column, "a value", "an empty cell", "fill the cell")
+                cell_error(path, number, column, "a value", "an empty cell", "fill the cell")
             )
 
     def read(column: str, reader: Callable[[Path, int, str, str], Any], otherwise: Any) -> Any:
@@ -293,87 +293,16 @@ def _record(
             problems.append(error)
             return otherwise
 
-    names = {column: read(column, _name, "") for column in ("image", "label", "group")}
+    names = {column: read(column, name_of, "") for column in ("image", "label", "group")}
     return {
         "image": names["image"],
-        "path": read("path", _image_path, "") if cells["path"] else "",
+        "path": read("path", image_path_of, "") if cells["path"] else "",
         "label": names["label"],
         "group": names["group"] or names["image"],
-        "channel_map": read("channel_map", _channel_map, None),
-        "pixel_size_um": read("pixel_size_um", _length, math.nan),
-        "z_step_um": read("z_step_um", _length, math.nan),
+        "channel_map": read("channel_map", channel_map_of, None),
+        "pixel_size_um": read("pixel_size_um", length_of, math.nan),
+        "z_step_um": read("z_step_um", length_of, math.nan),
     }
-
-
-def _name(path: Path, number: int, column: str, text: str) -> str:
-    """Refuse what would do harm where a name is shown, or written into a table."""
-    if len(text) > _LONGEST_NAME:
-        found, remedy = f"{len(text)} characters", "shorten it"
-        raise _error(path, number, column, f"at most {_LONGEST_NAME} characters", found, remedy)
-    if not text.isprintable():
-        found, remedy = ascii(text), "remove line breaks and characters that cannot be seen"
-        raise _error(path, number, column, "a name that can be printed", found, remedy)
-    if text.startswith(("=", "@")):
-        # Results are opened in spreadsheet programs, which would compute it.
-        remedy = "begin it with a letter or a digit"
-        raise _error(path, number, column, "a name, not a formula", text, remedy)
-    return text
-
-
-def _image_path(path: Path, number: int, column: str, text: str) -> str:
-    """Absolute path of an image, which a relative one cannot lead out of the manifest's folder."""
-    if "\0" in text:
-        raise _error(path, number, column, "a path", ascii(text), "remove the character NUL")
-    image_path = Path(os.path.abspath(path.parent / text))
-    file, _ = split_path(image_path)
-    try:
-        found = file.exists()
-    except OSError as error:  # such as a name that is too long
-        raise _error(path, number, column, "a path", error, "correct it") from None
-    if not found:
-        remedy = f"check the path, which is relative to {path.parent}"
-        if "\\" in text:
-            remedy = "write / between folders, and a path of this system"
-        raise _error(path, number, column, "an image file", f"none at {image_path}", remedy)
-    real = os.path.realpath(file)
-    if not os.path.isabs(text) and not Path(real).is_relative_to(os.path.realpath(path.parent)):
-        expected = f"a file below {path.parent}, or a full path"
-        remedy = f"write the full path {real}, or put the manifest above its images"
-        raise _error(path, number, column, expected, f"{text}, which leads out of it", remedy)
-    return str(image_path)
-
-
-def _channel_map(path: Path, number: int, column: str, text: str) -> dict[str, str] | None:
-    if not text:
-        return None
-    pairs = {}
-    for entry in text.strip(";").split(";"):
-        ours, equals, theirs = (part.strip() for part in entry.partition("="))
-        if not (ours and equals and theirs) or ours in pairs:
-            remedy = "write it like mitochondria=Tom20;early_endosomes=0"
-            expected = "ours=theirs, parted by semicolons, each of ours once"
-            raise _error(path, number, column, expected, text, remedy)
-        pairs[ours] = theirs
-    return pairs
-
-
-def _length(path: Path, number: int, column: str, text: str) -> float:
-    if not text:
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        remedy = "write a length in µm with a decimal point, such as 0.1"
-        raise _error(path, number, column, "a positive number", text, remedy)
-    return value
-
-
-def _place(path: str) -> str:
-    """One spelling for each image: links followed, and the first of a file named or not."""
-    file, number = split_path(path)
-    return os.path.realpath(file) + (f"#image={number}" if number else "")
 
 
 def _repeats(
@@ -390,18 +319,8 @@ def _repeats(
         if value in first:
             found = f"{value} as in row {first[value]}"
             remedy = "give each image one row and a name of its own"
-            problems.append(_error(path, number, column, f"each {column} once", found, remedy))
+            problems.append(cell_error(path, number, column, f"each {column} once", found, remedy))
             repeated.add(place)
         elif value:  # empty cells are a problem of their own
             first[value] = number
     return repeated
-
-
-def _error(
-    path: Path, row: int, column: str, expected: str, found: object, remedy: str
-) -> ManifestError:
-    place = f"row {row}, {column}" if column else f"row {row}"
-    # A cell in quotes may hold line breaks, and any cell a whole text.
-    text = " ".join(str(found).split())
-    found = text if len(text) <= 300 else f"{text[:300]}…"
-    return ManifestError(f"{path}: {place}: expected {expected}, found {found}; {remedy}")

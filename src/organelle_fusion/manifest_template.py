@@ -10,7 +10,8 @@ import pandas as pd
 from organelle_fusion.checking import few
 from organelle_fusion.config import ORGANELLES
 from organelle_fusion.inspecting import SUFFIXES, image_suffix
-from organelle_fusion.manifest import COLUMNS, ManifestError
+from organelle_fusion.manifest import COLUMNS
+from organelle_fusion.manifest_cells import ManifestError
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.volumes import VolumeError, open_volume
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from organelle_fusion import training
 from organelle_fusion.gradients import check_channels
@@ -22,6 +23,7 @@ def predict_stack(
     statistics: pd.DataFrame,
     min_foreground: float,
     overlap: bool = False,
+    progress: str = "",
 ) -> pd.DataFrame:
     """Class probabilities of squares that cover every plane of a stack.
 
@@ -45,6 +47,8 @@ def predict_stack(
         A square is sparse if the union of the organelle masks covers a smaller share of it.
     overlap
         Whether squares overlap by half, see `stitching.tile_table`.
+    progress
+        What a bar over the planes says is done; it is shown on a terminal only. No bar if empty.
 
     Returns
     -------
@@ -72,7 +76,8 @@ def predict_stack(
     thresholds = statistics.set_index("channel")["otsu"].reindex(list(volume.channels)).to_numpy()
     tables, probabilities = [], []
     waiting = np.empty((0, *model.input_shape[1:]), np.uint8)
-    for z in range(volume.shape[1]):
+    bar = {"desc": progress, "unit": "plane", "leave": False, "disable": None if progress else True}
+    for z in tqdm(range(volume.shape[1]), **bar):
         tiles = tile_table(shape, z, size, overlap=overlap)
         mask = np.any(volume.plane(z) > thresholds[:, None, None], axis=0)
         tiles.insert(4, "foreground", _share(mask, tiles["y"], tiles["x"], size))

@@ -1,0 +1,109 @@
+"""What stands in the cells of a manifest, read one by one."""
+
+import math
+import os
+from pathlib import Path
+
+from organelle_fusion.config import UserError
+from organelle_fusion.image_paths import split_path
+
+_LONGEST_NAME = 200
+
+
+class ManifestError(UserError):
+    """A manifest that cannot be used; the message is one line."""
+
+
+def name_of(path: Path, number: int, column: str, text: str) -> str:
+    """Refuse what would do harm where a name is shown, or written into a table."""
+    if len(text) > _LONGEST_NAME:
+        found, remedy = f"{len(text)} characters", "shorten it"
+        raise cell_error(path, number, column, f"at most {_LONGEST_NAME} characters", found, remedy)
+    if not text.isprintable():
+        found, remedy = ascii(text), "remove line breaks and characters that cannot be seen"
+        raise cell_error(path, number, column, "a name that can be printed", found, remedy)
+    if text.startswith(("=", "@")):
+        # Results are opened in spreadsheet programs, which would compute it.
+        remedy = "begin it with a letter or a digit"
+        raise cell_error(path, number, column, "a name, not a formula", text, remedy)
+    return text
+
+
+def image_path_of(path: Path, number: int, column: str, text: str) -> str:
+    """Absolute path of an image, which a relative one cannot lead out of the manifest's folder."""
+    if "\0" in text:
+        raise cell_error(path, number, column, "a path", ascii(text), "remove the character NUL")
+    image_path = Path(os.path.abspath(path.parent / text))
+    file, _ = split_path(image_path)
+    try:
+        found = file.exists()
+    except OSError as error:  # such as a name that is too long
+        raise cell_error(path, number, column, "a path", error, "correct it") from None
+    if not found:
+        remedy = f"check the path, which is relative to {path.parent}"
+        if "\\" in text:
+            remedy = "write / between folders, and a path of this system"
+        raise cell_error(path, number, column, "an image file", f"none at {image_path}", remedy)
+    real = os.path.realpath(file)
+    if not os.path.isabs(text) and not Path(real).is_relative_to(os.path.realpath(path.parent)):
+        expected = f"a file below {path.parent}, or a full path"
+        remedy = f"write the full path {real}, or put the manifest above its images"
+        raise cell_error(path, number, column, expected, f"{text}, which leads out of it", remedy)
+    return str(image_path)
+
+
+def read_channel_map(text: str) -> dict[str, str] | None:
+    """Read a channel map such as ``mitochondria=Tom20;early_endosomes=0``; None if it is empty.
+
+    Raises
+    ------
+    ManifestError
+        It is not written so, or names one of ours twice.
+    """
+    pairs = {}
+    for entry in text.strip(";").split(";") if text else ():
+        ours, equals, theirs = (part.strip() for part in entry.partition("="))
+        if not (ours and equals and theirs) or ours in pairs:
+            found = " ".join(text.split())  # a cell in quotes may hold line breaks
+            raise ManifestError(
+                "channel_map: expected ours=theirs, parted by semicolons, each of ours once, "
+                f"found {found}; write it like mitochondria=Tom20;early_endosomes=0"
+            )
+        pairs[ours] = theirs
+    return pairs or None
+
+
+def channel_map_of(path: Path, number: int, column: str, text: str) -> dict[str, str] | None:
+    try:
+        return read_channel_map(text)
+    except ManifestError as error:
+        raise ManifestError(f"{path}: row {number}, {error}") from None
+
+
+def length_of(path: Path, number: int, column: str, text: str) -> float:
+    if not text:
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        remedy = "write a length in µm with a decimal point, such as 0.1"
+        raise cell_error(path, number, column, "a positive number", text, remedy)
+    return value
+
+
+def place_of(path: str) -> str:
+    """One spelling for each image: links followed, and the first of a file named or not."""
+    file, number = split_path(path)
+    return os.path.realpath(file) + (f"#image={number}" if number else "")
+
+
+def cell_error(
+    path: Path, row: int, column: str, expected: str, found: object, remedy: str
+) -> ManifestError:
+    place = f"row {row}, {column}" if column else f"row {row}"
+    # A cell in quotes may hold line breaks, and any cell a whole text.
+    text = " ".join(str(found).split())
+    found = text if len(text) <= 300 else f"{text[:300]}…"
+    return ManifestError(f"{path}: {place}: expected {expected}, found {found}; {remedy}")

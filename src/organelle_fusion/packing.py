@@ -1,0 +1,272 @@
+"""From the results of chapter 6 to a file of one of its networks, see `model_file`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from organelle_fusion.bootstrap import count_groups, interval, sample_of
+from organelle_fusion.config import FUSIONS, Profile, UserError, paper_px_to_um, use_backend
+from organelle_fusion.folds import fold_parts, read_folds
+from organelle_fusion.intensity import PERCENTILES
+from organelle_fusion.manifest import open_image
+from organelle_fusion.metrics import pooled, probability_columns
+from organelle_fusion.model_file import FORMAT, ChannelRange, ModelFacts, Score, Seen
+from organelle_fusion.pages import Run
+from organelle_fusion.patchset import PatchSet
+from organelle_fusion.predictions import Cell, read_predictions, read_provenance
+from organelle_fusion.preprocessing import Tabulated, tabulate_patches
+from organelle_fusion.provenance import atomic_path, code_version, note_file
+from organelle_fusion.sweep import training_inputs
+
+if TYPE_CHECKING:
+    import keras
+
+CHECKED = 128
+"""Test patches that are predicted with the file read back, and compared with what is stored."""
+
+_TOLERANCE = 1e-3  # of a probability; other backends and precisions round otherwise
+
+
+class PackError(UserError):
+    """A network that cannot be packed; the message is one line."""
+
+
+def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> ModelFacts:
+    """Write a network of chapter 6 to a file, and try the file on test patches.
+
+    Parameters
+    ----------
+    path
+        The file to write, ``.keras``.
+    profile, run
+        Those of the chapter.
+    model
+        ``early``, ``intermediate``, ``spatial``, or the name of a channel.
+    fold
+        Number of the fold whose network it is.
+
+    Returns
+    -------
+    ModelFacts
+        What stands in the file.
+
+    Raises
+    ------
+    PackError
+        The name does not end in ``.keras`` or is taken, there is no such model or fold, the network
+        was trained on other patches, folds or settings than are here now, or the file predicts
+        otherwise than stored.
+    PageError
+        The chapter has not been run: which command to run.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise PackError(f"{path}: expected a name that ends in .keras; give it this ending")
+    if path.exists():
+        raise PackError(f"{path}: expected no such file, found one; delete it, or name another")
+    known = (*(name for name in FUSIONS if name != "late"), *profile.channels)
+    if model not in known:
+        remedy = "choose one of these" + (
+            "; late fusion has no network of its own" if model == "late" else ""
+        )
+        raise PackError(f"model: expected one of {', '.join(known)}, found {model}; {remedy}")
+    settings, size_px = profile.folds, profile.patches.size_px
+    folds = read_folds(run.require(run.folder / "folds" / f"cv{settings.n_splits}.csv", "06"))
+    numbers = sorted(folds["fold"].unique().tolist())
+    if fold not in numbers:
+        raise PackError(
+            f"fold: expected one of {', '.join(map(str, numbers))}, found {fold}; choose among them"
+        )
+    folder = run.folder / "predictions"
+    cells = [Cell("cv5", size_px, model, number, settings.seed) for number in numbers]
+    for cell in cells:
+        run.require(cell.path(folder), "06")
+    cell = cells[numbers.index(fold)]
+    weights = run.require(cell.weights_path(folder), "06")
+    patch_set = PatchSet.load(run.require(run.folder / "patches" / f"{size_px}px", "02"))
+    use_backend(profile)
+    stored = read_provenance(cell.path(folder))
+    _check_same(cell, stored["inputs"], profile, patch_set, folds)
+    predictions = read_predictions([each.path(folder) for each in cells])
+    channels = profile.channels if model in FUSIONS else (model,)
+    images = run.read()
+    parts = fold_parts(folds, images["group"], fold)
+    seen = _seen(images[parts != "test"], channels, profile)
+    of_fold = predictions[predictions["fold"] == fold]
+    facts = ModelFacts(
+        format=FORMAT,
+        strategy=model if model in FUSIONS else "single",
+        channels=channels,
+        classes=patch_set.classes,
+        patch_um=paper_px_to_um(size_px),
+        input_px=profile.encoder.input_px,
+        percentiles=PERCENTILES,
+        min_foreground=profile.patches.min_foreground,
+        seen=seen,
+        score=score_of(of_fold, profile),
+        score_of_all_folds=score_of(predictions, profile),
+        data=run.data,
+        is_phantom=run.is_phantom,
+        profile=profile.name,
+        backend=stored["inputs"]["backend"],
+        fold=fold,
+        n_folds=len(numbers),
+        seed=settings.seed,
+        hashes={name: text for name, text in stored["inputs"].items() if name != "backend"}
+        | {
+            "code of patches and prediction": code_version(
+                "intensity", "kernels", "patches", "prediction"
+            )
+        },
+        versions={
+            "organelle_fusion": stored["organelle_fusion"],
+            "python": stored["python"],
+            "keras": _keras_version(),
+        },
+        trained=stored["created"],
+    )
+    network = _network(facts, profile, weights)
+    _write_checked(path, network, facts, of_fold, patch_set)
+    return facts
+
+
+def score_of(predictions: pd.DataFrame, profile: Profile) -> Score:
+    """Score the test rows of one model, of one fold or of several.
+
+    The interval resamples whole groups within their class, as in chapter 6; where a class has a
+    single group, nothing can be drawn, and there is none.
+    """
+    sample = sample_of(predictions, "patch")
+    counts = count_groups(sample.codes, sample.probabilities, sample.groups, auroc=False)
+    low = high = None
+    if np.unique(counts.stratum, return_counts=True)[1].min() > 1:
+        resampled = sample.resampled(
+            "balanced_accuracy", profile.bootstrap_repeats, profile.folds.seed
+        )
+        low, high = interval(resampled)
+    images = pooled(predictions, "image")
+    guesses = images[probability_columns(images)].idxmax(axis=1).str.removeprefix("p:")
+    return Score(
+        value=sample.scores()["balanced_accuracy"],
+        low=low,
+        high=high,
+        patches=len(sample.labels),
+        images=len(images),
+        images_right=int((guesses == images["label"]).sum()),
+        classes=len(set(sample.labels)),
+    )
+
+
+def seen_of(tabulated: Tabulated, dtypes: list[str], pixel_sizes_um: list[float]) -> Seen:
+    """Describe images by the smallest and largest of what `tabulate_patches` found of each.
+
+    Parameters
+    ----------
+    tabulated
+        Of the images, at one patch size.
+    dtypes, pixel_sizes_um
+        Type of the pixels and edge of one, of each image.
+    """
+    dense = tabulated.table["reason"] != "sparse"  # a limit per image is one of the training only
+    of_image = dense.groupby(tabulated.table["image"])
+    statistics = tabulated.statistics.groupby("channel", sort=False)
+    return Seen(
+        images=len(of_image),
+        dtypes=tuple(sorted(set(dtypes))),
+        pixel_size_um=_ends(pixel_sizes_um),
+        patches=_ends(of_image.sum()),
+        share_kept=_ends(of_image.mean()),
+        intensities={
+            channel: ChannelRange(
+                **{name: _ends(rows[name]) for name in ("low", "otsu", "high", "saturated")}
+            )
+            for channel, rows in statistics
+        },
+    )
+
+
+def _seen(images: pd.DataFrame, channels: tuple[str, ...], profile: Profile) -> Seen:
+    """Describe the images that a network was trained on, or stopped by."""
+    volumes = [open_image(row) for row in images.itertuples()]
+    tabulated = tabulate_patches(
+        images, channels=channels, settings=profile.patches, progress=os.isatty(2)
+    )
+    return seen_of(
+        tabulated,
+        [str(volume.dtype) for volume in volumes],
+        [volume.pixel_size_um for volume in volumes],
+    )
+
+
+def _ends(values) -> tuple:
+    values = np.asarray(values)
+    return values.min().item(), values.max().item()
+
+
+def _check_same(
+    cell: Cell, stored: dict, profile: Profile, patch_set: PatchSet, folds: pd.DataFrame
+) -> None:
+    """Refuse a network that what is here now does not describe."""
+    now = training_inputs(profile, patch_set.channels, patch_set.data_hash, folds)
+    other = [name for name in ("settings", "data", "folds") if stored.get(name) != now[name]]
+    if other:
+        raise PackError(
+            f"{cell}: expected a network trained on the {', '.join(other)} that are here now, "
+            "found one of others; run `make chapter N=06` first, with the same PROFILE and MANIFEST"
+        )
+
+
+def _network(facts: ModelFacts, profile: Profile, weights: Path) -> "keras.Model":
+    from organelle_fusion.models import build_model
+
+    network = build_model(
+        facts.strategy,
+        channels=facts.channels,
+        n_classes=len(facts.classes),
+        encoder=profile.encoder.model_copy(update={"weights": None}),  # read below
+        training=profile.training,
+    )
+    try:
+        network.load_weights(note_file(weights))
+    except (ValueError, OSError, KeyError) as error:
+        raise PackError(
+            f"{weights}: expected the weights of this network, found others or a damaged file "
+            f"({' '.join(str(error).split())[:120]}); run `make chapter N=06` again"
+        ) from error
+    return network
+
+
+def _write_checked(
+    path: Path,
+    network: "keras.Model",
+    facts: ModelFacts,
+    predictions: pd.DataFrame,
+    patch_set: PatchSet,
+) -> None:
+    """Write the file, but only if it gives the probabilities that are stored."""
+    from organelle_fusion.model_file import read_model, write_model
+    from organelle_fusion.training import predict_proba
+
+    tested = predictions[predictions["part"] == "test"].head(CHECKED)
+    rows = tested["patch"].to_numpy()
+    places = [patch_set.channels.index(name) for name in facts.channels]
+    patches = patch_set.patches[rows][..., places]
+    with atomic_path(path) as temporary:
+        write_model(temporary, network, facts)
+        found = predict_proba(read_model(temporary)[0], patches)
+        deviation = float(np.abs(found - tested[probability_columns(tested)].to_numpy()).max())
+        if not deviation <= _TOLERANCE:
+            raise PackError(
+                f"{path}: expected the stored probabilities of {len(rows)} test patches, found "
+                f"some that deviate by {deviation:.2g}; run `make chapter N=06` again, since code "
+                "or versions may have changed since"
+            )
+
+
+def _keras_version() -> str:
+    import keras
+
+    return keras.__version__

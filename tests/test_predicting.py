@@ -1,0 +1,229 @@
+"""Images predicted by a file: values by hand, what is written, and what is refused."""
+
+import html
+import os
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+keras = pytest.importorskip("keras")
+
+from organelle_fusion import cli  # noqa: E402
+from organelle_fusion.model_file import write_model  # noqa: E402
+from organelle_fusion.predicting import PredictError, folder_name, list_images  # noqa: E402
+from organelle_fusion.volumes import write_ome_tiff  # noqa: E402
+
+pytestmark = pytest.mark.keras
+
+SIZE = 20
+
+
+def stack(columns):
+    """(2, 2, 45, 40) of 0 and 100; keys (channel, plane, y, x) → bright columns of that patch."""
+    array = np.zeros((2, 2, 45, 40), np.uint16)
+    for (channel, z, y, x), count in columns.items():
+        array[channel, z, y : y + SIZE, x : x + count] = 100
+    return array
+
+
+PATCHES = {(0, 0, 0, 0): 10, (0, 0, 0, 20): 5, (1, 0, 20, 20): 20, (1, 1, 0, 0): 10}
+"""Four of eight patches: means of channel a ½ and ¼, of channel b 1 and ½."""
+BORDER = {(0, 1, 40, 0): 20}
+"""Rows 40 to 44, which only the patch at the border, rows 25 to 44, covers."""
+
+
+def write(path, array, channels=("a", "b"), size=0.5):
+    write_ome_tiff(path, array, channels, pixel_size_um=size, z_step_um=2.0)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path, mean_network, facts_of):
+    path = tmp_path / "network.keras"
+    # patches of 10 µm; ranges that the stacks lie in
+    write_model(path, mean_network, facts_of(seen={"patches": [4, 20]}))
+    return path
+
+
+@pytest.fixture
+def predict(tmp_path, monkeypatch, model):
+    monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, network=model):
+        return CliRunner().invoke(cli.app, ["predict", str(network), *map(str, arguments)])
+
+    return call
+
+
+def probability(a, b):
+    return 1 / (1 + np.exp(8 * (b - a)))
+
+
+def test_an_image_is_the_mean_of_the_patches_of_the_grid(tmp_path, predict):
+    """Four patches by hand; the one at the border is listed, and does not count."""
+    path = write(tmp_path / "s1.ome.tif", stack(PATCHES | BORDER))
+    result = predict(path)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "predictions/predictions.csv", keep_default_na=False)
+    assert table.columns.tolist() == [
+        "image", "label", "p:one", "p:two", "patches", "share_kept", "warnings", "error",
+    ]  # fmt: skip
+    (row,) = table.itertuples(index=False)
+    expected = np.mean(
+        [probability(0.5, 0), probability(0.25, 0), probability(0, 1), probability(0, 0.5)]
+    )
+    assert row[:2] == ("s1", "two")
+    np.testing.assert_allclose(row[2:4], [expected, 1 - expected], atol=2e-3)
+    assert row[4:6] == (4, 0.5)
+    assert row[6:] == ("4 patches kept, fewer than 10, so that chance moves the mean", "")
+    assert "warning: s1: 4 patches kept" in result.output
+    assert re.search(r"^s1: two, probability 0\.53 \(4 patches, 50% kept\)$", result.output, re.M)
+
+    patches = pd.read_csv(tmp_path / "predictions/s1/patches.csv")
+    assert len(patches) == 2 * 3 * 2
+    kept = patches[patches["kept"]]
+    assert kept[["z", "y", "x"]].to_numpy().tolist() == [
+        [0, 0, 0], [0, 0, 20], [0, 20, 20], [0, 25, 20], [1, 0, 0], [1, 25, 0],
+    ]  # fmt: skip
+    assert kept["counted"].tolist() == [True, True, True, False, True, False]
+    np.testing.assert_allclose(kept["foreground"], [0.5, 0.25, 1, 0.75, 0.5, 0.25])
+    means_of_kept = [(0.5, 0), (0.25, 0), (0, 1), (0, 0.75), (0, 0.5), (0.25, 0)]
+    np.testing.assert_allclose(
+        kept["p:one"],
+        [probability(*means) for means in means_of_kept],
+        atol=5e-3,
+    )  # fmt: skip
+    assert patches.loc[~patches["kept"], "p:one"].isna().all()
+
+
+def test_maps_and_report_are_written(tmp_path, predict):
+    """The map has classes, planes and µm, and is empty where nothing is; the report shows it."""
+    path = write(tmp_path / "s1.ome.tif", stack(PATCHES))
+    assert predict(path, "--output", "out").exit_code == 0
+    folder = tmp_path / "out/s1"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "patches.csv", "probabilities.ome.tif", "probabilities.png", "report.html",
+    ]  # fmt: skip
+    with tifffile.TiffFile(folder / "probabilities.ome.tif") as tiff:
+        array, axes, about = tiff.asarray(), tiff.series[0].axes, tiff.ome_metadata
+    assert (axes, array.shape, array.dtype) == ("ZCYX", (2, 2, 45, 40), np.float32)
+    assert re.findall(r'<Channel [^>]*Name="(\w+)"', about) == ["one", "two"]
+    assert 'PhysicalSizeX="0.5"' in about
+    assert 'PhysicalSizeZ="2.0"' in about
+    assert np.isnan(array[1, :, 30:, :]).all()  # nothing kept below in the second plane
+    assert array[0, 0, 1, 1] > 0.9
+    np.testing.assert_allclose(array[0].sum(axis=0)[~np.isnan(array[0, 0])], 1, atol=1e-5)
+    page = (folder / "report.html").read_text("utf-8")
+    assert "s1: two" in page
+    assert "2 planes of 45 × 40 pixels of 0.5 µm" in page
+    assert len(re.findall(r"[0-9a-f]{64}", page)) == 2  # of image and network
+    assert (folder / "probabilities.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_one_bad_image_does_not_lose_the_others(tmp_path, predict):
+    """Each failure is one line and a row; the last image is predicted, and the code is 1."""
+    good = stack(PATCHES)
+    paths = [
+        write(tmp_path / "other.ome.tif", good, channels=("a", "x")),
+        write(tmp_path / "coarse.ome.tif", good, size=2.0),
+        write(tmp_path / "small.ome.tif", good[..., :15]),
+        tmp_path / "missing.ome.tif",
+        write(tmp_path / "empty.ome.tif", stack({(0, 0, 0, 0): 1, (1, 0, 0, 0): 1})),
+        write(tmp_path / "constant.ome.tif", np.zeros_like(good)),
+        write(tmp_path / "last.ome.tif", good),
+    ]
+    result = predict(*paths, "--no-maps")
+    assert result.exit_code == 1
+    table = pd.read_csv(tmp_path / "predictions/predictions.csv").set_index("image")
+    found = {name: str(text) for name, text in table["error"].items()}
+    assert "expected the channels a, b after the network" in found["other"]
+    assert "expected pixels of 0.125 to 1.25 µm" in found["coarse"]
+    assert "a patch of 10 µm is 20 px, expected 1 to 15" in found["small"]
+    assert "expected an image file, found none" in found["missing"]
+    assert "expected patches with foreground of 10% or more, found none" in found["empty"]
+    assert "expected intensities that vary" in found["constant"]
+    errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 6
+    assert table["label"].isna().tolist() == [True] * 6 + [False]
+    assert table.loc["last", "patches"] == 4
+    assert table.loc["empty", ["patches", "share_kept"]].tolist() == [0, 0]
+    assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == [
+        "empty", "last", "predictions.csv",
+    ]  # fmt: skip
+
+
+def test_channels_and_sizes_are_given_by_options_or_by_a_manifest(tmp_path, predict):
+    """Named Tom20 and 0 in the file, whose pixel size is wrong: both ways give the same row."""
+    path = write(tmp_path / "s1.ome.tif", stack(PATCHES)[::-1], ("Tom20", "x"), size=0.05)
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(
+        "image,path,label,channel_map,pixel_size_um\nmine,s1.ome.tif,?,a=x;b=0,0.5\n", "utf-8"
+    )
+    options = ["--channel-map", "a=x;b=0", "--pixel-size-um", "0.5", "--no-maps"]
+    assert predict(path, *options, "--output", "one").exit_code == 0
+    assert predict(manifest, "--no-maps", "--output", "two").exit_code == 0
+    one, two = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("one", "two"))
+    assert (one["image"].tolist(), two["image"].tolist()) == (["s1"], ["mine"])
+    pd.testing.assert_frame_equal(one.drop(columns="image"), two.drop(columns="image"))
+    assert one["patches"].tolist() == [4]
+
+
+def test_results_of_two_calls_do_not_mix(tmp_path, predict):
+    path = write(tmp_path / "s1.ome.tif", stack(PATCHES))
+    assert predict(path, "--no-maps").exit_code == 0
+    before = (tmp_path / "predictions/predictions.csv").read_bytes()
+    result = predict(path, "--no-maps")
+    assert isinstance(result.exception, PredictError)
+    assert "predictions: expected a new or an empty folder" in str(result.exception)
+    assert (tmp_path / "predictions/predictions.csv").read_bytes() == before
+
+
+def test_a_network_of_a_phantom_says_so(tmp_path, predict, mean_network, facts_of):
+    """On the command line and in the report; and names of classes cannot break the page."""
+    network = tmp_path / "phantom.keras"
+    classes = ("one", "<script>alert(1)</script>")
+    write_model(network, mean_network, facts_of(is_phantom=True, classes=classes))
+    path = write(tmp_path / "<b>s1.ome.tif", stack(PATCHES))
+    result = predict(path, network=network)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("trained on a phantom") == 1
+    page = (tmp_path / "predictions/_b_s1/report.html").read_text("utf-8")
+    assert "Trained on a phantom" in page
+    assert "<script" not in page
+    assert "<b>s1" not in page
+    assert html.escape("<b>s1: <script>alert(1)</script>") in page
+
+
+def test_names_of_images_are_their_own(tmp_path):
+    found = list_images([tmp_path / "a.b.OME.TIF", tmp_path / "c.tif"], channel_map={"a": "0"})
+    assert found["image"].tolist() == ["a.b", "c"]
+    assert found["channel_map"].tolist() == [{"a": "0"}] * 2
+    with pytest.raises(PredictError, match=r"y/c\.tif: expected a name of its own .* found c"):
+        list_images([tmp_path / "c.tif", tmp_path / "y" / "c.tif"])
+    with pytest.raises(PredictError, match="expected a name of its own"):
+        list_images([tmp_path / "c d.tif", tmp_path / "C+d.tif"])
+    (tmp_path / "c.tif").touch()
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("image,path,label\nz,c.tif,?\n", "utf-8")
+    with pytest.raises(PredictError, match="fill in the columns of the manifest"):
+        list_images([manifest], pixel_size_um=0.1)
+    assert folder_name("../x y") == "_._x_y"
+
+
+def test_mistakes_of_the_call_are_one_line(tmp_path, predict):
+    path = write(tmp_path / "s1.ome.tif", stack(PATCHES))
+    for arguments, words in (
+        (["--channel-map", "a"], "channel_map: expected ours=theirs"),
+        (["--channel-map", "a=0;a=1"], "each of ours once"),
+    ):
+        error = predict(path, *arguments).exception
+        assert words in str(error)
+        assert "\n" not in str(error)
+    error = predict(path, network=tmp_path / "none.keras").exception
+    assert "none.keras: expected the file of a network, found none" in str(error)
