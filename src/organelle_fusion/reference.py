@@ -20,8 +20,8 @@ from organelle_fusion.devices import backend_name, device_name, keras_device
 from organelle_fusion.folds import make_folds, read_folds, write_folds
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.plan_data import public_crops
-from organelle_fusion.predictions import Cell, SweepError, read_provenance
-from organelle_fusion.provenance import file_hash, hash_of, provenance, write_json
+from organelle_fusion.predictions import Cell, SweepError, singles_hash, stored_provenance
+from organelle_fusion.provenance import hash_of, provenance, write_json
 from organelle_fusion.reference_data import (
     CROPS,
     Image,
@@ -157,12 +157,14 @@ def stored_facts(training: Planned, root: Path) -> dict | None:
         ]
         if not all(single.is_file() for single in singles):
             return None
-        inputs["singles"] = hash_of([file_hash(single) for single in singles])
+        try:
+            inputs["singles"] = singles_hash(singles)
+        except SweepError:  # not whole, as below
+            return None
     try:
-        facts = read_provenance(path)
+        return stored_provenance(path, training.cell, inputs)
     except SweepError:  # not whole: `run_cells` says so when it computes it again
         return None
-    return facts if facts["inputs"] == inputs else None
 
 
 # --- doing it -----------------------------------------------------------------------------------
