@@ -157,7 +157,7 @@ def temporary_name(name: str) -> str:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes of this machine that are gone have left under a `temporary_name`.
+    """Remove what this user's processes that are gone have left under a `temporary_name`.
 
     What is named for another machine stays: whether that process is gone cannot be seen here.
     """
@@ -167,9 +167,13 @@ def remove_leftovers(folder: Path) -> None:
     for entry in found:
         number = entry.name.removeprefix(mark).split(".")[0]
         try:
-            if not number.isdecimal() or _is_running(int(number), entry.stat().st_mtime):
-                continue
+            state = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # renamed meanwhile, by the process that wrote it
+            continue
+        # In a common folder for temporary files other users have theirs.
+        if state.st_uid != os.getuid() or not number.isdecimal():
+            continue
+        if _is_running(int(number), state.st_mtime):
             continue
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
