@@ -228,8 +228,12 @@ def is_current(record: Path, inputs: str, files: Sequence[Path]) -> tuple[bool, 
         made_from, hashes = stored["inputs"], stored["files"]
     except (ValueError, KeyError, TypeError):
         return False, f"{record}: expected a record of files, found it damaged; they are made again"
-    if made_from != inputs or len(hashes) != len(files):
+    if made_from != inputs:
         return False, ""
+    if len(hashes) != len(files):
+        return False, (
+            f"{record}: expected {len(hashes)} files, found {len(files)}; they are made again"
+        )
     for path, known in zip(files, hashes, strict=True):
         if not path.is_file():
             return False, f"{path}: expected a file, found none; it is made again"
