@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,23 @@ from organelle_fusion.predictions import Cell, read_cell
 
 CELLS = [Cell("toy", 350, "forest", fold, 3) for fold in range(12)]
 
-# A sweep of twelve forests; what stands for their weights lies beside the predictions. Each line
-# that is read is a folder, in which a process of its own runs, so that what is imported is imported
-# once; its number is printed, and then how it ended.
-FORESTS = """
+# Each line that is read is a folder, in which a process of its own runs: what is imported is
+# imported once. Its number is printed, and then how it ended.
+SERVE = """
 import os
+
+for line in sys.stdin:
+    process = os.fork()
+    if not process:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        run(Path(line.strip()))
+        os._exit(0)
+    print(process, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+"""
+
+# A sweep of twelve forests; what stands for their weights lies beside the predictions.
+FORESTS = """
 import sys
 from pathlib import Path
 
@@ -52,18 +66,9 @@ def run(folder):
         inputs={"data": "d"},
         beside=lambda cell: [cell.weights_path(folder)],
     )
-
-
-for line in sys.stdin:
-    process = os.fork()
-    if not process:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        run(Path(line.strip()))
-        os._exit(0)
-    print(process, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 
+# Six trainings, and the late fusion of two folds.
 TRAIN = """
 import sys
 from pathlib import Path
@@ -71,6 +76,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from organelle_fusion import training  # and Keras with it
 from organelle_fusion.config import load_profile
 from organelle_fusion.folds import make_folds
 from organelle_fusion.patchset import PatchSet
@@ -94,17 +100,12 @@ profile = profile.model_copy(
     }
 )
 patch_set = PatchSet(patches, table, ("a", "b"), 0.1)
-train_cells(
-    patch_set,
-    make_folds(table, n_splits=3, validation_share=0.34, seed=0),
-    models=["a", "early", "late"],
-    profile=profile,
-    dataset="toy",
-    size_px=350,
-    folder=Path(sys.argv[1]),
-    seed=1,
-    workers=0,
-)
+folds = make_folds(table, n_splits=2, validation_share=0.34, seed=0)
+
+
+def run(folder):
+    options = {"dataset": "toy", "size_px": 350, "folder": folder, "seed": 1, "workers": 0}
+    train_cells(patch_set, folds, models=["a", "early", "late"], profile=profile, **options)
 """
 
 
@@ -121,8 +122,9 @@ def results(folder):
     return found
 
 
-def stored(folder):
-    return len(list(folder.rglob("[!.]*.parquet")))
+def has(folder, cells):
+    """Whether the folder holds the predictions of so many cells, or more."""
+    return len(list(folder.rglob("[!.]*.parquet"))) >= cells
 
 
 def wait_for(condition, seconds=120):
@@ -132,12 +134,13 @@ def wait_for(condition, seconds=120):
         time.sleep(0.001)
 
 
-@pytest.fixture(scope="module")
-def forests():
-    """Start the sweep of forests in a folder; gives its process, and how to wait for its end."""
-    command = [sys.executable, "-c", FORESTS]
+@contextmanager
+def served(code, **environment):
+    """Start runs of some code in folders; gives process, and how to wait for its end."""
+    command = [sys.executable, "-c", code + SERVE]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, bufsize=1, **pipes) as server:
+    environment = {**os.environ, **environment}
+    with subprocess.Popen(command, text=True, bufsize=1, env=environment, **pipes) as server:
 
         def start(folder):
             server.stdin.write(f"{folder}\n")
@@ -145,6 +148,12 @@ def forests():
 
         yield start
         server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def forests():
+    with served(FORESTS) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +182,7 @@ def test_a_killed_sweep_goes_on_to_the_same_results(tmp_path, forests, uninterru
     """kill -9, and the same again: equal rows, weights and facts, and nothing else left behind."""
     expected, seconds = uninterrupted
     process, ended = forests(tmp_path)
-    wait_for(lambda: stored(tmp_path) >= cells)
+    wait_for(partial(has, tmp_path, cells))
     time.sleep(share * seconds)
     os.kill(process, signal.SIGKILL)
     assert ended() == -signal.SIGKILL
@@ -186,36 +195,23 @@ def test_a_killed_sweep_goes_on_to_the_same_results(tmp_path, forests, uninterru
     assert all(path.stat().st_mtime_ns == known for path, known in times.items())  # not again
 
 
-@pytest.fixture(scope="module")
-def trainings():
-    """Start a sweep of Keras networks in a folder, on one thread, as a worker does."""
-    environment = {**os.environ, **cluster._ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment["XLA_FLAGS"] = cluster._ONE_XLA_THREAD
-
-    def start(folder):
-        return subprocess.Popen(
-            [sys.executable, "-c", TRAIN, folder], env=environment, stdout=subprocess.DEVNULL
-        )
-
-    return start
-
-
 @pytest.mark.keras
-def test_a_training_killed_twice_goes_on_to_the_same_results(tmp_path, trainings):
-    """Nine trainings and the late fusion of three folds: equal weights, to the byte, and rows."""
-    whole = trainings(tmp_path / "whole")
-    killed = tmp_path / "killed"
-    for cells, share in ((1, 0.6), (5, 0.3)):
-        process = trainings(killed)
-        wait_for(lambda: stored(killed) >= cells)
-        time.sleep(share * 0.3)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-        assert cells <= stored(killed) < 12
-    assert trainings(killed).wait() == 0
-    assert whole.wait() == 0
+def test_a_training_killed_twice_goes_on_to_the_same_results(tmp_path):
+    """On one thread, as a worker: equal rows, and equal weights to the byte."""
+    one_thread = {**cluster._ONE_THREAD, "XLA_FLAGS": cluster._ONE_XLA_THREAD}
+    with served(TRAIN, **one_thread, TF_CPP_MIN_LOG_LEVEL="3") as trainings:
+        assert trainings(tmp_path / "whole")[1]() == 0
+        killed = tmp_path / "killed"
+        for cells, seconds in ((1, 0.2), (4, 0.1)):
+            process, ended = trainings(killed)
+            wait_for(partial(has, killed, cells))
+            time.sleep(seconds)
+            os.kill(process, signal.SIGKILL)
+            assert ended() == -signal.SIGKILL
+            assert has(killed, cells)
+            assert not has(killed, 8)
+        assert trainings(killed)[1]() == 0
     expected, found = results(tmp_path / "whole"), results(killed)
     assert found.keys() == expected.keys()
-    assert len(found) == 12 + 9
-    different = [name for name in expected if found[name] != expected[name]]
-    assert different == []
+    assert len(found) == 8 + 6
+    assert [name for name in expected if found[name] != expected[name]] == []
