@@ -58,10 +58,10 @@ def run_cells(
 
     A cell is skipped if its file and those `beside` it are as they were written, by their
     checksums, and its stored inputs equal `inputs`; a line names a file that was damaged. Where
-    `device` is given, one run does not mix devices either: as long as everything is stored, and
-    from one kind of device, it is taken as it is; as soon as anything must be computed, `device`
-    is asked, and cells of another device are computed again too. So a run that finds everything
-    done need not load Keras to learn where it would have computed.
+    `device` is given, one run does not mix devices either: as long as everything is stored, and of
+    one kind of device, it is taken as it is; as soon as anything must be computed, `device` is
+    asked, and cells of another device are computed again too. So a run that finds everything done
+    need not load Keras to learn where it would have computed.
 
     Files appear whole or not at all: an exception, Ctrl-C or the end of the process loses the
     running cells only. Two runs in one folder at once are refused, see `locks.run_lock`.
