@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from organelle_fusion import __version__, cli
+from organelle_fusion.locks import run_lock
 from organelle_fusion.volumes import write_ome_tiff
 
 COMMAND = Path(sys.executable).with_name("organelle-fusion")
@@ -221,3 +223,35 @@ def test_check_of_no_manifest_prints_no_json(tmp_path):
     result = run("check", tmp_path / "none.csv", "--json")
     assert result.stdout == ""
     assert "found no such file" in one_line(result)
+
+
+def test_a_second_run_is_told_who_is_at_work(clone):
+    """Two books of one folder would exchange each other's pages."""
+    with run_lock(clone / "book" / "executed"):
+        message = one_line(run("reproduce", "--profile", "smoke", cwd=clone))
+    assert f"expected no other run at work here, found process {os.getpid()} on " in message
+
+
+def test_ctrl_c_is_one_line_and_a_code_of_its_own(clone):
+    """In the middle of a chapter, that leaves nothing half done; also where papermill is."""
+    (clone / "notebooks" / "01_first.py").write_text(
+        "# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n#     language: python\n"
+        "#     display_name: Python 3\n# ---\n\n# %%\nimport time\n\n"
+        "print('begun', flush=True)\ntime.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [COMMAND, "reproduce", "--profile", "smoke"],
+        cwd=clone,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if line == "begun\n":
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert complaint == "interrupted: what was finished is kept, the same command goes on\n"
+    assert process.returncode == cli.INTERRUPTED == 130
+    assert [path.name for path in (clone / "book" / "executed").iterdir()] == []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 
@@ -260,3 +261,46 @@ def test_a_cluster_started_by_hand_computes(tmp_path, monkeypatch):
         for process in reversed(started):
             process.terminate()
             process.wait(60)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_the_process_that_started_them(tmp_path, end):
+    """In the middle of a cell that would take a minute: killed, or by the Ctrl-C of a terminal.
+
+    That goes to all processes of the group, and none has anything to say about it.
+    """
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from organelle_fusion.workers import on_workers\n"
+        "folder = Path(sys.argv[1])\n"
+        "def slow(cell):\n"
+        "    (folder / str(os.getpid())).touch()\n"
+        "    time.sleep(60)\n"
+        "try:\n"
+        "    list(on_workers(slow, [0, 1], 2, folder, disable=True))\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(130)\n"
+    )
+    at_work = tmp_path / "at-work"
+    at_work.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, script, at_work], stderr=subprocess.PIPE, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while len(workers_found := list(at_work.iterdir())) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if end == signal.SIGKILL:
+        process.kill()
+    else:
+        os.killpg(process.pid, end)
+    complaint = process.communicate(timeout=30)[1].decode()
+    assert process.returncode == (-end if end == signal.SIGKILL else 130)
+    deadline = time.monotonic() + 10
+    while any(psutil.pid_exists(int(path.name)) for path in workers_found):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if end == signal.SIGINT:
+        assert complaint == ""

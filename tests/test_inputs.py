@@ -20,7 +20,7 @@ from organelle_fusion.pages import open_run
 from organelle_fusion.patchset import FILES, PatchSet
 from organelle_fusion.phantom import simulate_dataset
 from organelle_fusion.predictions import Cell, read_predictions
-from organelle_fusion.provenance import FILES_VARIABLE, note_file, write_csv
+from organelle_fusion.provenance import FILES_VARIABLE, hash_of, note_file, write_csv
 from organelle_fusion.sweep import run_cells
 from organelle_fusion.volumes import open_volume, write_ome_tiff
 
@@ -278,6 +278,13 @@ def recorded(tmp_path, monkeypatch):
     return tmp_path / "01_x.ipynb", found
 
 
+def edit_record():
+    """A file of the list fewer: what is left agrees with the files that are there."""
+    record = json.loads(Path("01_x.json").read_text("utf-8"))
+    del record["files"]["in.csv"]
+    Path("01_x.json").write_text(json.dumps(record), "utf-8")
+
+
 def test_equal_inputs_hold(recorded):
     assert inputs.difference(*recorded) == ""
 
@@ -328,6 +335,8 @@ def test_the_backend_in_force_counts(recorded, monkeypatch):
         (lambda: Path("01_x.json").unlink(), "no record of its last execution"),
         (lambda: Path("01_x.json").write_text("{"), "the record of its last execution is damaged"),
         (lambda: Path("01_x.json").write_text("{}"), "the record of its last execution is damaged"),
+        (lambda: Path("01_x.json").write_text("[]"), "the record of its last execution is damaged"),
+        (edit_record, "the record of its last execution is damaged"),
     ],
 )
 def test_files_are_compared_by_content(recorded, change, reason):
@@ -496,6 +505,7 @@ def test_only_what_will_run_counts_as_time_left(project):
         nbformat.write(notebook, path)
         record = json.loads(inputs.record_path(path).read_text("utf-8"))
         record["notebook"] = inputs.file_hash(path)
+        record["checksum"] = hash_of({k: v for k, v in record.items() if k != "checksum"})
         inputs.record_path(path).write_text(json.dumps(record), "utf-8")
     assert execute(project)[0] == (
         "[1/2] 01_first runs (its source), about 100 s left for the chapters by the last run"

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -15,7 +18,10 @@ from organelle_fusion.provenance import (
     file_hash,
     file_state,
     hash_of,
+    is_current,
     provenance,
+    record_files,
+    temporary_name,
     write_json,
 )
 
@@ -130,3 +136,58 @@ def test_write_json_round_trip(tmp_path):
     assert content["settings"]["name"] == "smoke"
     assert content["seed"] == 3
     assert {"organelle_fusion", "python", "machine", "created"} <= content.keys()
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_that_writes(tmp_path):
+    """A file and a folder of a process that is gone; not those of one at work or elsewhere."""
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from organelle_fusion.provenance import atomic_path, temporary_name\n"
+        "Path(sys.argv[1], temporary_name('parts')).mkdir()\n"
+        "with atomic_path(Path(sys.argv[1], 'killed.csv')) as path:\n"
+        "    path.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    own = tmp_path / temporary_name("own.csv")
+    elsewhere = tmp_path / f".another-host.{2**22 + 1}.00000000.theirs.csv"
+    reused = tmp_path / temporary_name("of-an-earlier-process-of-this-number.csv")
+    for path in (own, elsewhere, reused):
+        path.touch()
+    os.utime(reused, (1, 1))
+    write_json(tmp_path / "x.json", {})
+    assert sorted(tmp_path.iterdir()) == sorted([own, elsewhere, tmp_path / "x.json"])
+
+
+def test_temporary_names_differ_between_threads():
+    """Two writers of one file in one process never write into one another's."""
+    assert temporary_name("x.csv") != temporary_name("x.csv")
+    assert temporary_name("x.weights.h5").endswith(".x.weights.h5")
+
+
+def test_a_record_tells_damage_from_other_inputs(tmp_path):
+    """Of damage there is a line; of what was made from something else, or never, there is none."""
+    record, files = tmp_path / "record.json", [tmp_path / "a", tmp_path / "b"]
+    for path in files:
+        path.write_text(path.name)
+    assert is_current(record, "i", files) == (False, "")
+    record_files(record, "i", files)
+    assert is_current(record, "i", files) == (True, "")
+    assert is_current(record, "other", files) == (False, "")
+    assert "expected 2 files, found 1" in is_current(record, "i", files[:1])[1]
+    files[1].write_text("B")
+    current, line = is_current(record, "i", files)
+    assert not current
+    assert line.startswith(f"{files[1]}: expected the content that was written")
+    files[1].unlink()
+    assert (
+        is_current(record, "i", files)[1]
+        == f"{files[1]}: expected a file, found none; it is made again"
+    )
+    for content in ("{", "[]", "{}"):
+        record.write_text(content)
+        current, line = is_current(record, "i", files)
+        assert not current
+        assert line.startswith(f"{record}: expected a record of files, found it damaged")

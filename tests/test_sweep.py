@@ -138,7 +138,7 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch, error):
     path = run_cells(CELLS[:1], Compute(), tmp_path, inputs=INPUTS)[0]
     before = path.read_bytes()
 
-    def half(table, target):
+    def half(table, target, **_):
         Path(target).write_bytes(b"PAR1 half")
         raise error
 
@@ -297,11 +297,11 @@ def test_interrupt_ends_the_workers_and_keeps_what_is_written(tmp_path, monkeypa
     """Ctrl-C while the second result is written."""
     written = []
 
-    def write(frame, path, facts):
+    def write(frame, path, facts, beside):
         if written:
             raise KeyboardInterrupt
         written.append(path)
-        write_predictions(frame, path, facts)
+        write_predictions(frame, path, facts, beside)
 
     monkeypatch.setattr(sweep, "write_predictions", write)
     with pytest.raises(KeyboardInterrupt):

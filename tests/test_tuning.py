@@ -1,6 +1,7 @@
 """The search: what Hyperband trains, what it never sees, and that it goes on where it stopped."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -234,6 +235,23 @@ def test_a_search_that_is_not_whole_is_made_anew(tmp_path, pretended, capsys):
     pd.testing.assert_frame_equal(search(tmp_path), first)
     assert len(pretended) == 10
     assert "searched anew, since what was kept is not whole" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["edited", "gone"])
+def test_a_done_search_that_was_changed_is_made_anew(tmp_path, pretended, capsys, damage):
+    """A better score written into a trial, or a trial that is gone, and the search is run again."""
+    first = search(tmp_path)
+    trial = next(tmp_path.glob("search-*/trial_*"))
+    if damage == "gone":
+        shutil.rmtree(trial)
+    else:
+        path = trial / "trial.json"
+        content = json.loads(path.read_text("utf-8"))
+        content["score"] = 0.999
+        path.write_text(json.dumps(content), "utf-8")
+    capsys.readouterr()
+    pd.testing.assert_frame_equal(search(tmp_path), first)
+    assert "searched anew" in capsys.readouterr().out
 
 
 def test_one_line_a_trial(tmp_path, pretended, capsys):

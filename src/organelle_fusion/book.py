@@ -19,6 +19,7 @@ from organelle_fusion.inputs import (
     record_path,
     write_record,
 )
+from organelle_fusion.locks import run_lock
 from organelle_fusion.pages import open_run, project_root
 
 COMPILED = Path("data/runs/compiled")
@@ -39,11 +40,19 @@ def reproduce(profile: Profile, profile_name: str, manifest: str = "", chapter: 
     -------
     pathlib.Path
         ``index.html`` of the built book.
+
+    Raises
+    ------
+    BookError
+        A chapter failed, or a page is missing.
+    LockError
+        Another process makes the book of this folder.
     """
     root = project_root()
     os.chdir(root)
-    execute_chapters(root, profile, profile_name, manifest, chapter)
-    return build_pages(root)
+    with run_lock(root / EXECUTED):
+        execute_chapters(root, profile, profile_name, manifest, chapter)
+        return build_pages(root)
 
 
 def execute_chapters(

@@ -1,5 +1,6 @@
 """From the source of a chapter to its executed notebook, whole or not at all."""
 
+import logging
 import os
 import sys
 import time
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from organelle_fusion.config import UserError
-from organelle_fusion.provenance import atomic_path
+from organelle_fusion.provenance import atomic_path, remove_leftovers, temporary_name
 
 UNAVAILABLE = "SourceUnavailable"
 EXECUTED = Path("book/executed")
@@ -53,9 +54,9 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
     Raises
     ------
     BookError
-        A cell raised. The failed notebook is kept beside the others as ``failed-NN_name.ipynb``,
-        and no page of an earlier run is left in its place. A chapter whose public data are out
-        of reach does not fail: its page ends there and says so.
+        A cell raised: the failed notebook is kept beside the others as ``failed-NN_name.ipynb``.
+        Or the kernel died. No page of an earlier run is left in its place. A chapter whose public
+        data are out of reach does not fail: its page ends there and says so.
     """
     import jupytext
     import nbformat
@@ -66,7 +67,8 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{source.stem}.ipynb"
     failed = folder / f"failed-{source.stem}.ipynb"
-    raw, output = (folder / f".{source.stem}.{os.getpid()}.{kind}.ipynb" for kind in ("in", "out"))
+    remove_leftovers(folder)
+    raw, output = (folder / temporary_name(f"{source.stem}.{kind}.ipynb") for kind in ("in", "out"))
     target.unlink(missing_ok=True)
     failed.unlink(missing_ok=True)
     notebook = jupytext.read(source)
@@ -77,6 +79,8 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
             figure["caption"] = figure["caption"].replace("{data}", data)
     both = nbformat.v4.new_code_cell(_DRAW_BOTH, metadata={"tags": ["remove-cell"]})
     notebook.cells.insert(0, both)
+    # All that it has to tell of a kernel that ends is told by an exception as well.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     started = time.monotonic()
     message = None
     try:
@@ -103,6 +107,13 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
                     f"{' '.join(str(error.evalue).split())} (traceback in {EXECUTED / failed.name})"
                 ) from None
             message = error.evalue
+        except RuntimeError as error:
+            if type(error).__name__ != "DeadKernelError":  # of nbclient, which papermill uses
+                raise
+            raise BookError(
+                f"{source.stem}: expected its kernel to run to the end, found that it died, "
+                "perhaps for want of memory; run it again to go on"
+            ) from None
         notebook = nbformat.read(output, as_version=4)
         notebook.cells = [cell for cell in notebook.cells if cell.source != _DRAW_BOTH]
         if message is not None:

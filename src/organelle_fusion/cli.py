@@ -1,5 +1,6 @@
 """The command line, ``organelle-fusion``: init, check, reproduce, pack, predict and others."""
 
+import logging
 import os
 import sys
 import warnings
@@ -15,7 +16,26 @@ from organelle_fusion.config import Profile, UserError, load_profile, use_backen
 if TYPE_CHECKING:
     import pandas as pd
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands that leave Ctrl-C to `main`, where typer would print a word of its own."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _InterruptError from None
+
+
+class _InterruptError(Exception):
+    pass
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -274,6 +294,11 @@ def main() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
+    except (KeyboardInterrupt, _InterruptError):
+        # Of tasks that were given up, it would tell when this process ends.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        typer.echo("interrupted: what was finished is kept, the same command goes on", err=True)
+        sys.exit(INTERRUPTED)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -46,6 +46,7 @@ _QUIET_AND_PRIVATE = {
     "dashboard": False,
     "dashboard_address": "127.0.0.1:0",
 }
+_SETUP = "organelle_fusion.worker_process"
 _ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 
@@ -146,6 +147,9 @@ def start_cluster(workers: int) -> "SpecCluster":
     The scheduler runs in a thread of this process. The workers are processes that do not import
     its script, so a script needs no guard against that.
     """
+    # Read where Dask is imported, here and in the processes that keep the workers: they would tell
+    # of their beginning and their end.
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
     from distributed import Scheduler, SpecCluster
     from distributed.deploy.subprocess import SubprocessWorker
 
@@ -168,6 +172,8 @@ def start_cluster(workers: int) -> "SpecCluster":
                 "memory_limit": 0,  # the system's own
                 "silence_logs": logging.ERROR,
                 "env": environment,
+                "preload": [_SETUP],
+                "preload_nanny": [_SETUP],
             },
         }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from organelle_fusion.inputs import record_path, versions
 from organelle_fusion.predictions import read_provenance
+from organelle_fusion.provenance import atomic_path
 
 SYSTEMS = {"Darwin": "macOS"}
 """Names of operating systems, where Python's own is not the usual one."""
@@ -23,7 +24,7 @@ def papermill_facts(notebook: Path) -> dict[str, Any]:
         return {}
     try:
         return json.loads(notebook.read_text("utf-8"))["metadata"].get("papermill", {})
-    except json.JSONDecodeError:
+    except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or of no notebook
         return {}
 
 
@@ -41,8 +42,12 @@ def write_tables(folder: Path, chapters: list[str]) -> None:
     executed = [path for path in executed if papermill_facts(path)]
     trainings = {path: _trainings(record_path(path)) for path in executed}
     unique = {name: facts for cells in trainings.values() for name, facts in cells.items()}
-    (folder / "versions.md").write_text(_versions(unique), "utf-8")
-    (folder / "run-times.md").write_text(_run_times(trainings, unique), "utf-8")
+    for name, text in (
+        ("versions.md", _versions(unique)),
+        ("run-times.md", _run_times(trainings, unique)),
+    ):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, "utf-8")
 
 
 def _trainings(record: Path) -> dict[str, dict[str, Any]]:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
+
+from organelle_fusion.provenance import remove_leftovers, temporary_name
 
 _BY_VALUE = 100_000  # bytes; more is written into a file
 _ALIGNED = 64  # bytes, as numpy aligns its arrays
@@ -52,7 +53,8 @@ def parcel(value: Any, folder: Path) -> Iterator[Parcel]:
         return
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".{uuid4().hex}.parcel"
+    remove_leftovers(folder)
+    path = folder / temporary_name("parcel")
     places = []
     try:
         with path.open("wb") as file:

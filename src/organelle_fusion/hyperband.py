@@ -22,10 +22,13 @@ import pandas as pd
 
 from organelle_fusion.config import TrainingSettings, TuningSettings, UserError
 from organelle_fusion.devices import backend_name
+from organelle_fusion.locks import run_lock
 from organelle_fusion.models import set_seed
-from organelle_fusion.provenance import code_version, hash_of
+from organelle_fusion.provenance import code_version, hash_of, is_current, record_files
 from organelle_fusion.training import compile_model, fit_model
 from organelle_fusion.trials import OBJECTIVE, SEARCHED, with_values
+
+_RECORD = "done.json"
 
 
 # Fatal, since Keras-Tuner notes any other error of a trial and goes on with the next one.
@@ -87,6 +90,8 @@ def search_settings(
     ------
     TuningError
         A trial failed; the message names it, and the cause is attached.
+    LockError
+        Another run searches in `folder`.
     """
     parts = np.asarray(parts)
     used = parts != "test"
@@ -103,17 +108,19 @@ def search_settings(
         }
     )
     name = f"search-{whole[:16]}"
-    for earlier in folder.glob("search-*"):
-        if earlier.name != name:
-            shutil.rmtree(earlier)
-    search = _open_search(_Networks(build, training, settings), settings, folder, name)
-    gc.freeze()  # Keras-Tuner collects garbage twice a trial; all modules would take half a second
-    try:
-        search.search(data, labels, parts)
-    finally:
-        gc.unfreeze()
-    for weights in (folder / name).glob("trial_*/*.weights.h5"):
-        weights.unlink()
+    with run_lock(folder):
+        for earlier in folder.glob("search-*"):
+            if earlier.name != name:
+                shutil.rmtree(earlier)
+        search = _open_search(_Networks(build, training, settings), settings, folder, name)
+        gc.freeze()  # Keras-Tuner collects garbage twice a trial; all modules take half a second
+        try:
+            search.search(data, labels, parts)
+        finally:
+            gc.unfreeze()
+        for weights in (folder / name).glob("trial_*/*.weights.h5"):
+            weights.unlink()
+        record_files(folder / name / _RECORD, name, _trial_files(folder / name))
     rows = []
     for trial in search.oracle.trials.values():
         value_of = trial.hyperparameters.get
@@ -216,11 +223,21 @@ def _open_search(
         search.oracle.verbose = 0
         return search
 
+    record, files = folder / name / _RECORD, _trial_files(folder / name)
+    _, damage = is_current(record, name, files)
+    if damage:
+        print(f"searched anew, {damage}")
+        return opened(overwrite=True)
     try:
         return opened(overwrite=False)
     except json.JSONDecodeError as error:  # stopped while Keras-Tuner wrote it
         print(f"{folder / name}: searched anew, since what was kept is not whole ({error})")
         return opened(overwrite=True)
+
+
+def _trial_files(place: Path) -> list[Path]:
+    """Files from which Keras-Tuner takes the trials that are done, in the order of their names."""
+    return sorted(place.glob("trial_*/trial.json"))
 
 
 def _number(trial) -> int:

@@ -174,9 +174,8 @@ def write_record(notebook: Path, inputs: dict[str, Any], files: dict[str, tuple]
         path: _hash(Path(path)) if file_state(Path(path)) == state else _UNSTEADY
         for path, state in files.items()
     }
-    write_json(
-        record_path(notebook), {"inputs": inputs, "files": hashes, "notebook": _hash(notebook)}
-    )
+    record = {"inputs": inputs, "files": hashes, "notebook": _hash(notebook)}
+    write_json(record_path(notebook), {**record, "checksum": hash_of(record)})
 
 
 def difference(notebook: Path, inputs: dict[str, Any]) -> str:
@@ -185,11 +184,15 @@ def difference(notebook: Path, inputs: dict[str, Any]) -> str:
         return "not executed yet"
     try:
         record = json.loads(record_path(notebook).read_text("utf-8"))
-        stored, files, executed = (record[key] for key in ("inputs", "files", "notebook"))
+        checksum = record.pop("checksum")
+        whole = checksum == hash_of(record)
     except FileNotFoundError:
         return "no record of its last execution"
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, AttributeError, TypeError):  # no JSON, or another kind of it
+        whole = False
+    if not whole:
         return "the record of its last execution is damaged"
+    stored, files, executed = (record[key] for key in ("inputs", "files", "notebook"))
     if executed != _hash(notebook):
         return "its executed notebook was changed"
     for key, words in (("source", "its source"), ("profile", "profile")):

@@ -22,6 +22,8 @@ from organelle_fusion.provenance import (
     hash_of,
     note_file,
     provenance,
+    remove_leftovers,
+    temporary_name,
     write_json,
 )
 
@@ -274,13 +276,14 @@ def new_patches(shape: tuple[int, int, int, int]) -> np.ndarray:
     if not exceeds_memory(size):
         return np.empty(shape, np.uint8)
     folder = tempfile.gettempdir()
+    remove_leftovers(Path(folder))
     free = shutil.disk_usage(folder).free
     if size >= free:  # else found out by a signal that ends the process
         raise PatchError(
             f"{folder}: expected {size / 1e9:.1f} GB free for patches that do not fit into memory, "
             f"found {free / 1e9:.1f}; set TMPDIR to a folder on a larger disk"
         )
-    handle, name = tempfile.mkstemp(prefix="patches-", suffix=".npy")
+    handle, name = tempfile.mkstemp(prefix=temporary_name("patches-"), suffix=".npy")
     os.close(handle)
     patches = np.lib.format.open_memmap(name, "w+", np.uint8, shape)
     # Of the map and not of the array, of which only views may be left.
@@ -295,9 +298,12 @@ def exceeds_memory(size: int) -> bool:
 
 def _holds(folder: Path, facts: dict) -> bool:
     """Whether the patch set in `folder` has these facts and can be read whole."""
+    if not any((folder / name).is_file() for name in FILES):
+        return False
     try:
         PatchSet.load(folder)
         stored = json.loads((folder / "patches.json").read_text("utf-8"))
-    except PatchError:
+    except PatchError as error:
+        print(f"written again, {error}", flush=True)
         return False
     return all(stored.get(key) == value for key, value in facts.items())

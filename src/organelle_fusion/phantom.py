@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from organelle_fusion import microscope, mosaic
 from organelle_fusion.config import ORGANELLES, PhantomSettings
+from organelle_fusion.locks import run_lock
 from organelle_fusion.mosaic import PhantomError, Tissue
 from organelle_fusion.organelles import CONTACT_NETWORKS, PHENOTYPES, draw_organelles
 from organelle_fusion.provenance import (
@@ -248,12 +249,13 @@ def simulate_dataset(
         paths = [folder / part / f"{name}.ome.tif" for part in ("stacks", "labels")]
         return folder / "stacks" / f"{name}.json", paths
 
-    def simulate(name: str) -> None:
+    def simulate(name: str) -> str:
         label, index = labels[name], list(labels).index(name)
         record, paths = files(name)
         inputs = hash_of([law, index, label, variant, code])
-        if is_current(record, inputs, paths):
-            return
+        current, line = is_current(record, inputs, paths)
+        if current:
+            return ""
         phantom = simulate_stack(label, index=index, variant=variant, settings=settings)
         for path, array in zip(paths, (phantom.image, phantom.labels), strict=True):
             write_ome_tiff(
@@ -264,9 +266,12 @@ def simulate_dataset(
                 z_step_um=settings.z_step_um,
             )
         record_files(record, inputs, paths)
+        return line
 
-    for _ in of_each(simulate, list(labels), f"phantom {variant}", progress=progress):
-        pass
+    with run_lock(folder):
+        for _, line in of_each(simulate, list(labels), f"phantom {variant}", progress=progress):
+            if line:
+                print(line, flush=True)
     for name in labels:
         record, paths = files(name)
         for path in (record, *paths):

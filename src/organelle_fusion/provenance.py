@@ -4,6 +4,9 @@ import hashlib
 import json
 import os
 import platform
+import re
+import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -136,18 +139,82 @@ def file_state(path: Path) -> tuple[int | None, int | None]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well.
 
-    Whoever finds `path` finds it whole, and it is noted, see `note_file`. The temporary name ends
-    as `path` does, since many writers choose the format by the suffix.
+    Whoever finds `path` finds it whole, after a power cut too, and it is noted, see `note_file`.
+    The temporary name ends as `path` does, since many writers choose the format by the suffix.
+    What killed processes left in the folder is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    remove_leftovers(path.parent)
+    temporary = path.with_name(temporary_name(path.name))
     try:
         yield temporary
+        _flush(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     note_file(path)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file to the disk: renamed before that, it may be empty after a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def temporary_name(name: str) -> str:
+    """Hidden name of a file or folder that goes with this process, ending in `name`.
+
+    It says host and process, so that `remove_leftovers` can tell whether anybody needs it, and is
+    another in each call, so that two threads never write into one file.
+    """
+    return f"{_mark()}{os.getpid()}.{secrets.token_hex(4)}.{name}"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what this user's processes that are gone have left under a `temporary_name`.
+
+    What is named for another machine stays: whether that process is gone cannot be seen here.
+    """
+    mark = _mark()
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if entry.name.startswith(mark)]
+    for entry in found:
+        number = entry.name.removeprefix(mark).split(".")[0]
+        try:
+            state = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:  # renamed meanwhile, by the process that wrote it
+            continue
+        # In a common folder for temporary files other users have theirs.
+        if state.st_uid != os.getuid() or not number.isdecimal():
+            continue
+        if _is_running(int(number), state.st_mtime):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _mark() -> str:
+    return f".{re.sub('[^A-Za-z0-9-]', '-', platform.node())}."
+
+
+def _is_running(process: int, at: float) -> bool:
+    """Whether the process that had this number at a time (s since 1970) is still there."""
+    import psutil
+
+    if process == os.getpid():
+        # In a container the next run often has the number of the last.
+        return psutil.Process().create_time() <= at + 1
+    try:
+        found = psutil.Process(process)
+        return found.status() != psutil.STATUS_ZOMBIE and found.create_time() <= at + 1
+    except psutil.NoSuchProcess:
+        return False
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
@@ -162,15 +229,38 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(_plain(value), indent=1, sort_keys=True) + "\n", "utf-8")
 
 
-def is_current(record: Path, inputs: str, files: Sequence[Path]) -> bool:
-    """Whether `record` says that these files, with these bytes, were made from `inputs`."""
-    if not (record.is_file() and all(path.is_file() for path in files)):
-        return False
+def is_current(record: Path, inputs: str, files: Sequence[Path]) -> tuple[bool, str]:
+    """Whether `record` says that these files, with these bytes, were made from `inputs`.
+
+    Returns
+    -------
+    bool
+        Whether all of it holds.
+    str
+        A line that says what is damaged or gone though it was made from these inputs; else nothing.
+    """
+    if not record.is_file():
+        return False, ""
     try:
         stored = json.loads(record.read_text("utf-8"))
-    except json.JSONDecodeError:
-        return False
-    return stored == {"inputs": inputs, "files": [file_hash(path) for path in files]}
+        made_from, hashes = stored["inputs"], stored["files"]
+    except (ValueError, KeyError, TypeError):
+        return False, f"{record}: expected a record of files, found it damaged; they are made again"
+    if made_from != inputs:
+        return False, ""
+    if len(hashes) != len(files):
+        return False, (
+            f"{record}: expected {len(hashes)} files, found {len(files)}; they are made again"
+        )
+    for path, known in zip(files, hashes, strict=True):
+        if not path.is_file():
+            return False, f"{path}: expected a file, found none; it is made again"
+        if (found := file_hash(path)) != known:
+            return False, (
+                f"{path}: expected the content that was written (SHA-256 {known[:12]}), found "
+                f"another ({found[:12]}); it is made again"
+            )
+    return True, ""
 
 
 def record_files(record: Path, inputs: str, files: Sequence[Path]) -> None:

@@ -18,10 +18,11 @@ from organelle_fusion.cluster import HERE
 from organelle_fusion.config import FUSIONS, Profile, UserError
 from organelle_fusion.devices import backend_name, device_name, keras_device
 from organelle_fusion.folds import make_folds, read_folds, write_folds
+from organelle_fusion.locks import run_lock
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.plan_data import public_crops
-from organelle_fusion.predictions import Cell, SweepError, read_provenance
-from organelle_fusion.provenance import file_hash, hash_of, provenance, write_json
+from organelle_fusion.predictions import Cell, SweepError, singles_hash, stored_provenance
+from organelle_fusion.provenance import hash_of, provenance, write_json
 from organelle_fusion.reference_data import (
     CROPS,
     Image,
@@ -157,12 +158,14 @@ def stored_facts(training: Planned, root: Path) -> dict | None:
         ]
         if not all(single.is_file() for single in singles):
             return None
-        inputs["singles"] = hash_of([file_hash(single) for single in singles])
+        try:
+            inputs["singles"] = singles_hash(singles)
+        except SweepError:  # not whole, as below
+            return None
     try:
-        facts = read_provenance(path)
+        return stored_provenance(path, training.cell, inputs)
     except SweepError:  # not whole: `run_cells` says so when it computes it again
         return None
-    return facts if facts["inputs"] == inputs else None
 
 
 # --- doing it -----------------------------------------------------------------------------------
@@ -201,20 +204,23 @@ def run_steps(
     ------
     ReferenceError
         The profile has no such run, or results of another kind of device are there.
+    LockError
+        Another call is at work.
     """
     planned = planned_trainings(profile)
     limit = 60 * (profile.reference.minutes if minutes is None else minutes)
     began, first = clock(), True
-    longest = longest_so_far(planned, root)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "data" / "runs" / "compiled"))
-    for task in _tasks(profile, planned, root):
-        expected = longest.get(task.kind, task.seconds)
-        if not first and clock() - began + expected > limit:
-            break
-        first, begun = False, clock()
-        print(f"{task.name} begins, about {expected:.0f} s", flush=True)
-        task.do()
-        longest[task.kind] = max(longest.get(task.kind, 0.0), clock() - begun)
+    with run_lock(root / RESULTS):
+        longest = longest_so_far(planned, root)
+        for task in _tasks(profile, planned, root):
+            expected = longest.get(task.kind, task.seconds)
+            if not first and clock() - began + expected > limit:
+                break
+            first, begun = False, clock()
+            print(f"{task.name} begins, about {expected:.0f} s", flush=True)
+            task.do()
+            longest[task.kind] = max(longest.get(task.kind, 0.0), clock() - begun)
     left = [training for training in planned if stored_facts(training, root) is None]
     return f"{len(planned) - len(left)} of {len(planned)} cells are done; {next_step(left, root)}"
 

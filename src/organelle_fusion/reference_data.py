@@ -17,7 +17,7 @@ import pandas as pd
 from organelle_fusion import patches, phantom, sources
 from organelle_fusion.config import PatchSettings, PhantomSettings, Profile, paper_px_to_um
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import SweepError, read_provenance, write_predictions
+from organelle_fusion.predictions import SweepError, stored_provenance, write_predictions
 from organelle_fusion.provenance import atomic_path, code_version, hash_of, provenance
 from organelle_fusion.volumes import Volume
 
@@ -82,19 +82,18 @@ def cut_images(images: list[Image], profile: Profile, dataset: str, folder: Path
 def _cut_and_write(profile: Profile, dataset: str, folder: Path, image: Image) -> None:
     table = cut_image(image, profile, dataset, folder)
     facts = provenance(cell=asdict(image), inputs=_inputs_of(image, profile, dataset))
-    write_predictions(table, image.path(folder), facts)
+    write_predictions(table, image.path(folder), facts, [image.pixels_path(folder)])
 
 
 def is_cut(image: Image, profile: Profile, dataset: str, folder: Path) -> bool:
     """Whether the patches of a stack are there and hold."""
-    path = image.path(folder)
-    if not (path.is_file() and image.pixels_path(folder).is_file()):
-        return False
+    inputs = _inputs_of(image, profile, dataset)
     try:
-        inputs = read_provenance(path)["inputs"]
-    except SweepError:
+        stored = stored_provenance(image.path(folder), image, inputs, [image.pixels_path(folder)])
+    except SweepError as error:
+        print(f"{image}: cut again, {error}", flush=True)
         return False
-    return inputs == _inputs_of(image, profile, dataset)
+    return stored is not None
 
 
 def cut_image(image: Image, profile: Profile, dataset: str, folder: Path) -> pd.DataFrame:

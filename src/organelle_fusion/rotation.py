@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import ndimage
 
 from organelle_fusion.image_paths import image_hash, note_image
+from organelle_fusion.locks import run_lock
 from organelle_fusion.manifest import open_image
 from organelle_fusion.provenance import (
     code_version,
@@ -91,14 +92,15 @@ def rotate_dataset(
         row.image: (f"{k:03d}", row) for k, row in enumerate(manifest.itertuples(index=False))
     }
 
-    def turn(image: str) -> None:
+    def turn(image: str) -> str:
         number, row = images[image]
         path, record = (folder / "stacks" / f"{number}.{end}" for end in ("ome.tif", "json"))
         volume = open_image(row).select(channels)
         sizes = (volume.pixel_size_um, volume.z_step_um)
         inputs = hash_of([image_hash(row.path), degrees, list(channels), sizes, code])
-        if is_current(record, inputs, [path]):
-            return
+        current, line = is_current(record, inputs, [path])
+        if current:
+            return ""
         planes = [rotate_plane(plane, degrees) for plane in volume.planes()]
         write_ome_tiff(
             path,
@@ -108,9 +110,12 @@ def rotate_dataset(
             z_step_um=volume.z_step_um,
         )
         record_files(record, inputs, [path])
+        return line
 
-    for _ in of_each(turn, list(images), f"rotating by {degrees:g}°", progress=progress):
-        pass
+    with run_lock(folder):
+        for _, line in of_each(turn, list(images), f"rotating by {degrees:g}°", progress=progress):
+            if line:
+                print(line, flush=True)
     rows = []
     for image, (number, row) in images.items():
         name = f"stacks/{number}.ome.tif"

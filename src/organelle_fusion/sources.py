@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,7 +16,13 @@ import pandas as pd
 
 from organelle_fusion.archives import ArchiveError, read_pictures
 from organelle_fusion.config import UserError
-from organelle_fusion.provenance import atomic_path, note_file, write_csv
+from organelle_fusion.provenance import (
+    atomic_path,
+    note_file,
+    remove_leftovers,
+    temporary_name,
+    write_csv,
+)
 
 DATA_VARIABLE = "ORGANELLE_FUSION_DATA"
 """Environment variable naming a folder that already holds data sets, one folder each."""
@@ -342,7 +347,9 @@ def _download(name: str, folder: Path) -> np.ndarray:
 
     source = SOURCES[name]
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".download-", dir=folder))
+    remove_leftovers(folder)
+    temporary = folder / temporary_name("download")
+    temporary.mkdir()
     try:
         # The archive is packed anew by the server, so its own hash may change; the crops' do not.
         archive = pooch.retrieve(

@@ -14,18 +14,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from organelle_fusion.cluster import HERE, network_workers
 from organelle_fusion.config import FUSIONS, EncoderSettings, Profile
 from organelle_fusion.devices import backend_name, device_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
+from organelle_fusion.locks import run_lock
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import (
     Cell,
     SweepError,
+    read_cell,
     read_predictions,
-    read_provenance,
+    singles_hash,
+    stored_provenance,
     write_predictions,
 )
 from organelle_fusion.provenance import (
@@ -54,13 +56,15 @@ def run_cells(
 ) -> list[Path]:
     """Compute the cells that are not there yet, or came from something else.
 
-    A cell is skipped if its file can be read, its stored inputs equal `inputs` and the files
-    `beside` it exist. Where `device` is given, one run does not mix devices either: as long as
-    everything is stored, and from one kind of device, it is taken as it is; as soon as anything
-    must be computed, `device` is asked, and cells of another device are computed again too. So
-    a run that finds everything done need not load Keras to learn where it would have computed.
+    A cell is skipped if its file and those `beside` it are as they were written, by their
+    checksums, and its stored inputs equal `inputs`; a line names a file that was damaged. Where
+    `device` is given, one run does not mix devices either: as long as everything is stored, and of
+    one kind of device, it is taken as it is; as soon as anything must be computed, `device` is
+    asked, and cells of another device are computed again too. So a run that finds everything done
+    need not load Keras to learn where it would have computed.
 
-    Files appear whole or not at all: an exception or Ctrl-C loses the running cells only.
+    Files appear whole or not at all: an exception, Ctrl-C or the end of the process loses the
+    running cells only. Two runs in one folder at once are refused, see `locks.run_lock`.
 
     Parameters
     ----------
@@ -95,47 +99,55 @@ def run_cells(
     ------
     SweepError
         A cell failed; the message names it, and the cause is attached. Or no worker could
-        compute it.
+        compute it, or its file could not be written.
+    LockError
+        Another run is at work in `folder`.
     """
-    inputs_of = inputs if callable(inputs) else lambda cell: inputs
-    here = None
-    devices = {}
-    stale = []
-    for cell in cells:
-        stored = _stored(cell, folder)
-        whole = stored is not None and all(path.is_file() for path in beside(cell))
-        if whole and stored["inputs"] == dict(inputs_of(cell)):
-            devices[cell] = stored["device"]
-        else:
-            stale.append(cell)
-    if device is not None and (stale or len(set(devices.values())) > 1):
-        here = device() if workers == HERE else asked_of_workers(device, workers)
-        stale = [cell for cell in cells if cell not in devices or devices[cell] != here]
-    if cells:
-        print(f"{len(cells)} {unit}s: {len(cells) - len(stale)} stored, {len(stale)} to compute")
-    started = time.perf_counter()
-    alone = workers == HERE or not stale
-    results = (
-        one_by_one(compute, stale)
-        if alone
-        else on_workers(compute, stale, workers, folder, unit=unit)
-    )
-    done = 0
-    try:
-        with closing(results):
-            for cell, frame, seconds in results:
-                facts = provenance(
-                    cell=asdict(cell), inputs=dict(inputs_of(cell)), device=here, seconds=seconds
-                )
-                write_predictions(frame, cell.path(folder), facts)
-                done += 1
-    except SweepError as error:
-        raise SweepError(
-            f"{error}; {done} {unit}s computed before are kept, run again to go on"
-        ) from error.__cause__
-    if stale:
-        seconds = time.perf_counter() - started
-        print(f"{len(stale)} {unit}s computed in {seconds:.1f} s")
+    with run_lock(folder):
+        inputs_of = inputs if callable(inputs) else lambda cell: inputs
+        devices = {}
+        for cell in cells:
+            try:
+                stored = stored_provenance(cell.path(folder), cell, inputs_of(cell), beside(cell))
+            except SweepError as error:
+                print(f"{cell}: computed again, {error}")
+                continue
+            if stored is not None:
+                devices[cell] = stored["device"]
+        stale = [cell for cell in cells if cell not in devices]
+        here = None
+        if device is not None and (stale or len(set(devices.values())) > 1):
+            here = device() if workers == HERE else asked_of_workers(device, workers)
+            stale = [cell for cell in cells if devices.get(cell) != here]
+        if cells:
+            there = len(cells) - len(stale)
+            print(f"{len(cells)} {unit}s: {there} stored, {len(stale)} to compute")
+        started = time.perf_counter()
+        alone = workers == HERE or not stale
+        results = (
+            one_by_one(compute, stale)
+            if alone
+            else on_workers(compute, stale, workers, folder, unit=unit)
+        )
+        done = 0
+        try:
+            with closing(results):
+                for cell, frame, seconds in results:
+                    facts = provenance(
+                        cell=asdict(cell),
+                        inputs=dict(inputs_of(cell)),
+                        device=here,
+                        seconds=seconds,
+                    )
+                    write_predictions(frame, cell.path(folder), facts, beside(cell))
+                    done += 1
+        except SweepError as error:
+            raise SweepError(
+                f"{error}; {done} {unit}s computed before are kept, run again to go on"
+            ) from error.__cause__
+        if stale:
+            seconds = time.perf_counter() - started
+            print(f"{len(stale)} {unit}s computed in {seconds:.1f} s")
     for cell in cells:
         for path in (cell.path(folder), *beside(cell)):
             note_file(path)
@@ -242,7 +254,7 @@ def train_cells(
             cells(["late"]),
             lambda cell: _combine(singles(cell), channels),
             folder,
-            inputs=lambda cell: {**inputs, "singles": hash_of(list(map(file_hash, singles(cell))))},
+            inputs=lambda cell: {**inputs, "singles": singles_hash(singles(cell))},
         )
     return read_predictions([cell.path(folder) for cell in cells(models)])
 
@@ -364,7 +376,7 @@ def _combine(paths: Sequence[Path], channels: Sequence[str]) -> pd.DataFrame:
     """Late fusion of one fold from the files of its single-channel classifiers."""
     from organelle_fusion.training import combine, fit_late_weights
 
-    frames = [pq.read_table(path).to_pandas() for path in paths]
+    frames = [read_cell(path)[1].to_pandas() for path in paths]
     frame = frames[0]
     for path, other in zip(paths, frames, strict=True):
         if not np.array_equal(other["patch"], frame["patch"]):
@@ -380,15 +392,3 @@ def _combine(paths: Sequence[Path], channels: Sequence[str]) -> pd.DataFrame:
     frame[columns] = combine(probabilities, weights)
     frame.attrs = {"late_weights": dict(zip(channels, weights.tolist(), strict=True))}
     return frame
-
-
-def _stored(cell: Cell, folder: Path) -> dict | None:
-    """Provenance of a cell that was computed before; None, and a line, if it is no use."""
-    path = cell.path(folder)
-    if not path.exists():
-        return None
-    try:
-        return read_provenance(path)
-    except SweepError as error:
-        print(f"{cell}: computed again, {error}")
-        return None

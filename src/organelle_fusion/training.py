@@ -33,7 +33,8 @@ def compile_model(model: keras.Model, settings: TrainingSettings) -> keras.Model
     schedule = keras.optimizers.schedules.ExponentialDecay(
         settings.learning_rate, decay_steps=settings.decay_steps, decay_rate=settings.decay_rate
     )
-    optimizer = keras.optimizers.Adam(schedule)
+    # Keras would number it, so that files of equal weights differed by what was built before.
+    optimizer = keras.optimizers.Adam(schedule, name="adam")
     model.compile(
         optimizer,
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

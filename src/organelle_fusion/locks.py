@@ -1,0 +1,120 @@
+"""One run at a time in a folder of results."""
+
+import errno
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from organelle_fusion.config import UserError
+
+LOCK_FILE = ".lock"
+
+# Folders that this process has locked: what it does within may lock them again.
+_HELD: set[Path] = set()
+
+_NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class LockError(UserError):
+    """Another run is at work in the folder; the message is one line."""
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for this lock out of a folder while the block lasts.
+
+    The system holds the lock and releases it when the process ends in whatever way, so none is
+    ever left behind. Processes that this one starts, such as workers, do not hold it, and need not
+    ask for it. Within the block the same process may ask again.
+
+    A folder that cannot be written to is not locked, since nobody can change what is in it. Where
+    the file system has no locks, a line says so, and the block runs without.
+
+    Parameters
+    ----------
+    folder
+        It is made if there is none. While the lock is held it contains the file `LOCK_FILE`.
+
+    Raises
+    ------
+    LockError
+        Another process holds the lock; the message names it.
+    """
+    folder = Path(folder).resolve()
+    if folder in _HELD:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _locked(folder / LOCK_FILE)
+    except OSError as error:
+        if error.errno not in (*_NO_WRITING, *_NO_LOCKS):
+            raise
+        if error.errno in _NO_LOCKS:
+            print(
+                f"{folder}: its file system has no locks ({error.strerror}); see to it that no "
+                "other run is at work here",
+                flush=True,
+            )
+        yield
+        return
+    _HELD.add(folder)
+    try:
+        yield
+    finally:
+        _HELD.discard(folder)
+        try:
+            # Removed while it is locked: whoever has opened it meanwhile finds that it is gone.
+            (folder / LOCK_FILE).unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+
+def _locked(path: Path) -> int:
+    """Open and lock the file, and write into it who holds it; return its descriptor."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(handle, path):
+                facts = {
+                    "process": os.getpid(),
+                    "host": platform.node(),
+                    "since": datetime.now(UTC).isoformat(" ", "seconds"),
+                }
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps(facts).encode(), 0)
+                return handle
+        except BlockingIOError:
+            holder = _holder(os.pread(handle, 1000, 0))
+            os.close(handle)
+            raise LockError(
+                f"{path.parent}: expected no other run at work here, found {holder}; wait until "
+                "it has ended, or end it"
+            ) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether the open file is still the one of this name; its holder removes it at the end."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(content: bytes) -> str:
+    try:
+        facts = json.loads(content)
+        return f"process {facts['process']} on {facts['host']}, since {facts['since']}"
+    except (ValueError, KeyError, TypeError):  # it is about to write
+        return "one that has just begun"

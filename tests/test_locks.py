@@ -1,0 +1,109 @@
+"""One run at a time: who is refused, and that nothing stays locked."""
+
+import errno
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from organelle_fusion import locks
+from organelle_fusion.locks import LOCK_FILE, LockError, run_lock
+
+HOLD = """
+import sys, time
+from organelle_fusion.locks import run_lock
+with run_lock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock of the folder."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        yield other
+        other.kill()
+
+
+def test_a_second_process_is_told_who_is_at_work(tmp_path, holder):
+    """Process, host and time, in one line; once that one is killed, the folder is free."""
+    with pytest.raises(LockError) as caught, run_lock(tmp_path):
+        pass
+    assert re.fullmatch(
+        rf"{tmp_path}: expected no other run at work here, found process {holder.pid} on \S+, "
+        r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00:00; wait until it has ended, or end it",
+        str(caught.value),
+    )
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    with run_lock(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_process_may_ask_again(tmp_path):
+    """A sweep within a sweep; the lock is held until the outer one ends."""
+    with run_lock(tmp_path):
+        with run_lock(tmp_path / "x" / ".."):
+            pass
+        assert (tmp_path / LOCK_FILE).is_file()
+    assert not (tmp_path / LOCK_FILE).exists()
+
+
+def test_an_error_frees_the_folder(tmp_path):
+    def fails():
+        with run_lock(tmp_path):
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        fails()
+    with run_lock(tmp_path):
+        pass
+
+
+def test_a_lock_file_that_its_holder_has_removed_is_no_lock(tmp_path, monkeypatch):
+    """Opened before the holder removed it, locked after: it is opened anew under its name."""
+    real, calls = fcntl.flock, []
+
+    def removed_meanwhile(handle, how):
+        if not calls:
+            (tmp_path / LOCK_FILE).unlink()
+        calls.append(handle)
+        real(handle, how)
+
+    monkeypatch.setattr(locks.fcntl, "flock", removed_meanwhile)
+    with run_lock(tmp_path):
+        assert len(calls) == 2
+        assert (tmp_path / LOCK_FILE).is_file()
+
+
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, capsys):
+    def none(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", none)
+    done = False
+    with run_lock(tmp_path):
+        done = True
+    assert done
+    assert "its file system has no locks (No locks available)" in capsys.readouterr().out
+
+
+def test_a_folder_that_may_only_be_read_needs_no_lock(tmp_path, monkeypatch, capsys):
+    """What is stored in it can be read, by several at once."""
+
+    def refused(*arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(locks.os, "open", refused)
+    done = False
+    with run_lock(tmp_path):
+        done = True
+    assert done
+    assert capsys.readouterr().out == ""
