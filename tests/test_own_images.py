@@ -62,4 +62,7 @@ def test_the_way_of_the_chapter(folder):
     assert shown.endswith("\n1")
     own_images.take_again(folder / "stacks")
     report = check_data_set(folder / "m.csv", load_profile("quick"))
-    assert {problem.where for problem in report.problems} == {"slide2", "slide11"}
+    assert report.confounding == []
+    left = {(problem.severity, problem.where) for problem in report.problems}
+    assert left == {("error", "slide2"), ("error", "slide11"), ("warning", "all images")}
+    assert report.problems[-1].what == "no z-step is known of slide2"
