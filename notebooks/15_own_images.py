@@ -53,7 +53,7 @@ data_banner(
 # a control a second time among the treated cells. All treated cells were imaged at another zoom than the controls.
 
 # %%
-own_images.write_stacks(folder / "stacks")
+own_images.write_stacks(folder)
 for path in sorted((folder / "stacks").rglob("*.t*")):
     print(path.relative_to(folder))
 
@@ -78,7 +78,7 @@ print(
 table = pd.read_csv(run.manifest, dtype=str, keep_default_na=False)
 show_table(
     table[["image", "path", "label", "group", "channel_map"]],
-    "The table as `init` wrote it, of stacks of the phantom; its last two columns, not shown, are empty.",
+    "The table as init wrote it, of stacks of the phantom; its last two columns, not shown, are empty.",
     "tab-template",
 )
 
@@ -88,7 +88,7 @@ show_table(
 # `check` reads every image, does not stop at the first fault, and ends with exit code 1 as long as one of them is an
 # error. Warnings may be meant. They do not stop an analysis, but should be known before it.
 
-# %%
+# %% tags=["whole-output"]
 print(own_images.terminal("organelle-fusion check manifest.csv", folder))
 
 # %% [markdown]
@@ -101,8 +101,8 @@ print(own_images.terminal("organelle-fusion check manifest.csv", folder))
 # The plain TIFF needs the names of its channels and its sizes, which are in the microscope's log. The stack that was saved
 # twice goes out of the table. Then the check is run again.
 
-# %%
-bare, copy = f"slide{own_images.BARE}", f"slide{own_images.COPY}"
+# %% tags=["whole-output"]
+bare, copy = f"c{own_images.BARE}", f"t{own_images.COPY}"
 table = table.set_index("image").drop(copy)
 table.loc[bare, "channel_map"] = (
     "early_endosomes=0;mitochondria=1;recycling_endosomes=2;nucleus=3"
@@ -137,15 +137,15 @@ batches = pd.concat(
 )
 show_table(
     batches[["attribute", "value", "label", "images"]],
-    "What tells the class of an image without a look at its cells, from the `confounding` of the JSON; stacks of the phantom.",
+    "What tells the class of an image without a look at its cells, from the part confounding of the JSON; stacks of the phantom.",
     "tab-confounding",
 )
 
 # %% [markdown]
 # The treated cells are imaged again at the zoom of the controls, and the slide that was overexposed with less light.
 
-# %%
-own_images.take_again(folder / "stacks")
+# %% tags=["whole-output"]
+own_images.take_again(folder)
 print(own_images.terminal("organelle-fusion check manifest.csv", folder))
 
 # %% [markdown]

@@ -13,7 +13,9 @@ from organelle_fusion.volumes import VolumeError, open_volume
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spoilt")
-    own_images.write_stacks(folder / "stacks")
+    (folder / "manifest.csv").touch()  # of an earlier time
+    own_images.write_stacks(folder)
+    assert not (folder / "manifest.csv").exists()
     return folder
 
 
@@ -50,19 +52,19 @@ def test_the_way_of_the_chapter(folder):
     assert again.endswith("\n1")
     report = check_data_set(folder / "m.csv", load_profile("quick"))
     errors = [problem.where for problem in report.problems if problem.severity == "error"]
-    assert errors == ["slide2", "slide2", "slide11"]
+    assert errors == ["c2", "c2", "t11"]
     saturated = {p.where for p in report.problems if "saturated" in p.what}
-    assert saturated == {"slide4"}
+    assert saturated == {"c4"}
     found = [(batch.attribute, batch.told, batch.images) for batch in report.confounding]
     assert found == [("pixel size", 9, 9), ("image size", 10, 10)]  # of one no pixel size is known
     with noted_files() as files:
-        shown = own_images.terminal("organelle-fusion check m.csv", folder, 76)
+        shown = own_images.terminal("organelle-fusion check m.csv", folder)
     assert files == {}
     assert max(map(len, shown.splitlines())) <= 76
     assert shown.endswith("\n1")
-    own_images.take_again(folder / "stacks")
+    own_images.take_again(folder)
     report = check_data_set(folder / "m.csv", load_profile("quick"))
     assert report.confounding == []
     left = {(problem.severity, problem.where) for problem in report.problems}
-    assert left == {("error", "slide2"), ("error", "slide11"), ("warning", "all images")}
-    assert report.problems[-1].what == "no z-step is known of slide2"
+    assert left == {("error", "c2"), ("error", "t11"), ("warning", "all images")}
+    assert report.problems[-1].what == "no z-step is known of c2"

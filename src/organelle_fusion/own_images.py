@@ -34,26 +34,29 @@ BARE, BRIGHT, COPIED, COPY = 2, 4, 1, 11
 
 
 def write_stacks(folder: Path) -> None:
-    """Write stacks of two classes, one for each slide, as ``label/slide N/file``, with faults.
+    """Write stacks of two classes, with faults, one a slide: ``stacks/label/slide N/file``.
 
     One is an ImageJ TIFF without names or sizes, one is overexposed, one was saved again under the
-    other class, and all treated ones were taken at another zoom than the controls. What was in the
-    folder before is removed.
+    other class, and all treated ones were taken at another zoom than the controls. Stacks and
+    manifest.csv of an earlier time are removed.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder / "stacks", ignore_errors=True)
+    (folder / "manifest.csv").unlink(missing_ok=True)
     for label, slides in SLIDES.items():
         for slide in slides:
             size = COARSE_UM if label == "treated" else TAKEN.pixel_size_um
             stack = _stack(label, slide, size)
             if slide == BARE:
-                _write_bare(_path(folder, label, slide).with_name(f"slide{slide}.tif"), stack)
+                _write_bare(_path(folder, label, slide, ".tif"), stack)
                 continue
             if slide == BRIGHT:
                 stack = np.minimum(stack * 4.0, 4095).astype(np.uint16)  # all of 12 bits
             _write(_path(folder, label, slide), stack, size)
     copied = _stack("control", COPIED, TAKEN.pixel_size_um)
     _write(_path(folder, "treated", COPY), copied, TAKEN.pixel_size_um)
-    (folder / "exposure times.txt").write_text("slide 4: 400 ms, all others 100 ms\n", "utf-8")
+    (folder / "stacks" / "exposure times.txt").write_text(
+        "slide 4: 400 ms, all others 100 ms\n", "utf-8"
+    )
 
 
 def take_again(folder: Path) -> None:
@@ -64,7 +67,7 @@ def take_again(folder: Path) -> None:
         _write(_path(folder, label, slide), _stack(label, slide, size), size)
 
 
-def terminal(command: str, folder: Path, columns: int = 80) -> str:
+def terminal(command: str, folder: Path, columns: int = 76) -> str:
     """Run a command of this package in a folder.
 
     Parameters
@@ -98,8 +101,8 @@ def terminal(command: str, folder: Path, columns: int = 80) -> str:
     return f"$ {command}\n{shown}$ echo $?\n{code}"
 
 
-def _path(folder: Path, label: str, slide: int) -> Path:
-    return folder / label / f"slide {slide}" / f"slide{slide}.ome.tif"
+def _path(folder: Path, label: str, slide: int, suffix: str = ".ome.tif") -> Path:
+    return folder / "stacks" / label / f"slide {slide}" / f"{label[0]}{slide}{suffix}"
 
 
 def _stack(label: str, slide: int, pixel_um: float) -> np.ndarray:
