@@ -61,6 +61,14 @@ def test_a_sound_data_set_has_no_problem(data):
     assert len(report.channels) == 18
 
 
+def test_a_hash_in_a_name_is_part_of_it(data):
+    data.rows[0][1] = "slide#1.ome.tif"
+    data.write(0, picture(0))
+    report = data.check()
+    assert report.problems == []
+    assert report.images["readable"].all()
+
+
 def test_everything_is_listed_at_once(data):
     """A row without its file, a damaged file, a channel too few, and the groups that are there."""
     data.rows[0][1] = "gone.ome.tif"

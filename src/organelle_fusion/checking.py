@@ -12,7 +12,12 @@ import pandas as pd
 
 from organelle_fusion.config import Profile, UserError, paper_px_to_um
 from organelle_fusion.confounding import Finding, confounded
-from organelle_fusion.inspecting import acquisition_date, image_suffix, inspect_channels
+from organelle_fusion.inspecting import (
+    acquisition_date,
+    image_file,
+    image_suffix,
+    inspect_channels,
+)
 from organelle_fusion.manifest import group_problems, open_image, read_leniently
 from organelle_fusion.plan_data import NUCLEUS
 from organelle_fusion.volumes import Volume, VolumeError
@@ -139,8 +144,7 @@ def _inspect(row: Any) -> tuple[dict[str, Any], pd.DataFrame, list[Problem]]:
         **dict.fromkeys(SIZES, np.nan),
         "readable": False,
     }
-    place = row.path.partition("#")[0]
-    if not place or not Path(place).exists():
+    if not row.path or not Path(image_file(row.path)).exists():
         return described, pd.DataFrame(), []  # said of its row already
     where = described["image"]
     volume, errors, guessed = _open_anyway(row)

@@ -22,9 +22,14 @@ SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr", ".tif", ".tiff", ".lsm", ".czi
 """Ends of names of images, the longer before those that they end in; Zarr ones are folders."""
 
 
+def image_file(path: str) -> str:
+    """The file of an image, without the words that name one of several in it (``#scene=1``)."""
+    return re.sub(r"#(?:image|scene)=\d+$", "", path)
+
+
 def image_suffix(path: str) -> str:
     """End of an image's path out of `SUFFIXES`, whichever image of the file it names, or ""."""
-    name = re.sub(r"#(?:image|scene)=\d+$", "", path).lower()
+    name = image_file(path).lower()
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
 
@@ -32,7 +37,7 @@ def acquisition_date(path: str) -> str | None:
     """Day on which an OME-TIFF says that it was taken, YYYY-MM-DD; None where nothing says so."""
     if image_suffix(path) not in (".ome.tif", ".ome.tiff", ".tif", ".tiff"):
         return None
-    with tifffile.TiffFile(re.sub(r"#(?:image|scene)=\d+$", "", path)) as tiff:
+    with tifffile.TiffFile(image_file(path)) as tiff:
         text = tiff.ome_metadata
     if not text:
         return None
