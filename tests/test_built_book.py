@@ -144,6 +144,10 @@ PROMISED = {
         "tab-scorecard": "what was found of them",
         "fig-scorecard": "Findings that decide",
     },
+    "15_own_images": {
+        "tab-template": "as init wrote it",
+        "tab-confounding": "tells the class of an image",
+    },
 }
 OUT_OF_REACH = "Not computed: the data were out of reach"
 NOT_AT_HAND = "otccp-eea1 is not shown: the table is not at hand"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion.check_report import as_json, as_text, template_text, verdict
+from organelle_fusion.check_report import as_json, as_text, template_text, text_width, verdict
 from organelle_fusion.checking import COLUMNS, Problem, Report
 from organelle_fusion.confounding import Finding
 from organelle_fusion.manifest_template import Template
@@ -61,6 +61,15 @@ def test_the_text_has_a_table_problems_and_a_verdict(tmp_path):
         "m.csv, 3 images of 2 classes, profile quick: 1 error, 6 warnings; "
         "mend the errors, then check again"
     )
+
+
+@pytest.mark.parametrize("width", [76, 90])
+def test_a_narrower_terminal(tmp_path, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = as_text(report(tmp_path, PROBLEMS), NAMES, text_width())
+    assert max(map(len, text.splitlines())) <= width
+    monkeypatch.setenv("COLUMNS", "200")
+    assert text_width() == 100
 
 
 def test_the_verdict_of_a_sound_set(tmp_path):

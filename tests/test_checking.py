@@ -61,6 +61,14 @@ def test_a_sound_data_set_has_no_problem(data):
     assert len(report.channels) == 18
 
 
+def test_a_hash_in_a_name_is_part_of_it(data):
+    data.rows[0][1] = "slide#1.ome.tif"
+    data.write(0, picture(0))
+    report = data.check()
+    assert report.problems == []
+    assert report.images["readable"].all()
+
+
 def test_everything_is_listed_at_once(data):
     """A row without its file, a damaged file, a channel too few, and the groups that are there."""
     data.rows[0][1] = "gone.ome.tif"
@@ -99,6 +107,24 @@ def test_a_channel_named_twice(data):
     assert [problem.what.split(";")[0] for problem in problems] == [
         "has mitochondria more than once"
     ]
+
+
+def test_a_file_that_lacks_its_pixel_size_is_looked_at_nevertheless(data):
+    """Names, a saturated channel and a wrong map are found in the same check."""
+    array = picture(0)
+    array[1] = np.minimum(array[1], 400)
+    data.rows[0][1], data.rows[0][4] = "i0.tif", "mitochondria=9"
+    meta = {"axes": "ZCYX", "Labels": ["A", "B", "C"] * 2}
+    stack = array.transpose(1, 0, 2, 3)
+    tifffile.imwrite(data.folder / "i0.tif", stack, imagej=True, metadata=meta)
+    report = data.check()
+    size, names, lacks, saturated = (p for p in report.problems if p.where == "i0")
+    assert "expected a pixel size in µm" in size.what
+    assert "channel_map mitochondria=9" in names.what
+    assert lacks.what.endswith("it has A, B, C")
+    assert saturated.what.startswith("channel B is saturated")
+    assert np.isnan(report.images["pixel_size_um"][0])
+    assert report.images["y"][0] == EDGE
 
 
 def test_the_same_pixels_under_another_name_type_and_order_of_channels(data):

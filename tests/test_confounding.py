@@ -170,7 +170,10 @@ def test_chance_is_that_of_all_orders():
 
 
 def test_what_is_not_known_is_no_value():
-    frame = attributes_of(table(flat(2), "ab", z_step_um=[np.nan, 0.5]))
+    frame = attributes_of(
+        table(flat(2), "ab", z_step_um=[np.nan, 0.5], pixel_size_um=[0.1, np.nan])
+    )
+    assert frame["pixel size"].tolist() == ["0.1 µm", None]
     assert frame["z-step"].tolist() == ["none", "0.5 µm"]
     assert frame["date"].tolist() == [None, None]
     assert "folder" not in frame

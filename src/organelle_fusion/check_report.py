@@ -1,8 +1,9 @@
-"""What a check has found, or a template needs, as text of at most 100 columns; a check as JSON."""
+"""What a check has found, or a template needs, as text for a terminal; a check as JSON."""
 
 import json
 import math
 import shlex
+import shutil
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,18 @@ from organelle_fusion.leakage import batch_answer
 from organelle_fusion.manifest_template import Template
 
 WIDTH = 100
+"""Columns of text that are used at most."""
+
 _SHRINKING = ("image", "label", "group")  # columns cut short where the table would be too wide
+_SHORTEST = 5  # characters of them that stay, however narrow the terminal
 
 
-def as_text(report: Report, channels: Sequence[str]) -> str:
+def text_width() -> int:
+    """Columns of the terminal, `WIDTH` at most, which is also taken where there is none."""
+    return min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+
+
+def as_text(report: Report, channels: Sequence[str], width: int = WIDTH) -> str:
     """A table of the images, the problems, and a verdict in the last line.
 
     Parameters
@@ -27,22 +36,24 @@ def as_text(report: Report, channels: Sequence[str]) -> str:
         Of `checking.check_data_set`.
     channels
         Those that every image must have.
+    width
+        Columns of text; the table needs about 75 at least.
     """
     parts = []
     if len(report.images):
         shown = "of needed channels, those found; planes × rows × columns; pixel and z-step in µm; "
         shown += "share of voxels cut off in the worst channel"
-        parts += [_table(_shown(report, channels)), "", *textwrap.wrap(shown, WIDTH), ""]
+        parts += [_table(_shown(report, channels), width), "", *_wrapped(shown, "", width), ""]
     for severity, name, words, remedy in _gathered(report.problems):
         head = f"{severity:<8} {name}: "
-        parts += _wrapped(head + words, "         ")
-        parts += _wrapped(f"         → {remedy}", "           ") if remedy else []
+        parts += _wrapped(head + words, "         ", width)
+        parts += _wrapped(f"         → {remedy}", "           ", width) if remedy else []
     parts += [""] * bool(report.problems)
-    parts += _wrapped(verdict(report), "")
+    parts += _wrapped(verdict(report), "", width)
     return "\n".join(parts)
 
 
-def template_text(template: Template, output: Path) -> str:
+def template_text(template: Template, output: Path, width: int = WIDTH) -> str:
     """What a template holds, what was passed over, what is to be filled in, and what comes next."""
     classes = template.manifest["label"].replace("", pd.NA).nunique()
     lines = [
@@ -51,10 +62,10 @@ def template_text(template: Template, output: Path) -> str:
     ]
     if template.skipped:
         skipped = ", ".join(f"{why} ({number})" for why, number in template.skipped.items())
-        lines += _wrapped(f"Passed over: {skipped}", "  ")
+        lines += _wrapped(f"Passed over: {skipped}", "  ", width)
     if template.notes:
         lines += ["To be filled in or mended:"]
-        lines += [line for note in template.notes for line in _wrapped(f"- {note}", "  ")]
+        lines += [line for note in template.notes for line in _wrapped(f"- {note}", "  ", width)]
     lines.append(f"Next: organelle-fusion check {shlex.quote(str(output))}")
     return "\n".join(lines)
 
@@ -117,20 +128,22 @@ def _shown(report: Report, channels: Sequence[str]) -> pd.DataFrame:
     )
     rows = []
     for row in report.images.itertuples():
-        known = not math.isnan(row.pixel_size_um)
+        opened = bool(row.channels)
         found = sum(name in row.channels for name in channels)
         extra = f"+{len(row.channels) - found}" if len(row.channels) > found else ""
-        step = "" if math.isnan(row.z_step_um) else f", {row.z_step_um:.3g}"
+        pixel, step = (
+            "?" if math.isnan(um) else f"{um:.4g}" for um in (row.pixel_size_um, row.z_step_um)
+        )
         share = worst.get(row.image, math.nan)
         rows.append(
             {
                 "image": row.image,
                 "label": row.label or "–",
                 "group": "=" if row.group == row.image else row.group or "–",
-                "channels": f"{found}/{len(channels)}{extra}" if row.channels else "–",
-                "size": f"{row.z:.0f}×{row.y:.0f}×{row.x:.0f}" if known else "–",
-                "µm": f"{row.pixel_size_um:.4g}{step}" if known else "–",
-                "type": row.dtype if known else "–",
+                "channels": f"{found}/{len(channels)}{extra}" if opened else "–",
+                "size": f"{row.z:.0f}×{row.y:.0f}×{row.x:.0f}" if opened else "–",
+                "µm": f"{pixel}, {step}" if opened else "–",
+                "type": row.dtype if opened else "–",
                 "saturated": _percent(share),
             }
         )
@@ -143,24 +156,26 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if share >= SATURATED else "0"
 
 
-def _table(frame: pd.DataFrame) -> str:
+def _table(frame: pd.DataFrame, width: int) -> str:
     widths = {name: max(len(name), *frame[name].map(len)) for name in frame}
-    while sum(widths.values()) + 2 * (len(widths) - 1) > WIDTH:
+    while sum(widths.values()) + 2 * (len(widths) - 1) > width:
         longest = max(_SHRINKING, key=widths.get)
+        if widths[longest] <= _SHORTEST:
+            break
         widths[longest] -= 1
 
     def line(cells: Sequence[str]) -> str:
         cut = (
-            cell if len(cell) <= width else cell[: width - 1] + "…"
-            for cell, width in zip(cells, widths.values(), strict=True)
+            cell if len(cell) <= most else cell[: most - 1] + "…"
+            for cell, most in zip(cells, widths.values(), strict=True)
         )
         padded = (
-            cell.rjust(width) if name == "saturated" else cell.ljust(width)
-            for cell, (name, width) in zip(cut, widths.items(), strict=True)
+            cell.rjust(most) if name == "saturated" else cell.ljust(most)
+            for cell, (name, most) in zip(cut, widths.items(), strict=True)
         )
         return "  ".join(padded).rstrip()
 
-    rule = ["─" * width for width in widths.values()]
+    rule = ["─" * most for most in widths.values()]
     return "\n".join([line(list(frame)), line(rule), *map(line, frame.to_numpy().tolist())])
 
 
@@ -175,8 +190,8 @@ def _gathered(problems: Sequence[Problem]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+def _wrapped(text: str, indent: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -12,9 +12,15 @@ import pandas as pd
 
 from organelle_fusion.config import Profile, UserError, paper_px_to_um
 from organelle_fusion.confounding import Finding, confounded
-from organelle_fusion.inspecting import acquisition_date, image_suffix, inspect_channels
+from organelle_fusion.image_paths import split_path
+from organelle_fusion.inspecting import (
+    acquisition_date,
+    image_suffix,
+    inspect_channels,
+)
 from organelle_fusion.manifest import group_problems, open_image, read_leniently
 from organelle_fusion.plan_data import NUCLEUS
+from organelle_fusion.volumes import Volume, VolumeError
 
 SATURATED = 0.001
 """Share of voxels at the largest value that is worth a warning: patches clip the brightest 0.1 %
@@ -138,22 +144,45 @@ def _inspect(row: Any) -> tuple[dict[str, Any], pd.DataFrame, list[Problem]]:
         **dict.fromkeys(SIZES, np.nan),
         "readable": False,
     }
-    place = row.path.partition("#")[0]
-    if not place or not Path(place).exists():
+    if not row.path or not split_path(row.path)[0].exists():
         return described, pd.DataFrame(), []  # said of its row already
     where = described["image"]
+    volume, errors, guessed = _open_anyway(row)
+    problems = [_of_error(error, row.path, where) for error in errors]
+    if volume is None:
+        return described, pd.DataFrame(), problems
+    size = np.nan if "pixel_size_um" in guessed else volume.pixel_size_um
+    step = np.nan if volume.z_step_um is None else volume.z_step_um
+    sizes = (*volume.shape[1:], size, step, str(volume.dtype))
+    described |= dict(zip(SIZES, sizes, strict=True))
+    described |= {"channels": volume.channels, "date": acquisition_date(row.path)}
     try:
-        volume = open_image(row)
-        step = np.nan if volume.z_step_um is None else volume.z_step_um
-        sizes = (*volume.shape[1:], volume.pixel_size_um, step, str(volume.dtype))
-        described |= dict(zip(SIZES, sizes, strict=True))
-        described |= {"channels": volume.channels, "date": acquisition_date(row.path)}
         columns = inspect_channels(volume)
     except UserError as error:
-        return described, pd.DataFrame(), [_of_error(error, row.path, where)]
+        return described, pd.DataFrame(), [*problems, _of_error(error, row.path, where)]
     columns.insert(0, "image", where)
     columns.insert(1, "label", row.label)
-    return described | {"readable": True}, columns, []
+    return described | {"readable": True}, columns, problems
+
+
+def _open_anyway(row: Any) -> tuple[Volume | None, list[UserError], dict[str, Any]]:
+    """Open an image without what its file or row lacks, so that the rest is looked at as well.
+
+    Returns
+    -------
+    Volume or None, list of errors, and what was put in the place of the row's own.
+    """
+    errors: list[UserError] = []
+    guessed: dict[str, Any] = {}
+    for change in ({}, {"pixel_size_um": 1.0}, {"channel_map": None}):
+        trial = guessed | change
+        try:
+            return open_image(row._replace(**trial)), errors, trial
+        except VolumeError as error:
+            if str(error) not in map(str, errors):  # the change has mended what came first
+                errors.append(error)
+                guessed = trial
+    return None, errors, guessed
 
 
 def _missing_channels(images: pd.DataFrame, wanted: Sequence[str]) -> list[Problem]:
@@ -186,7 +215,7 @@ def _patch_sizes(images: pd.DataFrame, profile: Profile) -> list[Problem]:
     largest = max(profile.patches.sizes_px)
     size_um = paper_px_to_um(largest)
     problems = []
-    for row in images.itertuples():
+    for row in images[images["pixel_size_um"].notna()].itertuples():
         edge = round(size_um / row.pixel_size_um)
         if edge > min(row.y, row.x):
             what = (
@@ -296,7 +325,7 @@ def _differences(images: pd.DataFrame, columns: pd.DataFrame) -> list[Problem]:
         if len(known) and known.max() > known.min() * (1 + ALIKE):
             texts = known.map(lambda value: f"{value:.4g} µm")
             warn(f"the {name} differ: {_listed(texts)}", remedy)
-        if len(known) < len(values):
+        if column == "z_step_um" and len(known) < len(values):
             lacking = few(values.index[values.isna()])
             warn(f"no z-step is known of {lacking}", "give z_step_um; chapter 5 leaves them out")
     if len(named["dtype"].unique()) > 1:

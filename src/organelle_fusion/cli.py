@@ -187,10 +187,10 @@ def init(
     output: Annotated[Path, typer.Option(help="The manifest to write.")] = Path("manifest.csv"),
 ) -> None:
     """Write a manifest of the images in a folder, and say what has to be filled in."""
-    from organelle_fusion.check_report import template_text
+    from organelle_fusion.check_report import template_text, text_width
     from organelle_fusion.manifest_template import write_template
 
-    typer.echo(template_text(write_template(folder, output), output))
+    typer.echo(template_text(write_template(folder, output), output, text_width()))
 
 
 @app.command()
@@ -207,8 +207,10 @@ def check(
 
     settings = load_profile(profile)
     report = check_data_set(manifest, settings, progress=True)
-    text = check_report.as_text(report, settings.channels)
-    typer.echo(check_report.as_json(report) if as_json else text)
+    if as_json:
+        typer.echo(check_report.as_json(report))
+    else:
+        typer.echo(check_report.as_text(report, settings.channels, check_report.text_width()))
     raise typer.Exit(1 if report.errors else 0)
 
 

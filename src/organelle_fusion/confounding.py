@@ -64,8 +64,8 @@ class Finding(NamedTuple):
         chance = f"{self.chance:.1%}" if self.chance >= 0.001 else "less than 0.1%"
         return (
             f"{self.attribute}{also} tells the class of {self.told} of {self.images} images "
-            f"[{' | '.join(shown[:6])}{more}]; guessing tells {self.commonest}, and chance as many "
-            f"as this in {chance} of random orders"
+            f"[{' | '.join(shown[:6])}{more}]; guessing would tell that of {self.commonest}, and "
+            f"{chance} of random orders tell as many"
         )
 
     @property
@@ -121,7 +121,8 @@ def attributes_of(images: pd.DataFrame) -> pd.DataFrame:
         The same index; one column of text per attribute, None where an image says nothing.
     """
     frame = pd.DataFrame(index=images.index)
-    frame["pixel size"] = [f"{value:.3g} µm" for value in images["pixel_size_um"]]
+    sizes = [None if np.isnan(um) else f"{um:.3g} µm" for um in images["pixel_size_um"]]
+    frame["pixel size"] = pd.Series(sizes, index=images.index, dtype=object)
     frame["z-step"] = [
         "none" if np.isnan(value) else f"{value:.3g} µm" for value in images["z_step_um"]
     ]

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,6 +10,7 @@ import pandas as pd
 import tifffile
 from skimage.filters import threshold_otsu
 
+from organelle_fusion.image_paths import split_path
 from organelle_fusion.intensity import PERCENTILES, count_channels
 from organelle_fusion.volumes import Volume
 
@@ -24,7 +24,7 @@ SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr", ".tif", ".tiff", ".lsm", ".czi
 
 def image_suffix(path: str) -> str:
     """End of an image's path out of `SUFFIXES`, whichever image of the file it names, or ""."""
-    name = re.sub(r"#(?:image|scene)=\d+$", "", path).lower()
+    name = str(split_path(path)[0]).lower()
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
 
@@ -32,7 +32,7 @@ def acquisition_date(path: str) -> str | None:
     """Day on which an OME-TIFF says that it was taken, YYYY-MM-DD; None where nothing says so."""
     if image_suffix(path) not in (".ome.tif", ".ome.tiff", ".tif", ".tiff"):
         return None
-    with tifffile.TiffFile(re.sub(r"#(?:image|scene)=\d+$", "", path)) as tiff:
+    with tifffile.TiffFile(split_path(path)[0]) as tiff:
         text = tiff.ome_metadata
     if not text:
         return None

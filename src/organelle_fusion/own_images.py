@@ -1,0 +1,125 @@
+"""Stacks with faults in them, for the chapter on one's own images, and a terminal to meet them in.
+
+They are planes of the phantom, sorted into folders as people sort theirs, some of them spoilt.
+"""
+
+import shlex
+import shutil
+from contextlib import chdir
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from organelle_fusion.config import PhantomSettings, UserError
+from organelle_fusion.phantom import CHANNELS, simulate_stack
+from organelle_fusion.provenance import FILES_VARIABLE, atomic_path
+from organelle_fusion.volumes import write_ome_tiff
+
+TAKEN = PhantomSettings(
+    images_per_class=(1,),
+    contact_images_per_class=(1, 1, 1),
+    shape_zyx=(2, 200, 200),
+    pixel_size_um=0.10602,
+    z_step_um=0.5,
+    seed=15,
+)
+"""Stacks that are large enough for the largest patch, and fast to write."""
+
+PHENOTYPE = {"control": "tubular-perinuclear", "treated": "fragmented-scattered"}
+SLIDES = {"control": (1, 2, 3, 4, 5), "treated": (6, 7, 8, 9, 10)}
+COARSE_UM = 2 * TAKEN.pixel_size_um
+BARE, BRIGHT, COPIED, COPY = 2, 4, 1, 11
+"""Slides whose file says nothing of itself; is overexposed; was saved twice; its second copy."""
+
+
+def write_stacks(folder: Path) -> None:
+    """Write stacks of two classes, with faults, one a slide: ``stacks/label/slide N/file``.
+
+    One is an ImageJ TIFF without names or sizes, one is overexposed, one was saved again under the
+    other class, and all treated ones were taken at another zoom than the controls. Stacks and
+    manifest.csv of an earlier time are removed.
+    """
+    shutil.rmtree(folder / "stacks", ignore_errors=True)
+    (folder / "manifest.csv").unlink(missing_ok=True)
+    for label, slides in SLIDES.items():
+        for slide in slides:
+            size = COARSE_UM if label == "treated" else TAKEN.pixel_size_um
+            stack = _stack(label, slide, size)
+            if slide == BARE:
+                _write_bare(_path(folder, label, slide, ".tif"), stack)
+                continue
+            if slide == BRIGHT:
+                stack = np.minimum(stack * 4.0, 4095).astype(np.uint16)  # all of 12 bits
+            _write(_path(folder, label, slide), stack, size)
+    copied = _stack("control", COPIED, TAKEN.pixel_size_um)
+    _write(_path(folder, "treated", COPY), copied, TAKEN.pixel_size_um)
+    (folder / "stacks" / "exposure times.txt").write_text(
+        "slide 4: 400 ms, all others 100 ms\n", "utf-8"
+    )
+
+
+def take_again(folder: Path) -> None:
+    """Replace the overexposed stack, and those of the other zoom, by stacks taken as the rest."""
+    again = [("control", BRIGHT), *(("treated", slide) for slide in SLIDES["treated"])]
+    for label, slide in again:
+        size = TAKEN.pixel_size_um
+        _write(_path(folder, label, slide), _stack(label, slide, size), size)
+
+
+def terminal(command: str, folder: Path, columns: int = 76) -> str:
+    """Run a command of this package in a folder.
+
+    Parameters
+    ----------
+    command
+        As typed: ``organelle-fusion check manifest.csv``.
+    folder
+        The working directory meanwhile.
+    columns
+        Width of the terminal.
+
+    Returns
+    -------
+    str
+        What a terminal shows: the command, its output, and the exit code.
+    """
+    from typer.testing import CliRunner
+
+    from organelle_fusion.cli import app
+
+    # What the command reads was noted when it was written; paths noted from here would be relative
+    # to another folder than those of the chapter.
+    environment = {"COLUMNS": str(columns), FILES_VARIABLE: None}
+    with chdir(folder):
+        result = CliRunner().invoke(app, shlex.split(command)[1:], env=environment)
+    shown, code = result.output, result.exit_code
+    if isinstance(result.exception, UserError):
+        shown, code = f"{shown}error: {result.exception}\n", 1
+    elif result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return f"$ {command}\n{shown}$ echo $?\n{code}"
+
+
+def _path(folder: Path, label: str, slide: int, suffix: str = ".ome.tif") -> Path:
+    return folder / "stacks" / label / f"slide {slide}" / f"{label[0]}{slide}{suffix}"
+
+
+def _stack(label: str, slide: int, pixel_um: float) -> np.ndarray:
+    """uint16 (C, Z, Y, X) of the same field of view at any pixel size."""
+    planes, *edges = TAKEN.shape_zyx
+    edges = [round(edge * TAKEN.pixel_size_um / pixel_um) for edge in edges]
+    settings = TAKEN.model_copy(update={"shape_zyx": (planes, *edges), "pixel_size_um": pixel_um})
+    return simulate_stack(PHENOTYPE[label], index=slide, settings=settings).image
+
+
+def _write(path: Path, stack: np.ndarray, pixel_um: float) -> None:
+    write_ome_tiff(path, stack, CHANNELS, pixel_size_um=pixel_um, z_step_um=TAKEN.z_step_um)
+
+
+def _write_bare(path: Path, stack: np.ndarray) -> None:
+    """An ImageJ TIFF that names no channel and no size, only the order of its axes."""
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary, stack.transpose(1, 0, 2, 3), imagej=True, metadata={"axes": "ZCYX"}
+        )

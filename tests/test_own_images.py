@@ -1,0 +1,70 @@
+"""The spoilt stacks have the faults that the chapter tells of, and a check finds just these."""
+
+import numpy as np
+import pytest
+
+from organelle_fusion import own_images
+from organelle_fusion.checking import check_data_set
+from organelle_fusion.config import load_profile
+from organelle_fusion.inputs import noted_files
+from organelle_fusion.volumes import VolumeError, open_volume
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spoilt")
+    (folder / "manifest.csv").touch()  # of an earlier time
+    own_images.write_stacks(folder)
+    assert not (folder / "manifest.csv").exists()
+    return folder
+
+
+def of_slide(folder, label, slide):
+    (path,) = (folder / "stacks" / label / f"slide {slide}").iterdir()
+    return path
+
+
+def whole(volume):
+    return np.stack(list(volume.planes()), axis=1)
+
+
+def test_the_faults(folder):
+    with pytest.raises(VolumeError, match="a pixel size in µm"):
+        open_volume(of_slide(folder, "control", own_images.BARE))
+    bright = whole(open_volume(of_slide(folder, "control", own_images.BRIGHT)))
+    assert bright.max() == 4095
+    assert (bright == 4095).mean() > 0.002
+    origin = open_volume(of_slide(folder, "control", own_images.COPIED))
+    copy = open_volume(of_slide(folder, "treated", own_images.COPY))
+    np.testing.assert_array_equal(whole(copy), whole(origin))
+    treated = open_volume(of_slide(folder, "treated", 6))
+    assert (treated.shape, origin.shape) == ((4, 2, 100, 100), (4, 2, 200, 200))
+    assert treated.pixel_size_um == pytest.approx(2 * origin.pixel_size_um)
+
+
+def test_the_way_of_the_chapter(folder):
+    """init, check, and a check of stacks taken again; all of it in a folder of its own."""
+    shown = own_images.terminal("organelle-fusion init stacks --output m.csv", folder, 90)
+    assert shown.startswith("$ organelle-fusion init stacks --output m.csv\nm.csv: 11 images of 2 ")
+    assert shown.endswith("\n$ echo $?\n0")
+    again = own_images.terminal("organelle-fusion init stacks --output m.csv", folder)
+    assert "error: m.csv: expected no such file, found one" in again
+    assert again.endswith("\n1")
+    report = check_data_set(folder / "m.csv", load_profile("quick"))
+    errors = [problem.where for problem in report.problems if problem.severity == "error"]
+    assert errors == ["c2", "c2", "t11"]
+    saturated = {p.where for p in report.problems if "saturated" in p.what}
+    assert saturated == {"c4"}
+    found = [(batch.attribute, batch.told, batch.images) for batch in report.confounding]
+    assert found == [("pixel size", 9, 9), ("image size", 10, 10)]  # of one no pixel size is known
+    with noted_files() as files:
+        shown = own_images.terminal("organelle-fusion check m.csv", folder)
+    assert files == {}
+    assert max(map(len, shown.splitlines())) <= 76
+    assert shown.endswith("\n1")
+    own_images.take_again(folder)
+    report = check_data_set(folder / "m.csv", load_profile("quick"))
+    assert report.confounding == []
+    left = {(problem.severity, problem.where) for problem in report.problems}
+    assert left == {("error", "c2"), ("error", "t11"), ("warning", "all images")}
+    assert report.problems[-1].what == "no z-step is known of c2"
