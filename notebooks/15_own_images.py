@@ -19,18 +19,22 @@
 
 # %% tags=["parameters"]
 profile: str = "quick"  # name of a profile, or the path of a YAML file
+manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %% tags=["hide-input"]
 import json
+import os
+import shlex
 
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import Image, Markdown
 
 from organelle_fusion import own_images
 from organelle_fusion.config import load_profile
 from organelle_fusion.pages import (
     Run,
     data_banner,
+    open_run,
     results_folder,
     show_table,
 )
@@ -42,7 +46,7 @@ run = Run(folder, folder / "manifest.csv", is_phantom=True)
 data_banner(
     settings,
     run,
-    "They are the same whatever the stacks of the book.",
+    "The spoilt stacks are the same whatever the stacks of the book; the last section takes those of the other chapters.",
 )
 
 # %% [markdown]
@@ -155,6 +159,52 @@ print(own_images.terminal("organelle-fusion check manifest.csv", folder))
 # `make plan MANIFEST=manifest.csv` says beforehand what that would take; see [](../reproducing.md). With settings of your own,
 # give their profile to the check as well, `organelle-fusion check manifest.csv --profile mine.yaml`: which channels are needed, how large
 # patches are and how many folds are made is said there.
+
+# %% [markdown]
+# ## The next image
+#
+# Once chapter 6 has trained networks, `pack` writes one of them to a file, with all that is needed to use it: the order of
+# the channels, µm, scaling, classes, what its training images were like, and its own score. `predict` takes that file to other images. Here it is given one of the book's
+# stacks that this network has never seen.
+
+# %%
+others = open_run(settings, manifest)
+image = own_images.unseen_image(others, settings)
+own_images.clear_predictions(folder)
+of_run = f"--profile {shlex.quote(profile)}"
+if manifest:
+    path = os.path.relpath(others.manifest, folder)
+    of_run += f" --manifest {shlex.quote(path)}"
+print(
+    own_images.terminal(
+        f"organelle-fusion pack network.keras {of_run}", folder
+    )
+)
+
+# %%
+path = shlex.quote(os.path.relpath(image.path, folder))
+print(
+    own_images.terminal(
+        f"organelle-fusion predict network.keras {path}", folder
+    )
+)
+
+# %% mystnb={"figure": {"name": "fig-next-image", "caption": "What the network says of an image that it has not seen: the plane with most patches, and its map of each class, from patches that overlap by half."}, "image": {"alt": "A plane of organelles in colour with a scale bar, beside it a map for each class, pale where its probability is high"}}
+Image(own_images.predicted_figure(folder))
+
+# %%
+predicted = pd.read_csv(
+    folder / "predictions" / "predictions.csv", dtype={"image": str}
+)
+show_table(
+    own_images.shown_prediction(predicted, image.label),
+    "The row of predictions.csv, turned by a quarter, with the class that the image has; of the network and image above.",
+    "tab-next-image",
+)
+
+# %% [markdown]
+# Each image also gets its maps as OME-TIFF, its patches as a table, and a report on one page that opens without a network
+# (`predictions/<image>/report.html`). What is refused and what is warned of is on the page [](../reproducing.md).
 
 # %% tags=["hide-input"]
 output = own_images.terminal(

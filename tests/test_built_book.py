@@ -147,6 +147,8 @@ PROMISED = {
     "15_own_images": {
         "tab-template": "as init wrote it",
         "tab-confounding": "tells the class of an image",
+        "fig-next-image": "an image that it has not seen",
+        "tab-next-image": "with the class that the image has",
     },
 }
 OUT_OF_REACH = "Not computed: the data were out of reach"

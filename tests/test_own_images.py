@@ -1,12 +1,14 @@
 """The spoilt stacks have the faults that the chapter tells of, and a check finds just these."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from organelle_fusion import own_images
 from organelle_fusion.checking import check_data_set
 from organelle_fusion.config import load_profile
 from organelle_fusion.inputs import noted_files
+from organelle_fusion.pages import PageError, Run
 from organelle_fusion.volumes import VolumeError, open_volume
 
 
@@ -68,3 +70,37 @@ def test_the_way_of_the_chapter(folder):
     left = {(problem.severity, problem.where) for problem in report.problems}
     assert left == {("error", "c2"), ("error", "t11"), ("warning", "all images")}
     assert report.problems[-1].what == "no z-step is known of c2"
+
+
+def test_the_image_to_predict_is_one_of_the_test_part(tmp_path):
+    """Of fold 0, the first in the manifest; the folds are those of chapter 6."""
+    profile = load_profile("smoke")
+    images = pd.DataFrame({"image": ["a", "b", "c"], "path": ["a.tif", "b.tif", "c.tif"]})
+    images = images.assign(label="x", group=images["image"])
+    for path in images["path"]:
+        (tmp_path / path).touch()
+    images.to_csv(tmp_path / "manifest.csv", index=False)
+    run = Run(tmp_path, tmp_path / "manifest.csv", is_phantom=True)
+    with pytest.raises(PageError, match="06"):
+        own_images.unseen_image(run, profile)
+    folds = pd.DataFrame(
+        {"fold": [0, 0, 0, 1, 1, 1], "group": list("abcabc"), "label": "x"}
+        | {"part": ["train", "test", "test", "test", "train", "validation"]}
+    )
+    (tmp_path / "folds").mkdir()
+    folds.to_csv(tmp_path / "folds" / f"cv{profile.folds.n_splits}.csv", index=False)
+    assert own_images.unseen_image(run, profile)["image"] == "b"
+
+
+def test_a_prediction_is_shown_as_a_column(tmp_path):
+    row = {"image": "b", "label": "x", "p:x": 0.751, "p:y": 0.249, "patches": 9, "share_kept": 0.5}
+    shown = own_images.shown_prediction(pd.DataFrame([row]), "y")
+    assert dict(shown.itertuples(index=False)) == {
+        "image": "b", "class it has": "y", "class predicted": "x", "probability of x": "0.75",
+        "probability of y": "0.25", "patches": "9", "share kept": "0.50",
+    }  # fmt: skip
+    (tmp_path / "predictions" / "b").mkdir(parents=True)
+    (tmp_path / "network.keras").touch()
+    own_images.clear_predictions(tmp_path)
+    own_images.clear_predictions(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -9,11 +9,14 @@ from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import tifffile
 
-from organelle_fusion.config import PhantomSettings, UserError
+from organelle_fusion.config import PhantomSettings, Profile, UserError
+from organelle_fusion.folds import fold_parts, read_folds
+from organelle_fusion.pages import Run
 from organelle_fusion.phantom import CHANNELS, simulate_stack
-from organelle_fusion.provenance import FILES_VARIABLE, atomic_path
+from organelle_fusion.provenance import FILES_VARIABLE, atomic_path, note_file
 from organelle_fusion.volumes import write_ome_tiff
 
 TAKEN = PhantomSettings(
@@ -99,6 +102,46 @@ def terminal(command: str, folder: Path, columns: int = 76) -> str:
     elif result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return f"$ {command}\n{shown}$ echo $?\n{code}"
+
+
+def unseen_image(run: Run, profile: Profile) -> pd.Series:
+    """Row of the manifest, see `read_manifest`, of the first test image of fold 0 of chapter 6.
+
+    Raises
+    ------
+    PageError
+        The chapter has not been run.
+    """
+    folds = read_folds(run.require(run.folder / "folds" / f"cv{profile.folds.n_splits}.csv", "06"))
+    images = run.read()
+    return images[fold_parts(folds, images["group"], 0) == "test"].iloc[0]
+
+
+def clear_predictions(folder: Path) -> None:
+    """Remove the network and the predictions of an earlier time, which are never overwritten."""
+    (folder / "network.keras").unlink(missing_ok=True)
+    shutil.rmtree(folder / "predictions", ignore_errors=True)
+
+
+def predicted_figure(folder: Path) -> str:
+    """Path of the picture that ``predict`` has made of its one image."""
+    (path,) = (folder / "predictions").glob("*/probabilities.png")
+    return str(note_file(path))
+
+
+def shown_prediction(predicted: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Table of the page: one row of ``predictions.csv`` as two columns, and the true class."""
+    row = predicted.iloc[0]
+    names = {name: f"probability of {name[2:]}" for name in predicted if name.startswith("p:")}
+    shown = {
+        "image": row["image"],
+        "class it has": label,
+        "class predicted": row["label"],
+        **{words: f"{row[name]:.2f}" for name, words in names.items()},
+        "patches": row["patches"],
+        "share kept": f"{row['share_kept']:.2f}",
+    }
+    return pd.DataFrame({"Column": list(shown), "Value": [str(value) for value in shown.values()]})
 
 
 def _path(folder: Path, label: str, slide: int, suffix: str = ".ome.tif") -> Path:
