@@ -443,3 +443,12 @@ def test_scorecard_figure_turns_every_finding_towards_its_claim():
     ]
     assert [list(bar.get_xdata()) for bar in bars[1:]] == [[0.2, 0.4], [-0.2, 0.1]]
     assert [t.get_text() for t in axes.get_yticklabels()][2] == "C10  share · networks"
+
+
+def test_names_of_classes_are_no_formulas():
+    """What looks like mathematics, and would be refused as such, stands as it was given."""
+    names = ["$x^$", "<b>$\\frac$</b>"]
+    counts = pd.DataFrame([[3, 1], [0, 2]], index=names, columns=names)
+    figure = plots.confusion_figure({"early": counts})
+    FigureCanvasAgg(figure).draw()
+    assert set(names) <= {text.get_text() for text in figure.findobj(plt.Text)}

@@ -199,6 +199,7 @@ def otsu_figure(
         axes.stairs(np.where(bright, counts, 0), edges, fill=True, color=color, alpha=0.8)
         axes.axvline(threshold, color="#222222", linewidth=1)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_ylim(bottom=0.5)
         axes.set_title(title(name), color=color)
         axes.annotate(

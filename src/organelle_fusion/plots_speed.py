@@ -107,6 +107,7 @@ def hours_figure(projected: dict[str, pd.DataFrame]) -> Figure:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_minor_locator(plt.NullLocator())
         axes.yaxis.set_major_formatter(_PLAIN)
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(axis="y", color="#EEEEEE", linewidth=0.8)
         axes.set_title(title)
         axes.set_xlabel("workers (number)")

@@ -19,6 +19,7 @@ STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",  # pages in dark mode show the figure as a white card
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "text.parse_math": False,  # a dollar in the name of a class is a dollar
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
