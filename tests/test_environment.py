@@ -1,13 +1,9 @@
 """The files that describe the environment and the work agree with each other."""
 
-import json
-import os
 import re
 import subprocess
 import sys
-import threading
 import tomllib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -52,43 +48,6 @@ def test_every_locked_package_is_pinned_by_version_and_hash(lock):
     pattern = r"[A-Za-z0-9][\w.-]*==[\w.!+]+( ; [^@]+?)?( --hash=sha256:[0-9a-f]{64})+"
     assert [entry for entry in entries if not re.fullmatch(pattern, entry)] == []
     assert re.findall(r"\w+://\S+|--(?:extra-)?index-url|--find-links", text) == []
-
-
-def test_withdrawn_versions_are_named(tmp_path):
-    """Of three entries in two files, one of them twice, the index has withdrawn one."""
-
-    class Index(BaseHTTPRequestHandler):
-        def do_GET(self):
-            yanked = self.path == "/pypi/b/2.0/json"
-            facts = {"yanked": yanked, "yanked_reason": "broken" if yanked else None}
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"info": facts}).encode())
-
-        def log_message(self, *_):
-            pass
-
-    (tmp_path / "one.lock").write_text("a==1.0 \\\n    --hash=sha256:0\nb==2.0\n", "utf-8")
-    (tmp_path / "two.lock").write_text("a==1.0\nc==3.0 ; sys_platform == 'linux'\n", "utf-8")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-
-        def ask(*locks):
-            return subprocess.run(
-                [sys.executable, ROOT / ".ci" / "yanked.py", *(tmp_path / lock for lock in locks)],
-                env={**os.environ, "PYPI": f"http://127.0.0.1:{server.server_port}"},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-
-        result = ask("one.lock", "two.lock")
-        assert result.stdout == (
-            "b 2.0: withdrawn (broken); `make lock` chooses another\n1 of 3 entries are withdrawn\n"
-        )
-        assert result.returncode == 1
-        assert ask("two.lock").returncode == 0
-        server.shutdown()
 
 
 def test_every_import_of_package_and_tests_is_declared():
