@@ -3,6 +3,7 @@
 import html
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -204,6 +205,8 @@ def test_names_of_images_are_their_own(tmp_path):
     found = list_images([tmp_path / "a.b.OME.TIF", tmp_path / "c.tif"], channel_map={"a": "0"})
     assert found["image"].tolist() == ["a.b", "c"]
     assert found["channel_map"].tolist() == [{"a": "0"}] * 2
+    scenes = list_images([Path("c.czi"), Path("c.czi#scene=0"), Path("d.czi#scene=1")])
+    assert scenes["image"].tolist() == ["c", "c-0", "d-1"]
     with pytest.raises(PredictError, match=r"y/c\.tif: expected a name of its own .* found c"):
         list_images([tmp_path / "c.tif", tmp_path / "y" / "c.tif"])
     with pytest.raises(PredictError, match="expected a name of its own"):

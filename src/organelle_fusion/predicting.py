@@ -14,6 +14,7 @@ import pandas as pd
 from organelle_fusion import __version__
 from organelle_fusion.config import UserError
 from organelle_fusion.image_checks import FitError, check_fits, image_warnings, patch_warnings
+from organelle_fusion.image_paths import image_hash, split_path
 from organelle_fusion.intensity import PERCENTILES, display_plane, stack_statistics
 from organelle_fusion.manifest import open_image, read_manifest
 from organelle_fusion.model_file import ModelFacts
@@ -81,9 +82,11 @@ def list_images(
         if path.suffix.lower() == ".csv":
             frames.append(read_manifest(path)[columns])
             continue
-        name = re.sub(r"(\.ome)?\.[^.]+$", "", path.name, flags=re.IGNORECASE)
+        file, number = split_path(path)
+        name = re.sub(r"(\.ome)?\.[^.]+$", "", file.name, flags=re.IGNORECASE) or file.name
+        name += "" if number is None else f"-{number}"
         size = np.nan if pixel_size_um is None else pixel_size_um
-        row = [name or path.name, str(path), dict(channel_map or {}) or None, size, np.nan]
+        row = [name, str(path), dict(channel_map or {}) or None, size, np.nan]
         frames.append(pd.DataFrame([row], columns=columns).astype({"channel_map": object}))
         named += 1
     if not named and (channel_map or pixel_size_um is not None):
@@ -307,7 +310,7 @@ def _write_maps(
         picture=stream.getvalue(),
         sources={
             "Image": f"{volume.path}; {_description(volume)}",
-            "SHA-256 of the image": _hash(volume.path),
+            "SHA-256 of the image": image_hash(volume.path),
             **sources,
             "Predicted": datetime.now(UTC).isoformat(timespec="seconds"),
         },
@@ -323,10 +326,6 @@ def _description(volume: Volume) -> str:
         f"{depth} planes of {height} × {width} pixels of {volume.pixel_size_um:.4g} µm{step}, "
         f"{volume.dtype}"
     )
-
-
-def _hash(path: Path) -> str:
-    return file_hash(path) if path.is_file() else "none, as it is a folder"
 
 
 def _model_sources(model: Path, facts: ModelFacts) -> dict[str, str]:
