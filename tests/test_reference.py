@@ -226,16 +226,28 @@ def test_other_settings_train_again_and_other_devices_are_refused(tmp_path, stan
         reference.run_steps(profile.model_copy(update={"training": training}), tmp_path)
 
 
-def test_a_changed_single_combines_late_fusion_again(tmp_path, stand_in):
-    """Late fusion depends on the files of the single channels."""
+def test_a_changed_single_combines_late_fusion_again(tmp_path, stand_in, monkeypatch):
+    """Late fusion depends on the rows of the single channels, not on when they were computed."""
     profile = tiny()
     reference.run_steps(profile, tmp_path)
     place = tmp_path / RESULTS / "phantom/predictions/cv5/350px"
     late = place / "late/fold-00-seed-7.parquet"
     stamp = late.stat().st_mtime_ns
-    (place / "mitochondria/fold-00-seed-7.parquet").write_bytes(b"torn")
-    text = reference.run_steps(profile, tmp_path)
-    assert text.startswith("22 of 36")
+    single = place / "mitochondria/fold-00-seed-7.parquet"
+    single.write_bytes(b"torn")
+    assert reference.run_steps(profile, tmp_path).startswith("22 of 36")
+    read_provenance(single)  # whole
+    assert late.stat().st_mtime_ns == stamp
+
+    def others(cell, *arguments):
+        frame = predict(cell, *arguments)
+        chances = [name for name in frame if name.startswith("p:")]
+        frame[chances] = frame[chances[::-1]].to_numpy()
+        return frame
+
+    monkeypatch.setattr(sweep, "_train", others)
+    single.write_bytes(b"torn")
+    assert reference.run_steps(profile, tmp_path).startswith("22 of 36")
     assert late.stat().st_mtime_ns > stamp
 
 
