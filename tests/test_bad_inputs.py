@@ -367,6 +367,7 @@ MANIFESTS = {
     "an image twice": lambda f: rows("i0,a.tif,A", "i0,a.tif,B"),
     "a file twice": lambda f: rows("i0,a.tif,A", "i1,./a.tif,B"),
     "a formula as label": lambda f: rows("i0,a.tif,=1+1"),
+    "a formula of a sign": lambda f: rows("i0,a.tif,-2+3+cmd|x!A1"),
     "a formula as name": lambda f: rows("@SUM(A1),a.tif,A"),
     "a name of two lines": lambda f: rows('"i\n0",a.tif,A'),
     "a name that rings": lambda f: rows("i\a0,a.tif,A"),

@@ -252,7 +252,52 @@ def test_classes_that_differ_in_spelling(data):
     data.rows[5][2] = "B "
     data.rows[4][2] = "B"
     words = [problem.what for problem in data.check().problems]
-    assert "B and b are two classes, and differ in spelling only" in words
+    assert "B and b are 2 classes, and differ in spelling only" in words
+
+
+def test_planes_without_light_and_planes_twice(data):
+    """A laser lost, and a stage that did not move; in one channel of three planes."""
+    array = picture(0, planes=3)
+    array[1, 2] = 90
+    array[2, 1] = array[2, 0]
+    data.write(0, array)
+    for number in range(1, 6):
+        data.write(number, picture(number, planes=3))
+    found = [(p.severity, p.where, p.what) for p in data.check().problems]
+    assert found == [
+        ("warning", "i0", "channel mitochondria has one value in all of 1 of 3 planes"),
+        ("warning", "i0", "channel recycling_endosomes has the same pixels in 2 of 3 planes"),
+    ]
+
+
+def test_groups_that_differ_in_spelling(data):
+    """One slide under three names would be in training and test at once."""
+    for number, name in enumerate(("slide-1", "Slide 1", "slide_1")):
+        data.rows[number][3] = name
+    problem = data.only()
+    assert (problem.severity, problem.where) == ("warning", "groups")
+    assert (
+        problem.what == "Slide 1 and slide-1 and slide_1 are 3 groups, and differ in spelling only"
+    )
+
+
+def test_sizes_of_another_unit(data):
+    """10.6 µm a pixel is a lost decimal point, 500 µm a step nanometres."""
+    for number in range(6):
+        data.rows[number][5] = "1.06"
+        data.write(number, picture(number), step=500)
+    found = {(p.severity, p.what.partition(":")[0]) for p in data.check().problems}
+    assert found == {
+        ("error", "the smallest patch, 7.1 µm, is 7 pixels of 1.06 µm"),
+        ("warning", "its planes are 500 µm apart, more than a cell is high"),
+    }
+
+
+def test_the_largest_floats_are_not_all_the_same(data):
+    """In 32 bits they would all be infinite."""
+    for number in range(6):
+        data.write(number, picture(number) * 1e300)
+    assert not [p for p in data.check().problems if "same pixels" in p.what]
 
 
 def test_a_batch_for_each_class_is_found_but_for_copies(data):

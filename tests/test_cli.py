@@ -252,6 +252,6 @@ def test_ctrl_c_is_one_line_and_a_code_of_its_own(clone):
             break
     os.killpg(process.pid, signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
-    assert complaint == "interrupted: what was finished is kept, the same command goes on\n"
+    assert complaint == "interrupted: results that were finished are kept\n"
     assert process.returncode == cli.INTERRUPTED == 130
     assert [path.name for path in (clone / "book" / "executed").iterdir()] == []

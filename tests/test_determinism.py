@@ -85,9 +85,7 @@ def test_two_processes_make_the_same_phantom_patches_and_folds(tmp_path, profile
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate()
     assert process.returncode == INTERRUPTED
-    assert complaint.splitlines()[-1] == (
-        "interrupted: what was finished is kept, the same command goes on"
-    )
+    assert complaint.splitlines()[-1] == ("interrupted: results that were finished are kept")
     assert "Traceback" not in complaint
     kept = len(list(other.glob("stacks/contact-*.json")))
     assert 1 <= kept < 9

@@ -114,6 +114,15 @@ def test_a_constant_channel_is_refused_in_one_line(tmp_path, dtype):
         stack_statistics(stack(tmp_path, array))
 
 
+@pytest.mark.parametrize("values", [(0.3, 0.1 + 0.2), (-1.7e308, 1.7e308), (0, 5e-324)])
+def test_floats_that_bins_cannot_tell_apart_are_refused(tmp_path, values):
+    """A constant up to rounding, and the ends of what there is."""
+    array = blobs("float64", 1)
+    array[1] = np.where(array[0] > np.median(array[0]), *values)
+    with pytest.raises(PatchError, match=r"channel channel-1: expected intensities that 65,536 b"):
+        stack_statistics(stack(tmp_path, array))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_voxel_that_is_no_number_is_refused(tmp_path, bad):
     array = blobs("float32", 1)

@@ -22,14 +22,20 @@ def image(path, names=ORGANELLES):
 def test_folders_become_labels_and_groups(tmp_path):
     for name in ("treated/slide 1/a.ome.tif", "control/s2/x/c.ome.tif", "control/s2/b.ome.tif"):
         image(tmp_path / "img" / name)
-    template = write_template(tmp_path / "img", tmp_path / "lists" / "m.csv")
-    assert (tmp_path / "lists" / "m.csv").read_text("utf-8") == (
+    template = write_template(tmp_path / "img", tmp_path / "m.csv")
+    lines = (
         "image,path,label,group,channel_map,pixel_size_um,z_step_um\n"
-        "b,../img/control/s2/b.ome.tif,control,s2,,,\n"
-        "c,../img/control/s2/x/c.ome.tif,control,s2,,,\n"
-        "a,../img/treated/slide 1/a.ome.tif,treated,slide 1,,,\n"
+        "b,img/control/s2/b.ome.tif,control,s2,,,\n"
+        "c,img/control/s2/x/c.ome.tif,control,s2,,,\n"
+        "a,img/treated/slide 1/a.ome.tif,treated,slide 1,,,\n"
     )
+    assert (tmp_path / "m.csv").read_text("utf-8") == lines
     assert (template.skipped, template.notes) == ({}, [])
+    # Beside its images a manifest names them in full, or it would be refused.
+    write_template(tmp_path / "img", tmp_path / "lists" / "m.csv")
+    full = lines.replace(",img/", f",{os.path.realpath(tmp_path)}/img/")
+    assert (tmp_path / "lists" / "m.csv").read_text("utf-8") == full
+    assert len(read_manifest(tmp_path / "lists" / "m.csv")) == 3
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,33 @@ def test_a_network_of_other_settings_is_refused(clone, call, tmp_path):
     assert "trained on the settings that are here now" in str(result.exception)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.iloc[1:], "expected the images .* found no image"),
+        (lambda t: t.assign(image=t["image"] + "x"), "x, of which there is no patch"),
+        (lambda t: t.assign(group="one"), "group one and patches"),
+        (lambda t: t.assign(pixel_size_um=0.3), "patches of "),
+    ],
+    ids=["fewer", "renamed", "regrouped", "of other sizes"],
+)
+def test_a_manifest_that_has_changed_is_refused(clone, call, tmp_path, change, words):
+    """The facts would be those of other images than the network has seen."""
+    manifest = clone / "stacks.csv"
+    before = manifest.read_bytes()
+    table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+    change(table).to_csv(manifest, index=False)
+    result = call("pack", tmp_path / "x.keras", *RUN)
+    manifest.write_bytes(before)
+    assert re.search(words, str(result.exception)), result.output
+    assert not (tmp_path / "x.keras").exists()
+
+
+def test_a_manifest_that_is_not_there_is_named(call, tmp_path):
+    result = call("pack", tmp_path / "x.keras", "--profile", "tiny.yaml", "--manifest", "no.csv")
+    assert str(result.exception).startswith("no.csv: expected a manifest, found no such file")
+
+
 def test_a_file_that_is_there_is_left(call, tmp_path):
     path = tmp_path / "x.keras"
     path.write_text("mine")

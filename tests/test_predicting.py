@@ -3,6 +3,8 @@
 import html
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 keras = pytest.importorskip("keras")
 
 from organelle_fusion import cli  # noqa: E402
+from organelle_fusion.locks import LockError  # noqa: E402
 from organelle_fusion.model_file import write_model  # noqa: E402
 from organelle_fusion.predicting import PredictError, folder_name, list_images  # noqa: E402
 from organelle_fusion.volumes import write_ome_tiff  # noqa: E402
@@ -185,6 +188,48 @@ def test_results_of_two_calls_do_not_mix(tmp_path, predict):
     assert (tmp_path / "predictions/predictions.csv").read_bytes() == before
 
 
+def test_two_calls_at_once_are_kept_apart(tmp_path, predict):
+    """The other has taken the folder and written nothing yet; hidden files are no results."""
+    path = write(tmp_path / "s1.ome.tif", stack(PATCHES))
+    holder = (
+        f"from organelle_fusion.locks import run_lock\nwith run_lock({str(tmp_path / 'p')!r}):\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{holder}    print('held', flush=True)\n    input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"held\n"
+    result = predict(path, "--no-maps", "--output", "p")
+    process.communicate(b"\n")
+    assert isinstance(result.exception, LockError)
+    (tmp_path / "p" / ".DS_Store").touch()
+    assert predict(path, "--no-maps", "--output", "p").exit_code == 0
+
+
+def test_an_image_may_be_called_as_the_table(tmp_path, predict):
+    path = write(tmp_path / "predictions.csv.ome.tif", stack(PATCHES))
+    assert predict(path, "--no-maps").exit_code == 0
+    (row,) = pd.read_csv(tmp_path / "predictions/predictions.csv").itertuples()
+    assert row.image == "predictions.csv"
+    assert (tmp_path / "predictions/predictions.csv_/patches.csv").is_file()
+
+
+def test_a_backend_that_is_not_installed_is_named(model, monkeypatch):
+    code = (
+        "from organelle_fusion.model_file import ModelFileError, read_model\n"
+        f"try: read_model({str(model)!r})\nexcept ModelFileError as error: print(error)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "KERAS_BACKEND": "abacus"},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert found.startswith(
+        "KERAS_BACKEND: expected a backend of Keras that is installed, found ab"
+    )
+    assert found.count("\n") == 1
+
+
 def test_a_network_of_a_phantom_says_so(tmp_path, predict, mean_network, facts_of):
     """On the command line and in the report; and names of classes cannot break the page."""
     network = tmp_path / "phantom.keras"
@@ -205,6 +250,8 @@ def test_names_of_images_are_their_own(tmp_path):
     found = list_images([tmp_path / "a.b.OME.TIF", tmp_path / "c.tif"], channel_map={"a": "0"})
     assert found["image"].tolist() == ["a.b", "c"]
     assert found["channel_map"].tolist() == [{"a": "0"}] * 2
+    odd = list_images([Path("=1+1.tif"), Path("a\nb.tif")])
+    assert odd["image"].tolist() == ["_1+1", "a_b"]
     scenes = list_images([Path("c.czi"), Path("c.czi#scene=0"), Path("d.czi#scene=1")])
     assert scenes["image"].tolist() == ["c", "c-0", "d-1"]
     with pytest.raises(PredictError, match=r"y/c\.tif: expected a name of its own .* found c"):

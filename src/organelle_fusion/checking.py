@@ -33,6 +33,11 @@ SCARCE = 1e-4
 DIM = 0.1
 """An intensity range below this share of the data set's median is that of a channel without stain,
 or of another exposure."""
+LEAST_EDGE_PX = 10
+"""Pixels along a patch below which no organelle can be seen; of the smallest patch of the paper,
+7 µm, with pixels of more than 0.7 µm, which are rather nanometres or a lost decimal point."""
+LARGEST_STEP_UM = 5.0
+"""Distance of planes beyond which they are no stack of one cell."""
 ALIKE = 0.05
 """Sizes in µm that differ by less are taken for the same."""
 DEEPER = 8
@@ -212,8 +217,8 @@ def _missing_channels(images: pd.DataFrame, wanted: Sequence[str]) -> list[Probl
 
 
 def _patch_sizes(images: pd.DataFrame, profile: Profile) -> list[Problem]:
-    largest = max(profile.patches.sizes_px)
-    size_um = paper_px_to_um(largest)
+    largest, smallest = max(profile.patches.sizes_px), min(profile.patches.sizes_px)
+    size_um, small_um = paper_px_to_um(largest), paper_px_to_um(smallest)
     problems = []
     for row in images[images["pixel_size_um"].notna()].itertuples():
         edge = round(size_um / row.pixel_size_um)
@@ -224,9 +229,15 @@ def _patch_sizes(images: pd.DataFrame, profile: Profile) -> list[Problem]:
             )
             remedy = "check pixel_size_um, or set smaller patches.sizes_px in a profile of your own"
             problems.append(Problem("error", row.image, what, remedy))
-        elif edge < 1:
-            what = f"a pixel of {row.pixel_size_um:.4g} µm is larger than any patch"
-            problems.append(Problem("error", row.image, what, "check pixel_size_um"))
+        elif (small_edge := round(small_um / row.pixel_size_um)) < LEAST_EDGE_PX:
+            what = (
+                f"the smallest patch, {small_um:.1f} µm, is {small_edge} pixels of "
+                f"{row.pixel_size_um:.4g} µm: too few to show organelles"
+            )
+            problems.append(Problem("error", row.image, what, "check pixel_size_um and its unit"))
+        if row.z_step_um > LARGEST_STEP_UM:
+            what = f"its planes are {row.z_step_um:.4g} µm apart, more than a cell is high"
+            problems.append(Problem("warning", row.image, what, "check z_step_um and its unit"))
     return problems
 
 
@@ -252,12 +263,15 @@ def _intensities(columns: pd.DataFrame) -> list[Problem]:
             problems.append(Problem(severity, row.image, f"channel {row.channel} {what}", remedy))
 
         if row.smallest == row.largest:
-            say(
-                "error",
-                f"is empty: {row.largest:g} in every voxel",
-                "check channel_map and the file",
-            )
+            what = f"is empty: {row.largest:g} in every voxel"
+            say("error", what, "check channel_map and the file")
             continue
+        if row.flat_planes:
+            what = f"has one value in all of {row.flat_planes} of {row.planes} planes"
+            say("warning", what, "leave these planes out, or check the acquisition")
+        if row.repeated_planes:
+            what = f"has the same pixels in {row.repeated_planes} of {row.planes} planes"
+            say("warning", what, "check the stage and the export")
         if row.saturated >= SATURATED:
             what = f"is saturated: {row.saturated:.2%} of its voxels have its largest value"
             say("warning", f"{what}, {row.largest:g}", "take it again with less light or gain")
@@ -353,12 +367,16 @@ def _classes(images: pd.DataFrame, n_splits: int) -> list[Problem]:
         Problem(severity, "classes", what, remedy)
         for severity, _, what, remedy in group_problems(images, n_splits)
     ]
-    names = pd.Series(sorted(images["label"].unique()), dtype=object)
-    plain = names.map(lambda name: "".join(filter(str.isalnum, name.casefold())))
-    for _, alike in names.groupby(plain):
-        if len(alike) > 1:
-            what = f"{' and '.join(alike)} are two classes, and differ in spelling only"
-            problems.append(Problem("warning", "classes", what, "write the label in one way"))
+    for column, where in (("label", "classes"), ("group", "groups")):
+        names = pd.Series(sorted(images[column].unique()), dtype=object)
+        plain = names.map(lambda name: "".join(filter(str.isalnum, name.casefold())))
+        for _, alike in names.groupby(plain):
+            if len(alike) > 1:
+                what = (
+                    f"{' and '.join(alike)} are {len(alike)} {where}, and differ in spelling only"
+                )
+                remedy = f"write the {column} in one way, if they are one"
+                problems.append(Problem("warning", where, what, remedy))
     return problems
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from organelle_fusion import __version__
-from organelle_fusion.cluster import SCHEDULER_VARIABLE
 from organelle_fusion.config import Profile, UserError, load_profile, use_backend
 
 if TYPE_CHECKING:
@@ -103,6 +102,8 @@ def reproduce(
     from organelle_fusion.manifest import read_manifest, validate_manifest
 
     if scheduler:
+        from organelle_fusion.cluster import SCHEDULER_VARIABLE
+
         os.environ[SCHEDULER_VARIABLE] = scheduler
     stacks = None
     if dry_run and chapter:
@@ -227,13 +228,15 @@ def pack(
     fold: Annotated[int, typer.Option(help="Number of the fold whose network it is.")] = 0,
 ) -> None:
     """Write a trained network of chapter 6 to one file, for `predict`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
     from organelle_fusion import packing
     from organelle_fusion.model_file import score_sentence
     from organelle_fusion.pages import open_run
 
     settings = load_profile(profile)
+    if manifest and not Path(manifest).is_file():
+        raise UserError(f"{manifest}: expected a manifest, found no such file; check the path")
     run = open_run(settings, str(Path(manifest).resolve()) if manifest else "")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
     facts = packing.pack(file, settings, run, model=model, fold=fold)
     typer.echo(
         f"{file}: model {model}, the network of fold {fold} of {facts.n_folds} "
@@ -284,7 +287,8 @@ def predict(
         else:
             typer.echo(
                 f"{row['image']}: {row['label']}, probability {row['p:' + row['label']]:.2f} "
-                f"({row['patches']} patches, {row['share_kept']:.0%} kept)"
+                f"({row['patches']} patch{'es' * (row['patches'] != 1)}, "
+                f"{row['share_kept']:.0%} kept)"
             )
     typer.echo(f"Results: {output / predicting.TABLE}")
     if failed:
@@ -299,7 +303,7 @@ def main() -> None:
     except (KeyboardInterrupt, _InterruptError):
         # Of tasks that were given up, it would tell when this process ends.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        typer.echo("interrupted: what was finished is kept, the same command goes on", err=True)
+        typer.echo("interrupted: results that were finished are kept", err=True)
         sys.exit(INTERRUPTED)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)

@@ -176,6 +176,15 @@ def _float_histograms(
 
     lows, highs = zip(*map_planes(volume, extremes), strict=True)
     low, high = (found.astype(np.float64) for found in (np.min(lows, 0), np.max(highs, 0)))
+    for channel, first, last in zip(volume.channels, low, high, strict=True):
+        bin_width = last / FLOAT_BINS - first / FLOAT_BINS
+        told_apart = np.spacing(max(abs(first), abs(last))) <= bin_width
+        if first < last and not (told_apart and np.isfinite(bin_width * FLOAT_BINS)):
+            raise PatchError(
+                f"{volume.path}: channel {channel}: expected intensities that {FLOAT_BINS:,} bins "
+                f"can tell apart, found {first:.17g} to {last:.17g}; check the column channel_map, "
+                "scale the channel or leave the image out"
+            )
 
     def count(channel: int, pixels: np.ndarray, counts: np.ndarray) -> None:
         # 64 bits: neighbouring bin edges can be equal in 32

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from pathlib import Path
 
 from organelle_fusion.config import UserError
@@ -22,7 +23,7 @@ def name_of(path: Path, number: int, column: str, text: str) -> str:
     if not text.isprintable():
         found, remedy = ascii(text), "remove line breaks and characters that cannot be seen"
         raise cell_error(path, number, column, "a name that can be printed", found, remedy)
-    if text.startswith(("=", "@")):
+    if re.match(r"[=@]|[+-].*[(|!]", text):
         # Results are opened in spreadsheet programs, which would compute it.
         remedy = "begin it with a letter or a digit"
         raise cell_error(path, number, column, "a name, not a formula", text, remedy)

@@ -59,7 +59,7 @@ def write_template(folder: str | Path, output: str | Path) -> Template:
     rows = []
     for path, name in zip(paths, _names(paths), strict=True):
         *folders, _ = path.parts
-        relative = Path(os.path.relpath(folder / path, output.parent)).as_posix()
+        relative = _path_for(folder / path, output.parent)
         if relative != relative.lstrip():
             relative = f"./{relative}"  # cells are read without the spaces around them
         label, group = (*folders, "", "")[:2]
@@ -69,6 +69,14 @@ def write_template(folder: str | Path, output: str | Path) -> Template:
         manifest[column] = ""
     write_csv(output, manifest)
     return Template(manifest, skipped, _notes(manifest, [folder / path for path in paths]))
+
+
+def _path_for(path: Path, folder: Path) -> str:
+    """Path as a manifest in this folder takes it: relative to it, or in full where it is beyond."""
+    real, own = os.path.realpath(path), os.path.realpath(folder)
+    if Path(real).is_relative_to(own):
+        return Path(os.path.relpath(path, folder)).as_posix()
+    return real
 
 
 def find_images(folder: Path) -> tuple[list[Path], dict[str, int]]:

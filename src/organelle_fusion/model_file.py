@@ -6,6 +6,7 @@ of this package.
 """
 
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -230,7 +231,14 @@ def read_model(path: Path) -> tuple["keras.Model", ModelFacts]:
             config = json.loads(archive.read(CONFIG))
         except (ValueError, RecursionError) as error:
             raise _refusal(path, f"JSON in {CONFIG}", " ".join(str(error).split())) from None
-    import keras
+    try:
+        import keras
+    except (ImportError, ValueError) as error:
+        raise ModelFileError(
+            "KERAS_BACKEND: expected a backend of Keras that is installed, found "
+            f"{os.environ.get('KERAS_BACKEND')} ({' '.join(str(error).split())[:100]}); choose jax "
+            "or tensorflow, or unset it"
+        ) from error
 
     import organelle_fusion.models  # noqa: F401 - its layers become known to Keras
 

@@ -15,6 +15,7 @@ from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import pooled, probability_columns
 from organelle_fusion.model_file import FORMAT, ChannelRange, ModelFacts, Score, Seen
 from organelle_fusion.pages import Run
+from organelle_fusion.patches import patch_size_px
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell, read_predictions, read_provenance
 from organelle_fusion.preprocessing import Tabulated, tabulate_patches
@@ -93,6 +94,7 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
     predictions = read_predictions([each.path(folder) for each in cells])
     channels = profile.channels if model in FUSIONS else (model,)
     images = run.read()
+    _check_manifest(run, images, patch_set)
     parts = fold_parts(folds, images["group"], fold)
     seen = _seen(images[parts != "test"], channels, profile)
     of_fold = predictions[predictions["fold"] == fold]
@@ -217,6 +219,33 @@ def _check_same(
             f"{cell}: expected a network trained on the {', '.join(other)} that are here now, "
             "found one of others; run `make chapter N=06` first, with the same PROFILE and MANIFEST"
         )
+
+
+def _check_manifest(run: Run, images: pd.DataFrame, patch_set: PatchSet) -> None:
+    """Refuse a manifest that names other images, or other sizes, than the patches were cut from."""
+    cut = patch_set.table[["image", "label", "group", "size_px"]].drop_duplicates("image")
+    cut = cut.set_index("image")
+    for row in images.itertuples():
+        if row.image not in cut.index:
+            raise _other_manifest(run, f"image {row.image}, of which there is no patch")
+        known = cut.loc[row.image]
+        edge = patch_size_px(open_image(row), patch_set.pixel_size_um * patch_set.patches.shape[1])
+        found = (row.label, row.group, edge)
+        if found != (known["label"], known["group"], known["size_px"]):
+            raise _other_manifest(
+                run,
+                f"image {row.image} with label {row.label}, group {row.group} and patches of "
+                f"{edge} px, not {known['label']}, {known['group']} and {known['size_px']} px",
+            )
+    if more := sorted(set(cut.index) - set(images["image"])):
+        raise _other_manifest(run, f"no image {more[0]}, of which there are patches")
+
+
+def _other_manifest(run: Run, found: str) -> PackError:
+    return PackError(
+        f"{run.manifest}: expected the images that the networks were trained on, found {found}; "
+        "run the chapters up to 6 again with it, or name the manifest that they were run with"
+    )
 
 
 def _network(facts: ModelFacts, profile: Profile, weights: Path) -> "keras.Model":

@@ -16,6 +16,7 @@ from organelle_fusion.config import UserError
 from organelle_fusion.image_checks import FitError, check_fits, image_warnings, patch_warnings
 from organelle_fusion.image_paths import image_hash, split_path
 from organelle_fusion.intensity import PERCENTILES, display_plane, stack_statistics
+from organelle_fusion.locks import run_lock
 from organelle_fusion.manifest import open_image, read_manifest
 from organelle_fusion.model_file import ModelFacts
 from organelle_fusion.patches import patch_size_px
@@ -85,6 +86,8 @@ def list_images(
         file, number = split_path(path)
         name = re.sub(r"(\.ome)?\.[^.]+$", "", file.name, flags=re.IGNORECASE) or file.name
         name += "" if number is None else f"-{number}"
+        # It stands in a table and in lines of text; see `manifest_cells.name_of`.
+        name = re.sub(r"^[=@+]", "_", "".join(c if c.isprintable() else "_" for c in name))
         size = np.nan if pixel_size_um is None else pixel_size_um
         row = [name, str(path), dict(channel_map or {}) or None, size, np.nan]
         frames.append(pd.DataFrame([row], columns=columns).astype({"channel_map": object}))
@@ -108,7 +111,8 @@ def list_images(
 
 def folder_name(image: str) -> str:
     """Name of the folder of an image's files: letters, digits, dots, dashes and underscores."""
-    return re.sub(r"[^\w.-]|^\.", "_", image)
+    name = re.sub(r"[^\w.-]|^\.", "_", image)
+    return f"{name}_" if name.lower() == TABLE else name  # where the table lies
 
 
 def predict_image(
@@ -197,17 +201,32 @@ def predict_images(
     PredictError
         The folder holds something; the file scales intensities in another way than this version.
     """
-    output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise PredictError(
-            f"{output}: expected a new or an empty folder, so that results of two calls do not "
-            "mix, found something there; name another by --output, or delete it"
-        )
     if facts.percentiles != PERCENTILES:
         raise PredictError(
             f"{model}: expected intensities scaled by the percentiles {PERCENTILES}, found "
             f"{facts.percentiles}; use the version of organelle-fusion that wrote it"
         )
+    output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise PredictError(f"{output}: expected a folder, found a file; name another by --output")
+    with run_lock(output):
+        # Hidden files, such as those that desktops leave, are no results.
+        if any(not entry.name.startswith(".") for entry in output.iterdir()):
+            raise PredictError(
+                f"{output}: expected a new or an empty folder, so that results of two calls do not "
+                "mix, found something there; name another by --output, or delete it"
+            )
+        yield from _each_image(network, facts, images, output, model, maps)
+
+
+def _each_image(
+    network: "keras.Model",
+    facts: ModelFacts,
+    images: pd.DataFrame,
+    output: Path,
+    model: Path,
+    maps: bool,
+) -> Iterator[dict]:
     rows, sources = [], _model_sources(model, facts)
     for number, image in enumerate(images.itertuples(), start=1):
         row = {"image": image.image, "label": "", **{f"p:{name}": np.nan for name in facts.classes}}
