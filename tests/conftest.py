@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import struct
 import tempfile
 from pathlib import Path
@@ -17,6 +18,8 @@ def pytest_configure(config):
 
     The first process makes the folder; those of pytest-xdist find it in their environment.
     """
+    # A shell lets what it runs in the background ignore Ctrl-C, and what that starts in turn.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="jax-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
