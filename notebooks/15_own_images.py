@@ -27,7 +27,7 @@ import os
 import shlex
 
 import pandas as pd
-from IPython.display import Image, Markdown
+from IPython.display import Markdown
 
 from organelle_fusion import own_images
 from organelle_fusion.config import load_profile
@@ -190,7 +190,7 @@ print(
 )
 
 # %% mystnb={"figure": {"name": "fig-next-image", "caption": "What the network says of an image that it has not seen: the plane with most patches, and its map of each class, from patches that overlap by half."}, "image": {"alt": "A plane of organelles in colour with a scale bar, beside it a map for each class, pale where its probability is high"}}
-Image(own_images.predicted_figure(folder))
+own_images.predicted_figure(folder, image, settings.channels)
 
 # %%
 predicted = pd.read_csv(

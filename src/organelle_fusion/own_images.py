@@ -5,19 +5,24 @@ They are planes of the phantom, sorted into folders as people sort theirs, some 
 
 import shlex
 import shutil
+from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tifffile
+from matplotlib.figure import Figure
 
 from organelle_fusion.config import PhantomSettings, Profile, UserError
 from organelle_fusion.folds import fold_parts, read_folds
+from organelle_fusion.intensity import display_plane, stack_statistics
+from organelle_fusion.manifest import open_image
 from organelle_fusion.pages import Run
 from organelle_fusion.phantom import CHANNELS, simulate_stack
+from organelle_fusion.plots_predictions import prediction_figure
 from organelle_fusion.provenance import FILES_VARIABLE, atomic_path, note_file
-from organelle_fusion.volumes import write_ome_tiff
+from organelle_fusion.volumes import open_volume, write_ome_tiff
 
 TAKEN = PhantomSettings(
     images_per_class=(1,),
@@ -123,10 +128,33 @@ def clear_predictions(folder: Path) -> None:
     shutil.rmtree(folder / "predictions", ignore_errors=True)
 
 
-def predicted_figure(folder: Path) -> str:
-    """Path of the picture that ``predict`` has made of its one image."""
-    (path,) = (folder / "predictions").glob("*/probabilities.png")
-    return str(note_file(path))
+def predicted_figure(folder: Path, image: pd.Series, channels: Sequence[str]) -> Figure:
+    """Draw the picture that ``predict`` makes, of the files that it has written of its one image.
+
+    Parameters
+    ----------
+    folder
+        Where it was run.
+    image
+        Row of the image, see `unseen_image`.
+    channels
+        Those of the network.
+    """
+    (path,) = (folder / "predictions").glob("*/probabilities.ome.tif")
+    maps, volume = open_volume(path), open_image(image).select(channels)
+    patches = pd.read_csv(note_file(path.with_name("patches.csv")))
+    predicted = pd.read_csv(note_file(folder / "predictions" / "predictions.csv")).iloc[0]
+    z = int(patches.groupby("z")["counted"].sum().idxmax())
+    return prediction_figure(
+        display_plane(volume, z, stack_statistics(volume)),
+        maps.plane(z),
+        [predicted[f"p:{name}"] for name in maps.channels],
+        channels=volume.channels,
+        classes=maps.channels,
+        cell_px=round(maps.pixel_size_um / volume.pixel_size_um),
+        pixel_size_um=volume.pixel_size_um,
+        z=z,
+    )
 
 
 def shown_prediction(predicted: pd.DataFrame, label: str) -> pd.DataFrame:
