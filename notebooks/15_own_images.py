@@ -189,7 +189,7 @@ print(
     )
 )
 
-# %% mystnb={"figure": {"name": "fig-next-image", "caption": "What the network says of an image that it has not seen: the plane with most patches, and its map of each class, from patches that overlap by half."}, "image": {"alt": "A plane of organelles in colour with a scale bar, beside it a map for each class, pale where its probability is high"}}
+# %% mystnb={"figure": {"name": "fig-next-image", "caption": "What the network says of an image that it has not seen: the plane with most patches, and its map of each class, from patches that overlap by half; data: {data}."}, "image": {"alt": "A plane of organelles in colour with a scale bar, beside it a map for each class, pale where its probability is high"}}
 own_images.predicted_figure(folder, image, settings.channels)
 
 # %%
@@ -198,7 +198,7 @@ predicted = pd.read_csv(
 )
 show_table(
     own_images.shown_prediction(predicted, image.label),
-    "The row of predictions.csv, turned by a quarter, with the class that the image has; of the network and image above.",
+    f"The row of predictions.csv, turned by a quarter, with the class that the image has; of the network and image above ({others.data}).",
     "tab-next-image",
 )
 

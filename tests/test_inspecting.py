@@ -93,3 +93,13 @@ def test_the_day_an_ome_tiff_was_taken(tmp_path):
     assert acquisition_date(str(path)) == "2024-03-05"
     assert acquisition_date(str(plain)) is None
     assert acquisition_date("none.czi") is None
+
+
+def test_planes_of_one_value_are_counted_whatever_rounding_makes_of_their_mean(tmp_path):
+    """The mean of equal numbers in 32 bits, here 1001.1, is not quite theirs."""
+    array = np.random.default_rng(0).random((1, 4, 170, 170)).astype(np.float32)
+    array[0, 1] = 1001.1
+    array[0, 3] = array[0, 2]
+    write_ome_tiff(tmp_path / "a.ome.tif", array, ["a"], pixel_size_um=0.1, z_step_um=None)
+    (row,) = inspect_channels(open_volume(tmp_path / "a.ome.tif")).itertuples()
+    assert (row.planes, row.flat_planes, row.repeated_planes) == (4, 1, 2)

@@ -14,6 +14,7 @@ from organelle_fusion.config import Profile, UserError, paper_px_to_um
 from organelle_fusion.confounding import Finding, confounded
 from organelle_fusion.image_paths import split_path
 from organelle_fusion.inspecting import (
+    SATURATED,
     acquisition_date,
     image_suffix,
     inspect_channels,
@@ -22,9 +23,6 @@ from organelle_fusion.manifest import group_problems, open_image, read_leniently
 from organelle_fusion.plan_data import NUCLEUS
 from organelle_fusion.volumes import Volume, VolumeError
 
-SATURATED = 0.001
-"""Share of voxels at the largest value that is worth a warning: patches clip the brightest 0.1 %
-of a channel in any case (`intensity.PERCENTILES`), so fewer change nothing that a network sees."""
 UNRELATED = 0.2
 """Correlation of pixels side by side below which a channel is noise. That of the real cells in
 chapter 9 is 0.4 and more, that of the phantom 0.75; a detector's noise alone has 0."""
@@ -61,9 +59,7 @@ class Report(NamedTuple):
 
     manifest: Path
     profile: str
-    images: (
-        pd.DataFrame
-    )  # image, label, group, path, format, date, channels (tuple), SIZES, readable
+    images: pd.DataFrame  # `COLUMNS`; channels are a tuple
     channels: pd.DataFrame  # image, label, and the columns of `inspect_channels`
     problems: list[Problem]
     confounding: list[Finding]

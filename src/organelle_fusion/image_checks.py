@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from organelle_fusion.config import UserError
+from organelle_fusion.inspecting import SATURATED
 from organelle_fusion.model_file import ModelFacts
 from organelle_fusion.volumes import Volume
 
@@ -19,9 +20,6 @@ microscope: refused. Less is harmless, since patches are averaged down to the sa
 LEAST_PATCHES = 10
 """With fewer, chance alone moves the share of patches of a class by up to 0.5 / √10 = 0.16 (one
 standard error)."""
-
-SATURATED = 0.001
-"""If more voxels hold the largest value, that is the percentile 99.9, which scales the channel."""
 
 
 class FitError(UserError):

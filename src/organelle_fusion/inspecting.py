@@ -19,6 +19,10 @@ PILED_UP = 2
 """So many times the voxels of the next lower value make those of the largest a pile-up: what a
 detector or a conversion has cut lies all there, while the tail of a whole image falls."""
 
+SATURATED = 0.001
+"""Share of voxels at the largest value that is worth a warning: patches clip the brightest 0.1 %
+of a channel in any case (`intensity.PERCENTILES`), so fewer change nothing that a network sees."""
+
 SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr", ".tif", ".tiff", ".lsm", ".czi", ".zarr")
 """Ends of names of images, the longer before those that they end in; Zarr ones are folders."""
 
@@ -69,11 +73,14 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
     """
     digests: dict[tuple[int, int], bytes] = {}
     moments: dict[tuple[int, int], tuple[float, float]] = {}
+    flat: set[tuple[int, int]] = set()
 
     def look(z: int, channel: int, pixels: np.ndarray) -> None:
         # 32 bits hold every integer of 16, and are faster to hash.
         numbers = np.ascontiguousarray(pixels, "<f8" if pixels.dtype == np.float64 else "<f4")
         digests[z, channel] = hashlib.sha256(numbers.data).digest()
+        if (pixels == pixels[0, 0]).all():  # the mean of equal numbers is theirs but for rounding
+            flat.add((z, channel))
         numbers = numbers - numbers.mean()
         left, right = numbers[:, :-1], numbers[:, 1:]
         squares = (np.vdot(left, left) + np.vdot(right, right)) / 2
@@ -83,8 +90,8 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
     for index, (counts, values) in enumerate(count_channels(volume, look)):
         planes = range(volume.shape[1])
         together, alone = np.sum([moments[z, index] for z in planes], axis=0)
-        flat = {z for z in planes if moments[z, index][1] == 0}
-        alike = Counter(digests[z, index] for z in planes if z not in flat)
+        uneven = [z for z in planes if (z, index) not in flat]
+        alike = Counter(digests[z, index] for z in uneven)
         content = hashlib.sha256(str(volume.shape[1:]).encode())
         for z in planes:
             content.update(digests[z, index])
@@ -94,7 +101,7 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
                 **_of_histogram(counts, values, volume.dtype),
                 "correlation": together / alone if alone > 0 else 0.0,
                 "planes": len(planes),
-                "flat_planes": len(flat),
+                "flat_planes": len(planes) - len(uneven),
                 "repeated_planes": sum(count for count in alike.values() if count > 1),
                 "sha256": content.hexdigest(),
             }
