@@ -255,3 +255,17 @@ def test_ctrl_c_is_one_line_and_a_code_of_its_own(clone):
     assert complaint == "interrupted: results that were finished are kept\n"
     assert process.returncode == cli.INTERRUPTED == 130
     assert [path.name for path in (clone / "book" / "executed").iterdir()] == []
+
+
+def test_a_terminal_that_lacks_a_letter_shows_its_number(tmp_path):
+    """Where Python would end in a traceback, with half of the report written."""
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("image,path,label\nżółć,gone.tif,a\n", "utf-8")
+    process = subprocess.run(
+        [sys.executable, "-m", "organelle_fusion", "check", str(manifest)],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+    )
+    assert process.returncode == 1
+    assert process.stderr == b""
+    assert "\\u017có\\u0142\\u0107" in process.stdout.decode("latin-1")

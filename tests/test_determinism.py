@@ -4,6 +4,7 @@ That trainings are equal too, to the byte and in several processes, is tested wh
 in test_killed_runs.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -115,11 +116,29 @@ def test_a_full_disk_is_one_line_and_the_command_goes_on_later(tmp_path, profile
     assert not [path for path in (tmp_path / "x").rglob("*") if path.is_file()]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="nothing is read-only to the superuser")
-def test_a_folder_that_may_only_be_read_is_one_line(tmp_path, profile):
-    tmp_path.chmod(0o500)
-    process = simulate(tmp_path / "x", profile)
+def obey_permissions():
+    """Give up the superuser's right to write where nobody may (Linux: PR_CAPBSET_DROP)."""
+    if os.getuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(24, 1, 0, 0, 0):  # CAP_DAC_OVERRIDE is 1
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def test_a_folder_that_may_only_be_read_is_one_line_and_the_command_goes_on_later(
+    tmp_path, profile
+):
+    """For the superuser too, who gives up the right to write all the same."""
+    folder = tmp_path / "x"
+    folder.mkdir()
+    folder.chmod(0o500)
+    process = simulate(folder, profile, preexec_fn=obey_permissions)
     _, complaint = process.communicate()
-    tmp_path.chmod(0o700)
     assert process.returncode == 1
-    assert "Permission denied; check the path" in complaint.splitlines()[-1]
+    last = complaint.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert last.endswith("Permission denied; check the path, its permissions and the free space")
+    assert "Traceback" not in complaint
+    assert list(folder.iterdir()) == []
+    folder.chmod(0o700)
+    assert simulate(folder, profile, preexec_fn=obey_permissions).wait() == 0
+    assert list(folder.glob("*.csv"))

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 keras = pytest.importorskip("keras")
 
-from organelle_fusion import cli  # noqa: E402
+from organelle_fusion import cli, predicting  # noqa: E402
+from organelle_fusion.listing import list_images  # noqa: E402
 from organelle_fusion.locks import LockError  # noqa: E402
 from organelle_fusion.model_file import write_model  # noqa: E402
-from organelle_fusion.predicting import PredictError, folder_name, list_images  # noqa: E402
+from organelle_fusion.predicted_files import PredictError, folder_name  # noqa: E402
 from organelle_fusion.volumes import write_ome_tiff  # noqa: E402
 
 pytestmark = pytest.mark.keras
@@ -112,7 +113,8 @@ def test_maps_and_report_are_written(tmp_path, predict):
     assert predict(path, "--output", "out").exit_code == 0
     folder = tmp_path / "out/s1"
     assert sorted(file.name for file in folder.iterdir()) == [
-        "patches.csv", "probabilities.ome.tif", "probabilities.png", "report.html",
+        "patches.csv", "probabilities.ome.tif", "probabilities.png", "provenance.json",
+        "report.html",
     ]  # fmt: skip
     with tifffile.TiffFile(folder / "probabilities.ome.tif") as tiff:
         array, axes, about = tiff.asarray(), tiff.series[0].axes, tiff.ome_metadata
@@ -158,7 +160,7 @@ def test_one_bad_image_does_not_lose_the_others(tmp_path, predict):
     assert table.loc["last", "patches"] == 4
     assert table.loc["empty", ["patches", "share_kept"]].tolist() == [0, 0]
     assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == [
-        "empty", "last", "predictions.csv",
+        "empty", "last", "predictions.csv", "provenance.json",
     ]  # fmt: skip
 
 
@@ -179,13 +181,113 @@ def test_channels_and_sizes_are_given_by_options_or_by_a_manifest(tmp_path, pred
 
 
 def test_results_of_two_calls_do_not_mix(tmp_path, predict):
+    """Other images, options or a folder of something else are refused, and nothing changes."""
     path = write(tmp_path / "s1.ome.tif", stack(PATCHES))
     assert predict(path, "--no-maps").exit_code == 0
     before = (tmp_path / "predictions/predictions.csv").read_bytes()
-    result = predict(path, "--no-maps")
-    assert isinstance(result.exception, PredictError)
-    assert "predictions: expected a new or an empty folder" in str(result.exception)
+    for arguments, words in (
+        ([path], "found results of a call with other maps there"),
+        ([path, "--no-maps", "--pixel-size-um", "0.6"], "a call with other images"),
+    ):
+        result = predict(*arguments)
+        assert isinstance(result.exception, PredictError)
+        assert "predictions: expected a folder that is new, empty or of" in str(result.exception)
+        assert words in str(result.exception)
     assert (tmp_path / "predictions/predictions.csv").read_bytes() == before
+    (tmp_path / "predictions/provenance.json").write_text("[", "utf-8")
+    assert "found a damaged provenance.json" in str(predict(path, "--no-maps").exception)
+    (tmp_path / "predictions/provenance.json").unlink()
+    assert "found something else there" in str(predict(path, "--no-maps").exception)
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    """Names of the images that are predicted; the one in ``stop`` is interrupted."""
+    genuine = predicting.predict_image
+
+    class Names(list):
+        stop: tuple = ()
+
+    names = Names()
+
+    def counted(network, volume, facts, **options):
+        name = Path(volume.path).name.removesuffix(".ome.tif")
+        if name in names.stop:
+            raise KeyboardInterrupt
+        names.append(name)
+        return genuine(network, volume, facts, **options)
+
+    monkeypatch.setattr(predicting, "predict_image", counted)
+    return names
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("report.html", "provenance.json")
+    }
+
+
+def test_the_same_call_goes_on_after_an_interruption(tmp_path, predict, predicted):
+    """What was finished is kept, what was not is predicted, and the results are as of one run."""
+    paths = [write(tmp_path / f"s{i}.ome.tif", stack(PATCHES)) for i in range(3)]
+    assert predict(*paths, "--output", "whole").exit_code == 0
+    predicted.clear()
+    predicted.stop = ("s1",)
+    assert predict(*paths, "--output", "parted").exit_code != 0
+    assert predicted == ["s0"]
+    predicted.stop = ()
+    result = predict(*paths, "--output", "parted")
+    assert result.exit_code == 0, result.output
+    assert "parted: goes on with what an earlier call has left" in result.output
+    assert predicted == ["s0", "s1", "s2"]
+    assert contents(tmp_path / "parted") == contents(tmp_path / "whole")
+    assert len(re.findall(r"^s\d: two, probability 0\.53", result.output, re.M)) == 3
+
+
+def test_what_was_damaged_or_changed_is_predicted_again(tmp_path, predict, predicted):
+    """A file, a row, an image: each is found by its hash; what is whole is not touched."""
+    paths = [write(tmp_path / f"s{i}.ome.tif", stack(PATCHES)) for i in range(4)]
+    assert predict(*paths).exit_code == 0
+    before = contents(tmp_path / "predictions")
+    predicted.clear()
+    table = tmp_path / "predictions/s0/patches.csv"
+    table.write_bytes(table.read_bytes()[:-5])
+    record = tmp_path / "predictions/s1/provenance.json"
+    record.write_text(record.read_text("utf-8").replace('"two"', '"one"'), "utf-8")
+    result = predict(*paths)
+    assert result.exit_code == 0, result.output
+    assert predicted == ["s0", "s1"]
+    assert "s0/patches.csv: expected the content that was written" in result.output
+    assert "s1/provenance.json: expected the row that was written, found another" in result.output
+    assert contents(tmp_path / "predictions") == before
+    predicted.clear()
+    write(paths[3], stack(PATCHES | {(0, 1, 0, 0): 20}))
+    assert predict(*paths).exit_code == 0
+    assert predicted == ["s3"]
+
+
+def test_an_image_that_failed_is_tried_again(tmp_path, predict, predicted):
+    good, late = write(tmp_path / "s0.ome.tif", stack(PATCHES)), tmp_path / "s1.ome.tif"
+    assert predict(good, late, "--no-maps").exit_code == 1
+    write(late, stack(PATCHES))
+    assert predict(good, late, "--no-maps").exit_code == 0
+    assert predicted == ["s0", "s1"]
+    table = pd.read_csv(tmp_path / "predictions/predictions.csv")
+    assert table["error"].isna().all()
+
+
+def test_a_manifest_needs_no_labels_and_may_name_a_file_that_is_missing(tmp_path, predict):
+    write(tmp_path / "s0.ome.tif", stack(PATCHES))
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("image,path\na,s0.ome.tif\nb,gone.ome.tif\n", "utf-8")
+    assert predict(manifest, "--no-maps").exit_code == 1
+    table = pd.read_csv(tmp_path / "predictions/predictions.csv")
+    assert table["label"].tolist()[0] == "two"
+    assert "gone.ome.tif: expected an image file, found none" in table["error"].iloc[1]
+    manifest.write_text("image,path\na,../s0.ome.tif\n", "utf-8")
+    assert "which leads out of it" in str(predict(manifest, "--no-maps").exception)
 
 
 def test_two_calls_at_once_are_kept_apart(tmp_path, predict):
@@ -271,6 +373,9 @@ def test_mistakes_of_the_call_are_one_line(tmp_path, predict):
     for arguments, words in (
         (["--channel-map", "a"], "channel_map: expected ours=theirs"),
         (["--channel-map", "a=0;a=1"], "each of ours once"),
+        (["--pixel-size-um", "nan"], "--pixel-size-um: expected a positive number, found nan"),
+        (["--pixel-size-um", "0"], "--pixel-size-um: expected a positive number, found 0.0"),
+        ([path], "s1.ome.tif: expected each image once, found it twice; leave one out"),
     ):
         error = predict(path, *arguments).exception
         assert words in str(error)

@@ -95,7 +95,7 @@ def test_a_file_cut_short_since_it_was_opened(tmp_path, kind):
     with open(path, "r+b") as stream:
         stream.truncate(start + 14 * 5120 + 100)  # 40 × 64 pixels of two bytes are a page
     np.testing.assert_array_equal(volume.plane(3), STACK[:, 3])
-    with pytest.raises(VolumeError, match=r"damaged one \(plane 14: 100 bytes of 5120\)") as caught:
+    with pytest.raises(VolumeError, match=r"damaged one \(page 14: 100 bytes of 5120\)") as caught:
         volume.plane(4)
     assert "\n" not in str(caught.value)
 
@@ -104,5 +104,5 @@ def test_a_file_cut_short_since_it_was_opened(tmp_path, kind):
 def test_a_file_removed_since_it_was_opened(tmp_path, options):
     volume = save(tmp_path / "a.ome.tif", **options)
     (tmp_path / "a.ome.tif").unlink()
-    with pytest.raises(VolumeError, match=r"damaged one \(plane 10: .*No such file"):
+    with pytest.raises(VolumeError, match=r"damaged one \(page 10: .*No such file"):
         volume.select(["channel 2"]).plane(0)

@@ -411,7 +411,7 @@ def test_missing_pages_are_no_black_planes(tmp_path):
     assert content.count(b'SizeZ="3"') == 1
     assert content.count(b'PlaneCount="9"') == 1
     path.write_bytes(content.replace(b'SizeZ="3"', b'SizeZ="5"'))
-    assert "9 planes of 15" in refusal(path)
+    assert "9 pages of 15" in refusal(path)
 
 
 def test_damaged_pixels_are_found_when_read(tmp_path):
@@ -423,7 +423,7 @@ def test_damaged_pixels_are_found_when_read(tmp_path):
     path.write_bytes(content)
     volume = open_volume(path)
     np.testing.assert_array_equal(volume.plane(0), STACK[:, 0])
-    with pytest.raises(VolumeError, match=r"damaged one \(plane 4") as caught:
+    with pytest.raises(VolumeError, match=r"damaged one \(page 4") as caught:
         volume.plane(1)  # page 4: plane 1, channel 1
     assert "\n" not in str(caught.value)
 

@@ -114,7 +114,8 @@ def as_json(report: Report) -> str:
 
 def _groups(images: pd.DataFrame) -> str:
     """Whether groups, where they are named, compare classes."""
-    named = images[(images["label"] != "") & (images["group"] != images["image"])]
+    named = images[(images["label"] != "") & (images["group"] != "")]
+    named = named[named["group"] != named["image"]]
     if not len(named):
         return "each image is a group of its own"
     return batch_answer(named["label"], named["group"])

@@ -194,7 +194,12 @@ def _missing_channels(images: pd.DataFrame, wanted: Sequence[str]) -> list[Probl
         has = ", ".join(row.channels)
         if missing:
             what = f"lacks the channels {', '.join(missing)}; it has {has}"
-            remedy = f"say which they are in channel_map, such as {missing[0]}={row.channels[0]}"
+            free = [name for name in row.channels if name not in wanted]
+            remedy = (
+                f"say which they are in channel_map, such as {missing[0]}={free[0]}"
+                if free
+                else "leave the image out, since all of its channels are others"
+            )
             problems.append(Problem("error", row.image, what, remedy))
         if twice:
             what = f"has {', '.join(twice)} more than once; its channels are {has}"

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from organelle_fusion import __version__
-from organelle_fusion.config import Profile, UserError, load_profile, use_backend
+from organelle_fusion.config import (
+    Profile,
+    UserError,
+    load_profile,
+    system_error,
+    use_backend,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -253,9 +259,9 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(help="Stacks, or a manifest (.csv) that lists some.")
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the results, new or empty.")] = Path(
-        "predictions"
-    ),
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results: new, empty, or to go on in.")
+    ] = Path("predictions"),
     channel_map: Annotated[
         str, typer.Option(help="Which channel is which: 'mitochondria=Tom20;early_endosomes=0'.")
     ] = "",
@@ -265,10 +271,10 @@ def predict(
     maps: Annotated[bool, typer.Option(help="Make maps and reports, or the tables only.")] = True,
 ) -> None:
     """Predict the class of images: tables, maps, a report for each; exit code 1 if one fails."""
-    from organelle_fusion import model_file, predicting
+    from organelle_fusion import listing, model_file, predicted_files, predicting
     from organelle_fusion.manifest_cells import read_channel_map
 
-    rows = predicting.list_images(
+    rows = listing.list_images(
         images, channel_map=read_channel_map(channel_map), pixel_size_um=pixel_size_um
     )
     facts = model_file.read_facts(model)
@@ -290,13 +296,17 @@ def predict(
                 f"({row['patches']} patch{'es' * (row['patches'] != 1)}, "
                 f"{row['share_kept']:.0%} kept)"
             )
-    typer.echo(f"Results: {output / predicting.TABLE}")
+    typer.echo(f"Results: {output / predicted_files.TABLE}")
     if failed:
         raise typer.Exit(1)
 
 
 def main() -> None:
     """Entry point: an error the user can mend is one line and exit code 1, no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names and signs that the terminal's encoding lacks are written as their number.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
@@ -309,6 +319,5 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        reason = f"{error.filename or 'the operating system'}: {error.strerror or error}"
-        typer.echo(f"error: {reason}; check the path, its permissions and the free space", err=True)
+        typer.echo(f"error: {system_error(error)}", err=True)
         sys.exit(1)

@@ -38,6 +38,12 @@ class UserError(Exception):
     """Base of all errors that the user can mend; the message is one line and says how."""
 
 
+def system_error(error: OSError) -> str:
+    """Say in one line what the operating system has refused, and what to look at."""
+    reason = f"{error.filename or 'the operating system'}: {error.strerror or error}"
+    return f"{' '.join(reason.split())}; check the path, its permissions and the free space"
+
+
 class ProfileError(UserError):
     """A profile that cannot be used; the message is one line."""
 

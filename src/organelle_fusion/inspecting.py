@@ -12,7 +12,7 @@ import tifffile
 from skimage.filters import threshold_otsu
 
 from organelle_fusion.image_paths import split_path
-from organelle_fusion.intensity import PERCENTILES, count_channels
+from organelle_fusion.intensity import count_channels, histogram_percentiles
 from organelle_fusion.volumes import Volume
 
 PILED_UP = 2
@@ -110,9 +110,8 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
 
 
 def _of_histogram(counts: np.ndarray, values: np.ndarray, dtype: np.dtype) -> dict[str, Any]:
-    below = np.cumsum(counts)
-    total = below[-1]
-    low, high = values[np.searchsorted(below, np.ceil(np.array(PERCENTILES) / 100 * total))]
+    total = counts.sum()
+    low, high = histogram_percentiles(counts, values)
     smallest, largest = float(values[0]), float(values[-1])
     described = {"smallest": smallest, "largest": largest, "range": float(high - low)}
     if smallest == largest:

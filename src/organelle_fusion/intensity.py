@@ -50,9 +50,7 @@ def stack_statistics(volume: Volume) -> pd.DataFrame:
     """
     rows = []
     for channel, (counts, values) in zip(volume.channels, channel_histograms(volume), strict=True):
-        below = np.cumsum(counts)
-        ranks = np.ceil(np.array(PERCENTILES) / 100 * below[-1])
-        low, high = values[np.searchsorted(below, ranks)]
+        low, high = histogram_percentiles(counts, values)
         if low == high:
             low, high = values[0], values[-1]
         rows.append(
@@ -61,10 +59,16 @@ def stack_statistics(volume: Volume) -> pd.DataFrame:
                 "otsu": threshold_otsu(hist=(counts, values)),
                 "low": low,
                 "high": high,
-                "saturated": counts[-1] / below[-1],
+                "saturated": counts[-1] / counts.sum(),
             }
         )
     return pd.DataFrame(rows)
+
+
+def histogram_percentiles(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The two `PERCENTILES` of what was counted, each a value of those that were found."""
+    below = np.cumsum(counts)
+    return values[np.searchsorted(below, np.ceil(np.array(PERCENTILES) / 100 * below[-1]))]
 
 
 def channel_histograms(volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:

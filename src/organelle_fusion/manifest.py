@@ -5,6 +5,7 @@ import difflib
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,23 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+def read_images(path: str | Path) -> pd.DataFrame:
+    """Read a manifest of images to predict: as `read_manifest`, but of fewer cells.
+
+    A label need not be known, so that the cell or the column may be missing. A file that is missing
+    is found out when it is opened, so that it does not hold up the others.
+
+    Raises
+    ------
+    ManifestError
+        As of `read_manifest`.
+    """
+    frame, problems = _read(path, required=("image", "path"), files_exist=False)
+    if problems:
+        raise problems[0]
+    return frame
+
+
 def read_leniently(path: str | Path) -> tuple[pd.DataFrame, list[ManifestError]]:
     """Read a manifest as `read_manifest` does, and go on to the end where a row is wrong.
 
@@ -74,9 +92,15 @@ def read_leniently(path: str | Path) -> tuple[pd.DataFrame, list[ManifestError]]
     ManifestError
         The file is no manifest: no table, or not with these columns.
     """
+    return _read(path, required=REQUIRED, files_exist=True)
+
+
+def _read(
+    path: str | Path, *, required: Sequence[str], files_exist: bool
+) -> tuple[pd.DataFrame, list[ManifestError]]:
     path = note_file(path)
     header, rows = _read_rows(path)
-    _check_header(path, header)
+    _check_header(path, header, required)
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     problems: list[ManifestError] = []
@@ -85,8 +109,13 @@ def read_leniently(path: str | Path) -> tuple[pd.DataFrame, list[ManifestError]]
             expected, remedy = f"{len(header)} cells", "put cells that hold a comma in quotes"
             problems.append(cell_error(path, number, "", expected, len(cells), remedy))
             continue
-        given = dict(zip(header, cells, strict=True))
-        records.append(_record(path, number, dict.fromkeys(COLUMNS, "") | given, problems))
+        cells = dict.fromkeys(COLUMNS, "") | dict(zip(header, cells, strict=True))
+        for column in required:
+            if not cells[column]:
+                problems.append(
+                    cell_error(path, number, column, "a value", "an empty cell", "fill the cell")
+                )
+        records.append(_record(path, number, cells, files_exist, problems))
         numbers.append(number)
     places = [record["path"] and place_of(record["path"]) for record in records]
     repeated = _repeats(path, numbers, "image", [record["image"] for record in records], problems)
@@ -199,7 +228,7 @@ def group_problems(frame: pd.DataFrame, n_splits: int) -> list[tuple[str, str, s
     counts = frame.groupby("label")["group"].nunique()
     problems = []
     if len(counts) < 2:
-        found = f"{len(counts)} ({', '.join(counts.index)})"
+        found = f"only {counts.index[0]}" if len(counts) else "none"
         what = f"expected two classes or more, found {found}"
         problems.append(("error", "label", what, "add images of another class"))
     few = counts[counts < MIN_GROUPS]
@@ -261,7 +290,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return rows[0][1], rows[1:]
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise cell_error(path, 1, "", "cells parted by commas", header[0], "save it with commas")
     for name in header:
@@ -269,7 +298,7 @@ def _check_header(path: Path, header: list[str]) -> None:
             close = difflib.get_close_matches(name.lower(), COLUMNS, n=1)
             remedy = f"did you mean {close[0]}?" if close else "remove the column"
             raise cell_error(path, 1, "", f"a column out of {', '.join(COLUMNS)}", name, remedy)
-    for name in REQUIRED:
+    for name in required:
         if name not in header:
             raise cell_error(path, 1, "", f"a column {name}", ", ".join(header), "add the column")
     for name in header:
@@ -278,14 +307,12 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _record(
-    path: Path, number: int, cells: dict[str, str], problems: list[ManifestError]
+    path: Path,
+    number: int,
+    cells: dict[str, str],
+    files_exist: bool,
+    problems: list[ManifestError],
 ) -> dict[str, Any]:
-    for column in REQUIRED:
-        if not cells[column]:
-            problems.append(
-                cell_error(path, number, column, "a value", "an empty cell", "fill the cell")
-            )
-
     def read(column: str, reader: Callable[[Path, int, str, str], Any], otherwise: Any) -> Any:
         try:
             return reader(path, number, column, cells[column])
@@ -296,7 +323,9 @@ def _record(
     names = {column: read(column, name_of, "") for column in ("image", "label", "group")}
     return {
         "image": names["image"],
-        "path": read("path", image_path_of, "") if cells["path"] else "",
+        "path": read("path", partial(image_path_of, exists=files_exist), "")
+        if cells["path"]
+        else "",
         "label": names["label"],
         "group": names["group"] or names["image"],
         "channel_map": read("channel_map", channel_map_of, None),

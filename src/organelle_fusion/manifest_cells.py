@@ -30,8 +30,11 @@ def name_of(path: Path, number: int, column: str, text: str) -> str:
     return text
 
 
-def image_path_of(path: Path, number: int, column: str, text: str) -> str:
-    """Absolute path of an image, which a relative one cannot lead out of the manifest's folder."""
+def image_path_of(path: Path, number: int, column: str, text: str, *, exists: bool = True) -> str:
+    """Absolute path of an image, which a relative one cannot lead out of the manifest's folder.
+
+    With `exists` a file that is missing is an error.
+    """
     if "\0" in text:
         raise cell_error(path, number, column, "a path", ascii(text), "remove the character NUL")
     image_path = Path(os.path.abspath(path.parent / text))
@@ -40,7 +43,7 @@ def image_path_of(path: Path, number: int, column: str, text: str) -> str:
         found = file.exists()
     except OSError as error:  # such as a name that is too long
         raise cell_error(path, number, column, "a path", error, "correct it") from None
-    if not found:
+    if exists and not found:
         remedy = f"check the path, which is relative to {path.parent}"
         if "\\" in text:
             remedy = "write / between folders, and a path of this system"

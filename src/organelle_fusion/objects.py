@@ -42,7 +42,6 @@ BETWEEN = " × "
 NO_CONTRAST = "no contrast in the cell"
 TOO_SMALL = "smaller than the cut-off"
 NO_NUCLEUS = "nucleus without contrast"
-
 Fields = Iterable[tuple[str, np.ndarray]]
 
 

@@ -66,7 +66,7 @@ def prediction_figure(
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.02)
     axes = grid.ravel()
     axes[0].imshow(composite(planes[: len(LIGHT)]))
-    axes[0].set_title(f"plane {z + 1}", loc="center", fontsize=8.5)
+    axes[0].set_title(f"plane z = {z}", loc="center", fontsize=8.5)
     scale_bar(axes[0], pixel_size_um, (height, width))
     for line, (name, light) in enumerate(zip(channels, LIGHT, strict=False)):
         axes[0].annotate(

@@ -1,9 +1,8 @@
 """Images of other people predicted by a network from a file: tables, maps and reports."""
 
 import io
-import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,26 +11,37 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion import __version__
-from organelle_fusion.config import UserError
+from organelle_fusion.config import UserError, system_error
 from organelle_fusion.image_checks import FitError, check_fits, image_warnings, patch_warnings
-from organelle_fusion.image_paths import image_hash, split_path
+from organelle_fusion.image_paths import image_hash
 from organelle_fusion.intensity import PERCENTILES, display_plane, stack_statistics
 from organelle_fusion.locks import run_lock
-from organelle_fusion.manifest import open_image, read_manifest
+from organelle_fusion.manifest import open_image
 from organelle_fusion.model_file import ModelFacts
 from organelle_fusion.patches import patch_size_px
+from organelle_fusion.predicted_files import (
+    MAPS,
+    TABLE,
+    TABLES,
+    PredictError,
+    call_of,
+    folder_name,
+    keep_row,
+    kept_row,
+    take_folder,
+)
 from organelle_fusion.probability_maps import cell_px, probability_map
-from organelle_fusion.provenance import atomic_path, file_hash, write_csv
+from organelle_fusion.provenance import atomic_path, code_version, hash_of, write_csv
 from organelle_fusion.volumes import Volume, write_ome_tiff
 
 if TYPE_CHECKING:
     import keras
 
-TABLE = "predictions.csv"
-
-
-class PredictError(UserError):
-    """Images that cannot be predicted as asked; the message is one line."""
+_CODE = (
+    *("image_checks", "intensity", "kernels", "patches", "plots_predictions", "predicting"),
+    *("prediction", "prediction_report", "probability_maps"),
+)
+"""Modules whose changes make images be predicted again."""
 
 
 class Predicted(NamedTuple):
@@ -47,72 +57,6 @@ class Predicted(NamedTuple):
     def label(self) -> str:
         """The class of the largest probability; empty where no patch counts."""
         return max(self.probabilities, key=self.probabilities.get) if self.patches else ""
-
-
-def list_images(
-    paths: Sequence[Path],
-    *,
-    channel_map: Mapping[str, str] | None = None,
-    pixel_size_um: float | None = None,
-) -> pd.DataFrame:
-    """Images to predict, as rows of a manifest, from their paths and from manifests.
-
-    Parameters
-    ----------
-    paths
-        Images, named after their files; or manifests (``.csv``), whose rows say all themselves.
-    channel_map, pixel_size_um
-        Of the images that are named by their path.
-
-    Returns
-    -------
-    DataFrame
-        ``image``, ``path``, ``channel_map``, ``pixel_size_um`` and ``z_step_um``, as
-        `manifest.read_manifest` gives them.
-
-    Raises
-    ------
-    PredictError
-        Two images have one name; or all are of manifests, which the options are not for.
-    ManifestError
-        A manifest cannot be used.
-    """
-    columns = ["image", "path", "channel_map", "pixel_size_um", "z_step_um"]
-    frames, named = [], 0
-    for path in map(Path, paths):
-        if path.suffix.lower() == ".csv":
-            frames.append(read_manifest(path)[columns])
-            continue
-        file, number = split_path(path)
-        name = re.sub(r"(\.ome)?\.[^.]+$", "", file.name, flags=re.IGNORECASE) or file.name
-        name += "" if number is None else f"-{number}"
-        # It stands in a table and in lines of text; see `manifest_cells.name_of`.
-        name = re.sub(r"^[=@+]", "_", "".join(c if c.isprintable() else "_" for c in name))
-        size = np.nan if pixel_size_um is None else pixel_size_um
-        row = [name, str(path), dict(channel_map or {}) or None, size, np.nan]
-        frames.append(pd.DataFrame([row], columns=columns).astype({"channel_map": object}))
-        named += 1
-    if not named and (channel_map or pixel_size_um is not None):
-        raise PredictError(
-            "--channel-map, --pixel-size-um: expected with images named by their path, found "
-            "manifests only; fill in the columns of the manifest instead"
-        )
-    images = pd.concat(frames, ignore_index=True)
-    folders = images["image"].map(folder_name).str.lower()
-    if folders.duplicated().any():
-        first = images[folders == folders[folders.duplicated()].iloc[0]]
-        raise PredictError(
-            f"{first['path'].iloc[1]}: expected a name of its own for each image, found "
-            f"{first['image'].iloc[1]} as of {first['path'].iloc[0]}; name them in a manifest "
-            "(columns image, path, label)"
-        )
-    return images
-
-
-def folder_name(image: str) -> str:
-    """Name of the folder of an image's files: letters, digits, dots, dashes and underscores."""
-    name = re.sub(r"[^\w.-]|^\.", "_", image)
-    return f"{name}_" if name.lower() == TABLE else name  # where the table lies
 
 
 def predict_image(
@@ -180,11 +124,13 @@ def predict_images(
     network, facts
         Of `model_file.read_model`.
     images
-        Of `list_images`.
+        Of `listing.list_images`.
     output
-        A new or empty folder. Into it go ``predictions.csv``, one row per image, and a folder per
+        A new or empty folder, or one in which the same call was interrupted: what it has finished
+        is kept. Into it go ``predictions.csv``, one row per image, and a folder per
         image: ``patches.csv`` and, if `maps`, ``probabilities.ome.tif`` (a channel per class, µm
-        kept, NaN where no patch is kept), ``probabilities.png`` and ``report.html``.
+        kept, NaN where no patch is kept), ``probabilities.png`` and ``report.html``; and in both
+        ``provenance.json``, by which a damaged or edited file is found and made again.
     model
         The file of the network.
     maps
@@ -199,7 +145,8 @@ def predict_images(
     Raises
     ------
     PredictError
-        The folder holds something; the file scales intensities in another way than this version.
+        The folder holds something else; the file scales intensities in another way than this
+        version.
     """
     if facts.percentiles != PERCENTILES:
         raise PredictError(
@@ -210,13 +157,10 @@ def predict_images(
     if output.exists() and not output.is_dir():
         raise PredictError(f"{output}: expected a folder, found a file; name another by --output")
     with run_lock(output):
-        # Hidden files, such as those that desktops leave, are no results.
-        if any(not entry.name.startswith(".") for entry in output.iterdir()):
-            raise PredictError(
-                f"{output}: expected a new or an empty folder, so that results of two calls do not "
-                "mix, found something there; name another by --output, or delete it"
-            )
-        yield from _each_image(network, facts, images, output, model, maps)
+        call = call_of(model, images, maps=maps)
+        if take_folder(output, call):
+            print(f"{output}: goes on with what an earlier call has left", flush=True)
+        yield from _each_image(network, facts, images, output, model, call)
 
 
 def _each_image(
@@ -225,39 +169,63 @@ def _each_image(
     images: pd.DataFrame,
     output: Path,
     model: Path,
-    maps: bool,
+    call: dict,
 ) -> Iterator[dict]:
-    rows, sources = [], _model_sources(model, facts)
+    sources = _model_sources(model, call["network"], facts)
+    depends = [call["network"], code_version(*_CODE), sources["Predicted with"]]
+    rows = []
     for number, image in enumerate(images.itertuples(), start=1):
         row = {"image": image.image, "label": "", **{f"p:{name}": np.nan for name in facts.classes}}
         row |= {"patches": 0, "share_kept": np.nan, "warnings": "", "error": ""}
         try:
             volume = open_image(image)
-            found, statistics = predict_image(
-                network, volume, facts, progress=f"{image.image} ({number} of {len(images)})"
-            )
-            row |= {
-                "label": found.label,
-                **{f"p:{name}": value for name, value in found.probabilities.items()},
-                "patches": found.patches,
-                "share_kept": found.share_kept,
-                "warnings": "; ".join(found.warnings),
-            }
+            content = image_hash(volume.path)
+            inputs = hash_of([*depends, call["images"][number - 1], content])
             folder = output / folder_name(image.image)
-            write_csv(folder / "patches.csv", found.table)
-            if not found.patches:
-                raise FitError(
-                    f"{volume.path}: expected patches with foreground of "
-                    f"{facts.min_foreground:.0%} or more, found none; no class is given"
-                )
-            if maps:
-                shown = volume.select(facts.channels)
-                _write_maps(folder, image.image, network, shown, statistics, facts, found, sources)
-        except (UserError, OSError) as error:
+            kept, line = kept_row(folder, inputs, maps=call["maps"])
+            if line:
+                print(line, flush=True)
+            if kept is None:
+                about = {"Image": f"{volume.path}; {_description(volume)}"}
+                about |= {"SHA-256 of the image": content, **sources}
+                progress = f"{image.image} ({number} of {len(images)})"
+                _predict_into(folder, network, facts, volume, row, about, progress, call["maps"])
+                keep_row(folder, inputs, row, maps=call["maps"])
+            else:
+                row |= kept
+        except UserError as error:
             row["error"] = " ".join(str(error).split())
+        except OSError as error:
+            row["error"] = system_error(error)
         rows.append(row)
         write_csv(output / TABLE, pd.DataFrame(rows))
         yield row
+
+
+def _predict_into(
+    folder: Path,
+    network: "keras.Model",
+    facts: ModelFacts,
+    volume: Volume,
+    row: dict,
+    about: Mapping[str, str],
+    progress: str,
+    maps: bool,
+) -> None:
+    """Predict an image, fill in its row, and write its files."""
+    found, statistics = predict_image(network, volume, facts, progress=progress)
+    row |= {f"p:{name}": value for name, value in found.probabilities.items()}
+    row |= {"label": found.label, "patches": found.patches, "share_kept": found.share_kept}
+    row["warnings"] = "; ".join(found.warnings)
+    write_csv(folder / TABLES[0], found.table)
+    if not found.patches:
+        raise FitError(
+            f"{volume.path}: expected patches with foreground of "
+            f"{facts.min_foreground:.0%} or more, found none; no class is given"
+        )
+    if maps:
+        shown = volume.select(facts.channels)
+        _write_maps(folder, row["image"], network, shown, statistics, facts, found, about)
 
 
 def _how(facts: ModelFacts) -> dict:
@@ -294,7 +262,7 @@ def _write_maps(
     maps = probability_map(table, facts.classes, volume.shape[1:])
     cell = cell_px(int(table["size_px"].iloc[0]))
     write_ome_tiff(
-        folder / "probabilities.ome.tif",
+        folder / MAPS[0],
         maps,
         facts.classes,
         pixel_size_um=cell * volume.pixel_size_um,
@@ -316,7 +284,7 @@ def _write_maps(
         # Of letters of a name that the font lacks; they are shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(stream, format="png", metadata={"Software": None})
-    with atomic_path(folder / "probabilities.png") as temporary:
+    with atomic_path(folder / MAPS[1]) as temporary:
         temporary.write_bytes(stream.getvalue())
     page = report_page(
         facts,
@@ -327,14 +295,9 @@ def _write_maps(
         share_kept=found.share_kept,
         warnings=found.warnings,
         picture=stream.getvalue(),
-        sources={
-            "Image": f"{volume.path}; {_description(volume)}",
-            "SHA-256 of the image": image_hash(volume.path),
-            **sources,
-            "Predicted": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
+        sources={**sources, "Predicted": datetime.now(UTC).isoformat(timespec="seconds")},
     )
-    with atomic_path(folder / "report.html") as temporary:
+    with atomic_path(folder / MAPS[2]) as temporary:
         temporary.write_text(page, "utf-8")
 
 
@@ -347,12 +310,12 @@ def _description(volume: Volume) -> str:
     )
 
 
-def _model_sources(model: Path, facts: ModelFacts) -> dict[str, str]:
+def _model_sources(model: Path, sha256: str, facts: ModelFacts) -> dict[str, str]:
     import keras
 
     return {
         "Network": str(model),
-        "SHA-256 of the network": file_hash(model),
+        "SHA-256 of the network": sha256,
         **{f"Hash, {name}": text for name, text in sorted(facts.hashes.items())},
         "Trained with": ", ".join(
             f"{name} {text}" for name, text in sorted(facts.versions.items())

@@ -194,11 +194,11 @@ def _page_loader(
     pages = [series.pages[index] for index in range(len(series.pages))]
     # The library would give zeros for pages that are missing; a missing page is no black page.
     if (present := sum(page is not None for page in pages)) != count:
-        raise damaged(path, f"{present} planes of {count}")
+        raise damaged(path, f"{present} pages of {count}")
     for index, page in enumerate(pages):
         segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         if not segments or any(n == 0 or start + n > length for start, n in segments):
-            raise damaged(path, f"plane {index} of {count} is incomplete")
+            raise damaged(path, f"page {index} of {count} is incomplete")
     if series.keyframe.is_final:
         return _loader_of_raw(path, [page.dataoffsets[0] for page in pages], swapped)
     return _loader_of_coded(path, pages)
@@ -216,9 +216,9 @@ def _loader_of_raw(
                 stream.seek(offsets[index])
                 found = _fill(stream, memoryview(out.reshape(-1).view(np.uint8)))
         except OSError as error:
-            raise damaged(path, f"plane {index}: {error}") from error
+            raise damaged(path, f"page {index}: {error}") from error
         if found != out.nbytes:
-            raise damaged(path, f"plane {index}: {found} bytes of {out.nbytes}")
+            raise damaged(path, f"page {index}: {found} bytes of {out.nbytes}")
         if swapped:
             out.byteswap(inplace=True)
 
@@ -260,6 +260,6 @@ def _loader_of_coded(
                 # one thread: the callers are threads already
                 pages[index].asarray(out=out, lock=lock, maxworkers=1)
         except Exception as error:  # see volumes.open_volume
-            raise damaged(path, f"plane {index}: {error}") from error
+            raise damaged(path, f"page {index}: {error}") from error
 
     return load
