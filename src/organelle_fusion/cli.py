@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -236,6 +237,7 @@ def pack(
     """Write a trained network of chapter 6 to one file, for `predict`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
     from organelle_fusion import packing
+    from organelle_fusion.check_report import text_width
     from organelle_fusion.model_file import score_sentence
     from organelle_fusion.pages import open_run
 
@@ -244,13 +246,15 @@ def pack(
         raise UserError(f"{manifest}: expected a manifest, found no such file; check the path")
     run = open_run(settings, str(Path(manifest).resolve()) if manifest else "")
     facts = packing.pack(file, settings, run, model=model, fold=fold)
-    typer.echo(
+    lines = (
         f"{file}: model {model}, the network of fold {fold} of {facts.n_folds} "
-        f"(profile {facts.profile}, {facts.data}).\n"
-        f"On images that it has not seen: {score_sentence(facts.score)}.\n"
+        f"(profile {facts.profile}, {facts.data}).",
+        f"On images that it has not seen: {score_sentence(facts.score)}.",
         f"All {facts.n_folds} folds, each image by the network that has not seen it: "
-        f"{score_sentence(facts.score_of_all_folds)}."
+        f"{score_sentence(facts.score_of_all_folds)}.",
     )
+    for line in lines:
+        typer.echo(textwrap.fill(line, text_width(), break_on_hyphens=False))
 
 
 @app.command()
