@@ -43,14 +43,25 @@ def open_browser() -> Iterator:
     Without its sandbox, as is playwright's default: it opens only pages that we have built, and
     root could not start it otherwise.
     """
-    from playwright.sync_api import sync_playwright
-
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        raise BrowserError(
+            "playwright: expected an environment that `make` has made, found one without it; "
+            "run `make pdf`, or install playwright and pypdf"
+        ) from None
     path = find_browser()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
-        )
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=path,
+                args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+            )
+        except Error as error:
+            raise BrowserError(
+                f"{path}: expected a browser that starts without a window, found: "
+                f"{error.message.splitlines()[0]}; does `{path} --headless` run?"
+            ) from None
         try:
             yield browser
         finally:
