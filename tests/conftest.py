@@ -104,13 +104,17 @@ def _note_faults(page, address, faults):
         if response.status >= 400:
             faults.append(f"{response.status} for {response.url}")
 
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # given up by the browser, as a page is left
+            faults.append(f"no answer for {request.url}: {request.failure}")
+
     def told(message):
         if message.type == "error":
             faults.append(f"console: {message.text}")
 
     page.on("request", sent)
     page.on("response", answered)
-    page.on("requestfailed", lambda request: faults.append(f"no answer for {request.url}"))
+    page.on("requestfailed", failed)
     page.on("console", told)
     page.on("pageerror", lambda error: faults.append(f"script: {error}"))
 

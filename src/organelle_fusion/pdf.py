@@ -87,7 +87,7 @@ def print_book(browser: Any, pages: Path, names: list[str], target: Path) -> int
             for page in reader.pages:
                 writer.add_page(page)
                 owners.append(name)
-            chapter = writer.add_outline_item(title, first)
+            chapter = writer.add_outline_item(title=title, page_number=first)
             for below in reader.outline:
                 if isinstance(below, list):  # the headings below the title of the page
                     _add_headings(writer, reader, below, first, chapter)
@@ -126,7 +126,11 @@ def _add_headings(writer: Any, reader: Any, outline: list, first: int, parent: A
             continue
         number = first + reader.get_destination_page_number(entry)
         item = writer.add_outline_item(
-            entry.title, number, parent=parent, fit=Fit.xyz(top=float(entry.top)), is_open=False
+            title=entry.title,
+            page_number=number,
+            parent=parent,
+            fit=Fit.xyz(top=float(entry.top)),
+            is_open=False,
         )
 
 
