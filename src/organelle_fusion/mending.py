@@ -21,7 +21,6 @@ def _mend(app: Any, pagename: str, template: str, context: dict[str, Any], doctr
             for file in context[kind]
             if "thebe" not in f"{file.filename} {file.attributes.get('body')}"
         ]
-    body = context.get("body", "")
     for given_up, role in ROLES.items():
-        body = body.replace(given_up, role)
-    context["body"] = body
+        if "body" in context:
+            context["body"] = context["body"].replace(given_up, role)
