@@ -15,7 +15,7 @@ REPRODUCE = $(BIN)/organelle-fusion reproduce --profile '$(PROFILE)' \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book chapter plan test pages bench notebooks lint lock clean
+.PHONY: help book chapter plan pdf test pages bench notebooks lint lock clean
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,6 +47,9 @@ chapter: .venv/.ready  ## run one chapter again and rebuild: make chapter N=06
 
 plan: .venv/.ready  ## say what make book would train and take, and do nothing
 	@$(REPRODUCE) --dry-run
+
+pdf: .venv/.ready  ## print the pages that make book has built as one PDF
+	@$(BIN)/organelle-fusion pdf
 
 # Two files of tests at a time: most use one core.
 test: .venv/.ready  ## run the tests

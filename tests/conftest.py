@@ -34,6 +34,91 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.stem != "test_pipeline")
 
 
+# The built book in a browser; without a browser, tests that ask for one are skipped.
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def book_address():
+    """Address of the built pages, which a thread serves."""
+    from organelle_fusion.browser import serve
+
+    pages = ROOT / "_build" / "html"
+    assert (pages / "index.html").is_file(), "no pages are built; run `make book`"
+    with serve(pages) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One browser for all tests."""
+    from organelle_fusion.browser import BrowserError, open_browser
+
+    try:
+        with open_browser() as opened:
+            yield opened
+    except BrowserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def page_faults():
+    """What went wrong on the pages that `browser_page` has opened: none of it may, in any test."""
+    return []
+
+
+@pytest.fixture
+def browser_page(browser, book_address, page_faults):
+    """Open a page by its name in _toc.yml, in light or dark, as a `playwright.sync_api.Page`.
+
+    `options` are those of a context of playwright, such as ``java_script_enabled=False``.
+    """
+    contexts = []
+
+    def open_page(name, *, width=1440, height=900, theme="light", **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=theme, **options
+        )
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        _note_faults(page, book_address, page_faults)
+        page.goto(f"{book_address}/{name}.html", wait_until="load")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert page_faults == []
+
+
+def _note_faults(page, address, faults):
+    """Note errors in the console, requests that fail, and any that would leave this machine."""
+
+    def sent(request):
+        if not request.url.startswith((f"{address}/", "data:", "blob:")):
+            faults.append(f"asks for {request.url}")
+
+    def answered(response):
+        if response.status >= 400:
+            faults.append(f"{response.status} for {response.url}")
+
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # given up by the browser, as a page is left
+            faults.append(f"no answer for {request.url}: {request.failure}")
+
+    def told(message):
+        if message.type == "error":
+            faults.append(f"console: {message.text}")
+
+    page.on("request", sent)
+    page.on("response", answered)
+    page.on("requestfailed", failed)
+    page.on("console", told)
+    page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+
+
 @pytest.fixture
 def by_hand():
     """(2, 2, 5, 9) of 0 and 10, so that Otsu's threshold is 0; patches of 4 px: two a plane."""

@@ -120,6 +120,18 @@ def test_workflows_pin_actions_by_commit_and_ask_for_no_right_at_the_top():
             assert "timeout-minutes" in job, f"{path.name}: {name}"
 
 
+def test_links_to_elsewhere_are_checked_by_a_job_of_their_own_and_by_no_other():
+    """On a schedule: a page that somebody else has moved stops no change of ours."""
+    workflows = {
+        path.stem: yaml.safe_load(path.read_text("utf-8"))
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+    }
+    checking = {name for name, content in workflows.items() if "linkcheck" in str(content)}
+    assert checking == {"links"}
+    assert set(workflows["links"][True]) == {"schedule", "workflow_dispatch"}  # YAML's `on`
+    assert "linkcheck" not in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
 def test_no_tracked_file_names_a_machine():
     """Paths of one machine say nothing to a reader, and the lock holds hashes, no addresses."""
     assert "://" not in (ROOT / "requirements.lock").read_text("utf-8")

@@ -159,6 +159,15 @@ def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> st
 
 
 @app.command()
+def pdf() -> None:
+    """Print the built book as one PDF, by a Chromium of this machine, and offer it on the pages."""
+    from organelle_fusion.pages import project_root
+    from organelle_fusion.pdf import make_pdf
+
+    typer.echo(f"The book: {make_pdf(project_root())}")
+
+
+@app.command()
 def simulate(
     folder: Annotated[Path, typer.Argument(help="Folder for stacks, labels and manifest.csv.")],
     profile: ProfileOption = "quick",

@@ -1,0 +1,26 @@
+"""A Sphinx extension: mends what the theme and other extensions leave wrong on a page."""
+
+from typing import Any
+
+ROLES = {'role="doc-biblioentry"': 'role="listitem"'}
+"""Roles that ARIA has given up, and what takes their place: a bibliography is a list of items."""
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Let Sphinx mend every page before it is written."""
+    app.connect("html-page-context", _mend, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _mend(app: Any, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    # Thebe runs code of a page on a server elsewhere. The book has no button for it, and its
+    # settings stand on every page twice, which the browser takes for an error.
+    for kind in ("script_files", "css_files"):
+        context[kind] = [
+            file
+            for file in context[kind]
+            if "thebe" not in f"{file.filename} {file.attributes.get('body')}"
+        ]
+    for given_up, role in ROLES.items():
+        if "body" in context:
+            context["body"] = context["body"].replace(given_up, role)

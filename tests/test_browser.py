@@ -1,0 +1,258 @@
+"""The built pages in a real browser, from this machine alone; run by `make pages`."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urldefrag
+from urllib.request import urlopen
+
+import pytest
+
+from organelle_fusion.book import toc_pages
+
+pytestmark = pytest.mark.pages
+
+PAGES = toc_pages(Path(__file__).parents[1])
+WIDTHS = (390, 768, 1440)
+LARGEST = 3e6
+"""Bytes of a page with its pictures, equations and widgets, without the files of the theme."""
+
+TOO_WIDE = """() => {
+  const room = document.documentElement.clientWidth;
+  scrollTo(1e4, 0);
+  const scrolled = scrollX;
+  scrollTo(0, 0);
+  if (!scrolled && document.documentElement.scrollWidth <= room) return [];
+  return [...document.querySelectorAll("body *")]
+    .filter((element) => element.getBoundingClientRect().right > room + 1)
+    .slice(0, 5)
+    .map((element) => `${element.tagName.toLowerCase()}.${element.className}#${element.id}`);
+}"""
+
+CONTENT = """() => ({
+  pictures: [...document.querySelectorAll("article img")].map((picture) => ({
+    source: picture.src, width: picture.naturalWidth,
+    enlarges: !picture.closest("figure") || Boolean(picture.closest("button")),
+  })),
+  links: [...document.querySelectorAll("a[href]")].map((link) => link.href),
+  anchors: [...document.querySelectorAll("[id]")].map((element) => element.id),
+  dangling: [...document.querySelectorAll("article .xref")]
+    .filter((element) => !element.closest("a")).map((element) => element.textContent),
+  equations: document.querySelectorAll("article .math").length,
+  set: document.querySelectorAll("article .math mjx-container").length,
+  renderer: Boolean(window.MathJax?.version),
+  bytes: performance.getEntriesByType("resource")
+    .filter((file) => !/_static\\/(scripts|styles|vendor)\\//.test(file.name))
+    .reduce((sum, file) => sum + file.encodedBodySize,
+      performance.getEntriesByType("navigation")[0].encodedBodySize),
+})"""
+
+# Opens one figure after the other, and says which show nothing, or no more than before.
+ENLARGE = """async () => {
+  const failed = [];
+  for (const button of document.querySelectorAll("button.zoom-open")) {
+    const picture = button.querySelector("img");
+    const before = picture.clientWidth;
+    button.click();
+    const dialog = document.querySelector("dialog.zoom");
+    const enlarged = dialog.querySelector("img");
+    await enlarged.decode().catch(() => {});
+    const shown = dialog.open && enlarged.naturalWidth > 0 && enlarged.clientWidth > 1.2 * before;
+    if (!shown || enlarged.alt !== picture.alt) failed.push(picture.src);
+    dialog.close();
+  }
+  return failed;
+}"""
+
+
+class Look(NamedTuple):
+    """What is seen of a page in one theme."""
+
+    faults: list[str]
+    too_wide: dict[int, list[str]]  # elements that stick out, by the width of the window
+    content: dict[str, Any]
+    not_enlarged: list[str]
+    inaccessible: list[str]
+
+
+@pytest.fixture(scope="module")
+def seen():
+    return {}
+
+
+@pytest.fixture
+def look(browser_page, page_faults, seen):
+    """Look at a page in a theme; each is loaded once, and its window changed to all widths."""
+
+    def at(name: str, theme: str) -> Look:
+        if (name, theme) not in seen:
+            page = browser_page(name, theme=theme)
+            page.evaluate("window.MathJax?.startup?.promise")
+            content = page.evaluate(CONTENT)
+            not_enlarged = page.evaluate(ENLARGE)
+            too_wide = {}
+            for width in reversed(WIDTHS):
+                page.set_viewport_size({"width": width, "height": 900})
+                too_wide[width] = page.evaluate(TOO_WIDE)
+            faults = page_faults.copy()  # axe itself asks for style sheets in wrong places
+            # Contrasts differ by theme, the rest by width: on a phone more has to scroll.
+            contrast = "color-contrast"
+            if theme == "light":
+                inaccessible = _serious(page, {"rules": {contrast: {"enabled": False}}})
+            else:
+                inaccessible = []
+            page.set_viewport_size({"width": 1440, "height": 900})
+            inaccessible += _serious(page, {} if theme == "light" else {"runOnly": [contrast]})
+            seen[name, theme] = Look(faults, too_wide, content, not_enlarged, inaccessible)
+            page_faults.clear()  # told by the test of them
+        return seen[name, theme]
+
+    return at
+
+
+def _serious(page, options) -> list[str]:
+    """What axe-core calls a serious or critical fault, by its rules or some of them."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"resultTypes": ["violations"]} | options).response
+    return [
+        f"{rule['id']}: {node['target']}: {node['failureSummary']}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+        if node["impact"] in ("serious", "critical")
+    ]
+
+
+each = pytest.mark.parametrize("name", PAGES)
+both = pytest.mark.parametrize("theme", ["light", "dark"])
+
+
+@each
+@both
+def test_page_asks_for_nothing_elsewhere_and_tells_no_error(name, theme, look):
+    assert look(name, theme).faults == []
+
+
+@each
+@both
+def test_page_does_not_scroll_sideways(name, theme, look):
+    assert look(name, theme).too_wide == {width: [] for width in WIDTHS}
+
+
+@each
+@both
+def test_page_is_accessible(name, theme, look):
+    """No fault that axe-core calls serious or critical."""
+    assert look(name, theme).inaccessible == []
+
+
+@each
+def test_figures_load_and_open_enlarged(name, look):
+    page = look(name, "light")
+    assert [picture for picture in page.content["pictures"] if not picture["width"]] == []
+    assert [picture for picture in page.content["pictures"] if not picture["enlarges"]] == []
+    assert page.not_enlarged == []
+
+
+@each
+def test_equations_are_set_by_files_beside_the_pages(name, look):
+    """And only a page that has some loads what sets them."""
+    content = look(name, "light").content
+    assert content["set"] == content["equations"]
+    assert content["renderer"] == (content["equations"] > 0)
+
+
+@each
+def test_page_is_small_enough_to_be_sent(name, look):
+    assert look(name, "light").content["bytes"] < LARGEST
+
+
+@each
+def test_every_internal_link_and_anchor_leads_somewhere(name, look, book_address):
+    """Pages of the book are known by what the browser finds on them, others are fetched."""
+    content = look(name, "light").content
+    assert content["dangling"] == []
+    broken = []
+    for link in sorted(set(content["links"])):
+        address, anchor = urldefrag(link)
+        if not address.startswith(f"{book_address}/"):
+            assert re.match(r"(https?|mailto):", address), link
+            continue
+        target = address.removeprefix(f"{book_address}/").removesuffix(".html")
+        if target in PAGES:
+            if anchor and unquote(anchor) not in look(target, "light").content["anchors"]:
+                broken.append(link)
+        else:
+            with urlopen(address) as answer:  # raises where there is nothing
+                text = answer.read()
+            if anchor and f'id="{unquote(anchor)}"'.encode() not in text:
+                broken.append(link)
+    assert broken == []
+
+
+FIGURES = "book/executed/02_preprocessing"
+
+
+def test_figure_is_enlarged_and_put_back_by_keyboard(browser_page):
+    page = browser_page(FIGURES)
+    button = page.locator("#fig-pipeline button.zoom-open")
+    alternative = button.locator("img").get_attribute("alt")
+    assert page.get_by_role("button", name=alternative).count() == 1
+    button.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog.zoom")
+    assert dialog.is_visible()
+    assert dialog.locator("img").get_attribute("alt") == alternative
+    assert dialog.evaluate("dialog => dialog.contains(document.activeElement)")
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert button.evaluate("button => document.activeElement === button")
+
+
+def test_enlarged_figure_closes_by_its_button_and_by_a_click_beside_it(browser_page):
+    page = browser_page(FIGURES)
+    dialog = page.locator("dialog.zoom")
+    for close in (
+        lambda: page.get_by_role("button", name="Close", exact=True).click(),
+        lambda: page.mouse.click(3, 3),
+    ):
+        page.locator("#fig-otsu button.zoom-open").click()
+        assert dialog.is_visible()
+        close()
+        assert not dialog.is_visible()
+
+
+def test_figures_are_there_without_scripts(browser_page):
+    page = browser_page(FIGURES, java_script_enabled=False)
+    assert page.locator("#fig-pipeline img").is_visible()
+    assert page.locator("button.zoom-open").count() == 0
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_search_finds_a_term(browser_page, width):
+    page = browser_page(PAGES[0], width=width)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("Otsu")
+    page.keyboard.press("Enter")
+    found = page.locator("#search-results .search li a[href*='02_preprocessing']")
+    found.first.wait_for()
+    page.locator("#search-results p.search-summary").filter(has_text=re.compile(r"\d")).wait_for()
+    found.first.click()
+    page.wait_for_url(re.compile("02_preprocessing"))
+
+
+def test_search_says_when_nothing_is_found(browser_page):
+    page = browser_page("search")
+    page.goto(f"{page.url}?q=qqxyzzyqq")
+    page.locator("#search-results p.search-summary").filter(has_text="did not match").wait_for()
+
+
+def test_dark_and_light_can_be_chosen(browser_page):
+    page = browser_page(PAGES[0], theme="light")
+    shade = "() => getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(shade)
+    for _ in range(3):  # auto, light, dark
+        page.locator("button.theme-switch-button:visible").first.click()
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+    assert page.evaluate(shade) != before

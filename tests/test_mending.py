@@ -1,0 +1,37 @@
+"""What is mended on a page before Sphinx writes it."""
+
+from types import SimpleNamespace
+
+from organelle_fusion.mending import setup
+
+
+def mended(**context):
+    """What the extension makes of the context of a page."""
+    connected = {}
+    app = SimpleNamespace(connect=lambda event, act, priority: connected.update({event: act}))
+    setup(app)
+    connected["html-page-context"](app, "page", "page.html", context, None)
+    return context
+
+
+def file(filename, **attributes):
+    return SimpleNamespace(filename=filename, attributes=attributes)
+
+
+def test_scripts_of_thebe_are_left_out_and_others_stay():
+    zoom, inline = file("zoom.js"), file(None, body="let toggleHintShow = 'Click to show';")
+    settings = file(None, body='const THEBE_JS_URL = ""; const thebe_selector = ".cell"')
+    scripts = [zoom, settings, file("sphinx-thebe.js"), settings, inline]
+    context = mended(script_files=scripts, css_files=[file("book.css"), file("sphinx-thebe.css")])
+    assert context["script_files"] == [zoom, inline]
+    assert [style.filename for style in context["css_files"]] == ["book.css"]
+    assert "body" not in context
+
+
+def test_bibliography_is_a_list_of_items():
+    body = (
+        '<div role="list"><div id="a" role="doc-biblioentry">He</div></div><p>doc-biblioentry</p>'
+    )
+    context = mended(script_files=[], css_files=[], body=body)
+    expected = '<div role="list"><div id="a" role="listitem">He</div></div><p>doc-biblioentry</p>'
+    assert context["body"] == expected
