@@ -84,7 +84,7 @@ def test_montage_gives_each_patch_its_fate_and_reason(volume):
         widgets_images.montage_widget(volume, table, statistics, SETTINGS, data="phantom")
     )
     items = soup.select("ul.widget-montage > li")
-    rows = table.sort_values("foreground", kind="stable").iloc[
+    rows = table.sort_values("foreground", ascending=False, kind="stable").iloc[
         widgets_images.spread(len(table), widgets_images.MOST_PATCHES)
     ]
     assert len(items) == len(rows) == 60

@@ -206,7 +206,7 @@
   kinds.features = ({ facts, stage, controls, say }) => {
     const size = 420, edge = 14, enlarged = 3 * facts.thumb;
     const place = (share) => edge + share * (size - 2 * edge);
-    const thumb = element("div", { class: "widget-thumb", role: "img", "aria-label": "no patch yet" });
+    const thumb = element("div", { class: "widget-thumb", role: "img" });
     thumb.style.width = thumb.style.height = `${enlarged}px`;
     thumb.style.backgroundImage = `url("${facts.sheet}")`;
     thumb.style.backgroundSize = `${facts.columns * enlarged}px auto`;
@@ -215,6 +215,7 @@
       viewBox: `0 0 ${size} ${size}`, class: "widget-plot widget-scatter", role: "group",
       "aria-label": "UMAP of patches; arrow keys go from dot to dot",
     });
+    const showers = [];
     const dots = facts.points.map(([x, y, k], index) => {
       const label = `class ${names[k]}, ${facts.words[index]}`;
       const dot = drawn("circle", {
@@ -222,11 +223,13 @@
         "aria-label": label,
       });
       const show = () => {
+        dots.forEach((other) => other.classList.toggle("widget-chosen", other === dot));
         thumb.style.backgroundPosition =
           `-${(index % facts.columns) * enlarged}px -${Math.floor(index / facts.columns) * enlarged}px`;
         thumb.setAttribute("aria-label", `Patch: ${label}`);
         say(`${lead(label)}.`);
       };
+      showers.push(show);
       dot.addEventListener("pointerenter", show);
       dot.addEventListener("focus", () => {
         dots.forEach((other) => other.setAttribute("tabindex", other === dot ? 0 : -1));
@@ -268,6 +271,6 @@
       element("div", { class: "widget-beside" }, svg, element("div", {}, thumb, legend)),
       stage.querySelector(".widget-note"),
     );
-    say("No dot is chosen.");
+    showers[0]();
   };
 })();

@@ -119,7 +119,7 @@ def montage_widget(
     *,
     data: str,
 ) -> "HTML":
-    """Patches of one stack from the emptiest to the fullest, each with what became of it.
+    """Patches of one stack from the fullest to the emptiest, each with what became of it.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def montage_widget(
     data
         See `pages.Run.data`.
     """
-    rows = table.sort_values("foreground", kind="stable")
+    rows = table.sort_values("foreground", ascending=False, kind="stable")
     shown = rows.iloc[spread(len(rows), MOST_PATCHES)].reset_index(drop=True)
     pixels = extract_patches(
         volume, shown.assign(kept=True), output_px=PATCH_EDGE, statistics=statistics
@@ -163,7 +163,7 @@ def montage_widget(
         "widget-montage",
         title="What became of the patches of one stack",
         text=f"Of {len(table)} patches of {size_um:.1f} µm: {fates}.{some or ' They are shown'} "
-        "from the least foreground to the most.",
+        "from the most foreground to the least.",
         use="Choose which fates to show. Point at a patch, or go from one to the next with the "
         "arrow keys, to read why it was kept or dropped.",
         note="Below each patch: what became of it, and the share of its pixels that is foreground.",
