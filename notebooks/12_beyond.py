@@ -134,7 +134,8 @@ widgets_maps.features_widget(
     layout,
     of_unseen,
     parts[unseen],
-    patch_set.patches[unseen],
+    patches=patch_set.patches,
+    rows=unseen.nonzero()[0],
     seed=seed,
     data=run.data,
 )

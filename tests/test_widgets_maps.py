@@ -115,7 +115,7 @@ def test_curtain_without_a_pixel_size_has_no_scale_bar():
 
 
 def features(number, seed=0):
-    """Patches of one channel whose grey level is their number."""
+    """Every other patch of one channel, whose grey level is its place in the layout."""
     rng = np.random.default_rng(1)
     layout = rng.normal(size=(number, 2)) * [3, 5]
     table = pd.DataFrame(
@@ -125,13 +125,12 @@ def features(number, seed=0):
             "z": np.arange(number) % 4,
         }
     )
-    patches = (
-        np.zeros((number, 56, 56, 1), np.uint8)
-        + (np.arange(number, dtype=np.uint8)[:, None, None, None])
-    )
+    patches = np.zeros((2 * number, 56, 56, 1), np.uint8)
+    patches[1::2] += np.arange(number, dtype=np.uint8)[:, None, None, None]
     shown = widgets_maps.features_widget(
-        layout, table, np.full(number, "test"), patches, seed=seed, data="phantom"
-    )
+        layout, table, np.full(number, "test"), patches=patches,
+        rows=np.arange(1, 2 * number, 2), seed=seed, data="phantom",
+    )  # fmt: skip
     return layout, table, *parsed(shown)
 
 

@@ -208,8 +208,9 @@ def features_widget(
     layout: np.ndarray,
     table: pd.DataFrame,
     parts: np.ndarray,
-    patches: np.ndarray,
     *,
+    patches: np.ndarray,
+    rows: np.ndarray,
     seed: int,
     data: str,
 ) -> "HTML":
@@ -223,8 +224,10 @@ def features_widget(
         ``label``, ``image``, ``z`` of each patch.
     parts : (N,)
         ``test`` or ``validation``.
-    patches : (N, H, W, C) uint8
-        As the network gets them, at most four channels.
+    patches : (M, H, W, C) uint8
+        As the network gets them, at most four channels; only those that are drawn are read.
+    rows : (N,) int
+        Which of `patches` lies at each place of the layout.
     seed
         Of the choice of `MOST_POINTS` patches, where there are more.
     data
@@ -235,15 +238,15 @@ def features_widget(
     if number > MOST_POINTS:
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.choice(number, MOST_POINTS, replace=False))
-    rows = table.reset_index(drop=True).iloc[chosen]
+    drawn = table.reset_index(drop=True).iloc[chosen]
     low, high = layout.min(axis=0), layout.max(axis=0)
     places = (layout[chosen] - low) / np.where(high > low, high - low, 1)
-    labels = sorted(rows["label"].unique())
+    labels = sorted(drawn["label"].unique())
     thumbs = [
-        shrunk(composite(np.moveaxis(patches[k], -1, 0) / 255).transpose(2, 0, 1), THUMB)
-        for k in chosen
+        shrunk(composite(np.moveaxis(patches[row], -1, 0) / 255).transpose(2, 0, 1), THUMB)
+        for row in np.asarray(rows)[chosen]
     ]
-    first = [int(np.flatnonzero((rows["label"] == label).to_numpy())[0]) for label in labels]
+    first = [int(np.flatnonzero((drawn["label"] == label).to_numpy())[0]) for label in labels]
     sheet = _sheet([thumbs[k].transpose(1, 2, 0) for k in first], len(first))
     some = "" if number == len(chosen) else f" {len(chosen)} of {number} patches, drawn at random."
     names = ", ".join(title(str(label)) for label in labels)
@@ -265,11 +268,11 @@ def features_widget(
             ],
             "points": [
                 [round(float(x), 4), round(1 - float(y), 4), labels.index(row.label)]
-                for (x, y), row in zip(places, rows.itertuples(), strict=True)
+                for (x, y), row in zip(places, drawn.itertuples(), strict=True)
             ],
             "words": [
                 f"image {row.image}, plane {row.z + 1}, {part} part"
-                for row, part in zip(rows.itertuples(), np.asarray(parts)[chosen], strict=True)
+                for row, part in zip(drawn.itertuples(), np.asarray(parts)[chosen], strict=True)
             ],
             "sheet": jpeg(_sheet([thumb.transpose(1, 2, 0) for thumb in thumbs], COLUMNS)),
             "thumb": thumbs[0].shape[1],
