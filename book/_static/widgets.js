@@ -58,13 +58,13 @@ const pageWidgets = (() => {
   /* Boxes to tick (checkbox), or one of few in sight (radio); options are texts or elements. */
   function ticks(place, { legend, type, options, checked }, act) {
     const name = `widget-control-${++controlsMade}`;
-    const set_ = element("fieldset", { class: "widget-control" }, element("legend", {}, legend));
+    const fieldset = element("fieldset", { class: "widget-control" }, element("legend", {}, legend));
     options.forEach((option, k) => {
       const input = element("input", { type, name, value: k, checked: checked(k) });
       input.addEventListener("change", () => act(k, input.checked));
-      set_.append(element("label", {}, input, option));
+      fieldset.append(element("label", {}, input, option));
     });
-    place.append(set_);
+    place.append(fieldset);
   }
 
   /* --- pictures --- */
