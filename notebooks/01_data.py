@@ -26,7 +26,7 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 import pandas as pd
 from IPython.display import Markdown
 
-from organelle_fusion import phantom, plots
+from organelle_fusion import phantom, plots, widgets_images
 from organelle_fusion.config import load_profile
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image, validate_manifest
@@ -104,6 +104,19 @@ for label, row in images.groupby("label").first().iterrows():
     )
 plots.stack_overview(
     planes, volume.pixel_size_um, channels=settings.channels
+)
+
+# %% [markdown]
+# A plane shows a slice of a cell. The first stack can be gone through from bottom to top.
+
+# %%
+row = images.iloc[0]
+volume = open_image(row).select(settings.channels)
+widgets_images.stack_widget(
+    volume,
+    stack_statistics(volume),
+    image=f"image {row['image']}, class {row['label']}",
+    data=run.data,
 )
 
 # %%

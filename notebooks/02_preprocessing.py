@@ -31,6 +31,7 @@ from organelle_fusion import (
     plots,
     preprocessing,
     scorecard,
+    widgets_images,
 )
 from organelle_fusion.config import load_profile, paper_px_to_um
 from organelle_fusion.manifest import open_image
@@ -92,6 +93,21 @@ plots.pipeline_figure(
 )
 
 # %% [markdown]
+# Both cut-offs decide which patches are left. Here they can be moved, on the same plane.
+
+# %%
+widgets_images.threshold_widget(
+    volume.plane(plane),
+    statistics["otsu"].to_numpy(),
+    size_px=on_plane["size_px"].iloc[0],
+    min_foreground=settings.patches.min_foreground,
+    channels=settings.channels,
+    pixel_size_um=volume.pixel_size_um,
+    shown=intensity.display_plane(volume, plane, statistics),
+    data=run.data,
+)
+
+# %% [markdown]
 # ## All images
 #
 # Every patch of every image is listed, kept or not, with the reason; the patches that are kept are
@@ -114,6 +130,20 @@ show_table(
     pd.crosstab(fates["label"], fates["fate"]).reset_index(),
     f"Patches of {size_px} paper pixels per class, and what became of them ({run.data}).",
     "tab-patches",
+)
+
+# %% [markdown]
+# Patches are dropped for two reasons: *sparse* ones hold too little, and of the others an image gives no
+# more than the profile allows, so that no image outweighs the rest.
+
+# %%
+first = images["image"].iloc[0]
+widgets_images.montage_widget(
+    volume,
+    table[table["image"] == first],
+    statistics[statistics["image"] == first],
+    settings.patches,
+    data=run.data,
 )
 
 # %% [markdown]

@@ -37,6 +37,7 @@ from organelle_fusion import (
     rotation,
     scorecard,
     sweep,
+    widgets_maps,
 )
 from organelle_fusion.config import (
     load_profile,
@@ -192,12 +193,21 @@ if run.is_phantom:
 chance = evaluation.chance_levels(
     own_size["label"], sorted(own_size["label"].unique())
 )
-plots.patch_size_figure(
+drawing = {
+    "plane": display_plane(volume, middle, stack_statistics(volume)),
+    "outline": outline,
+    "pixel_size_um": volume.pixel_size_um,
+}
+plots.patch_size_figure(curves, chance["balanced_accuracy"], **drawing)
+
+# %% tags=["hide-input"]
+widgets_maps.patch_size_widget(
     curves,
     chance["balanced_accuracy"],
-    plane=display_plane(volume, middle, stack_statistics(volume)),
-    outline=outline,
-    pixel_size_um=volume.pixel_size_um,
+    **drawing,
+    own_px=size_px,
+    used=kept["paper_px"].value_counts().to_dict(),
+    data=run.data,
 )
 
 # %% [markdown]

@@ -38,6 +38,7 @@ from organelle_fusion import (
     scorecard,
     significance,
     sweep,
+    widgets_scores,
 )
 from organelle_fusion.config import (
     FUSIONS,
@@ -319,12 +320,23 @@ plots.confusion_figure(
     }
 )
 
+# %% tags=["hide-input"]
+of_folds = {f"{settings.folds.n_splits} folds by image": predictions}
+widgets_scores.confusion_widget(
+    of_folds, strategies, name="widget-confusion5", data=run.data
+)
+
 # %% mystnb={"figure": {"name": "fig-pr5", "caption": "Precision–recall curves, pooled out-of-fold, folds by image (Fig. 5 of the paper); data: {data}."}, "image": {"alt": "A panel for each classifier of precision against recall, one curve per class"}}
 plots.pr_figure(
     {
         model: evaluation.pr_curves(predictions, model)
         for model in strategies
     }
+)
+
+# %% tags=["hide-input"]
+widgets_scores.pr_widget(
+    of_folds, strategies, name="widget-pr5", data=run.data
 )
 
 # %% [markdown]

@@ -33,6 +33,7 @@ from organelle_fusion import (
     scorecard,
     significance,
     sweep,
+    widgets_scores,
 )
 from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.pages import (
@@ -222,6 +223,12 @@ plots.confusion_figure(
     {model: evaluation.confusion(parted, model) for model in strategies}
 )
 
+# %% tags=["hide-input"]
+of_folds = {name: groupings[name] for name in (repeated, by_patch)}
+widgets_scores.confusion_widget(
+    of_folds, strategies, name="widget-confusion30", data=run.data
+)
+
 # %% mystnb={"figure": {"name": "fig-pr30", "caption": "Precision–recall curves over repeated folds that keep images whole (Fig. 10 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
 plots.pr_figure(
     {
@@ -233,6 +240,11 @@ plots.pr_figure(
 # %% mystnb={"figure": {"name": "fig-pr30-patch", "caption": "Precision–recall curves of folds by patch, which part images (Fig. 10 of the paper); data: {data}."}, "image": {"alt": "Six panels of precision against recall, one curve per class"}}
 plots.pr_figure(
     {model: evaluation.pr_curves(parted, model) for model in strategies}
+)
+
+# %% tags=["hide-input"]
+widgets_scores.pr_widget(
+    of_folds, strategies, name="widget-pr30", data=run.data
 )
 
 # %% [markdown]

@@ -37,7 +37,14 @@ from organelle_fusion.config import (
 settings = load_profile(profile)
 use_backend(settings)
 
-from organelle_fusion import folds, models, plots, scorecard, similarity
+from organelle_fusion import (
+    folds,
+    models,
+    plots,
+    scorecard,
+    similarity,
+    widgets_maps,
+)
 from organelle_fusion.intensity import stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
@@ -127,6 +134,16 @@ plots.gradcam_figure(
 plots.gradcam_figure(
     [explained.planes["overlapping"][name] for name in first_of_class],
     channels=settings.channels,
+)
+
+# %% tags=["hide-input"]
+widgets_maps.gradcam_widget(
+    {
+        squares: [planes[name] for name in first_of_class]
+        for squares, planes in explained.planes.items()
+    },
+    channels=settings.channels,
+    data=run.data,
 )
 
 # %% [markdown]

@@ -33,6 +33,7 @@ from organelle_fusion import (
     plots,
     subsets,
     sweep,
+    widgets_maps,
 )
 from organelle_fusion.config import load_profile, title, use_backend
 from organelle_fusion.pages import (
@@ -126,6 +127,17 @@ layout = embeddings.umap_layout(
 )
 plots.features_figure(
     layout, of_unseen["label"], of_unseen["image"], parts[unseen]
+)
+
+# %% tags=["hide-input"]
+widgets_maps.features_widget(
+    layout,
+    of_unseen,
+    parts[unseen],
+    patches=patch_set.patches,
+    rows=unseen.nonzero()[0],
+    seed=seed,
+    data=run.data,
 )
 
 # %% [markdown]

@@ -327,8 +327,8 @@ def patch_size_figure(
     if outline is not None:
         centre = np.argwhere(outline).mean(axis=0)
     half = int(np.ceil(0.57 * sizes["size_um"].max() / pixel_size_um))
-    cell = _square_view(plane, centre, half)
-    outline = None if outline is None else _square_view(outline, centre, half)
+    cell = square_view(plane, centre, half)
+    outline = None if outline is None else square_view(outline, centre, half)
     for k, size_um in enumerate(sizes["size_um"]):
         small = _inches(figure, left + k * edge + 0.03, 0.3, edge - 0.06)
         _draw_patch(small, cell, outline, size_um / pixel_size_um)
@@ -343,7 +343,7 @@ def patch_size_figure(
     return figure
 
 
-def _square_view(array: np.ndarray, centre: np.ndarray, half: int) -> np.ndarray:
+def square_view(array: np.ndarray, centre: np.ndarray, half: int) -> np.ndarray:
     """Cut (…, 2 half + 1, 2 half + 1) about a centre; beyond the border it is dark."""
     margin = [(0, 0)] * (array.ndim - 2) + [(half, half)] * 2
     y, x = np.rint(centre).astype(int)
