@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 import nbformat
 import pandas as pd
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 from matplotlib.image import imread
 
 from organelle_fusion import plan, plan_data
+from organelle_fusion.book import toc_pages
 from organelle_fusion.config import METRIC_TITLES, load_profile
 from organelle_fusion.pages import open_run
 from organelle_fusion.scorecard import CANNOT_TELL, PROPERTY, REFUTED, SUPPORTED
@@ -21,8 +21,7 @@ pytestmark = pytest.mark.pages
 ROOT = Path(__file__).parents[1]
 EXECUTED = ROOT / "book" / "executed"
 HTML = ROOT / "_build" / "html"
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-PAGES = [TOC["root"], *(entry["file"] for entry in TOC["chapters"])]
+PAGES = toc_pages(ROOT)
 CHAPTERS = [Path(name).name for name in PAGES if name.startswith("book/executed/")]
 
 # What every chapter promises: the name of a figure or table, and words of its caption.
@@ -181,7 +180,7 @@ def test_page_is_built_and_has_a_title(page, soup):
 
 def test_the_book_opens_at_its_first_page():
     index = (HTML / "index.html").read_text("utf-8")
-    assert f"{TOC['root']}.html" in index
+    assert f"{PAGES[0]}.html" in index
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
