@@ -55,6 +55,17 @@ def test_starts_with_a_title_and_the_parameters(source):
 
 
 @each
+def test_opens_with_its_question_and_ends_with_its_answer(source):
+    """The answer is made by the last cell, out of what was computed: it is no prose."""
+    cells = jupytext.read(source).cells
+    assert cells[0].source.split("\n\n")[1].startswith("**Question.** ")
+    asking = [cell for cell in cells if "**Answer.**" in cell.source]
+    assert asking == [cells[-1]]
+    assert cells[-1].cell_type == "code"
+    assert "Markdown(" in cells[-1].source
+
+
+@each
 def test_parameters_are_annotated_and_explained(source):
     """Papermill shows the comment behind a parameter as its help."""
     code = [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]

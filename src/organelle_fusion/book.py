@@ -172,6 +172,9 @@ def build_pages(root: Path) -> Path:
         )
     chapters = [Path(page).name for page in toc_pages(root) if Path(page).parent == EXECUTED]
     write_tables(root / EXECUTED, chapters)
+    from organelle_fusion.opening import write_opening  # scikit-learn takes a second
+
+    write_opening(root / EXECUTED)
     shutil.rmtree(root / "_build", ignore_errors=True)
     print("building the pages", flush=True)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "-W", "-n"]
