@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from organelle_fusion import opening, scorecard
+from organelle_fusion import opening, plots, scorecard
 from organelle_fusion.config import load_profile
 from organelle_fusion.pages import PageError, open_run
 from organelle_fusion.provenance import write_csv
@@ -71,14 +71,22 @@ def test_opening_says_data_answer_and_verdicts(folder):
     assert rows["C3"].endswith("| none: cannot tell |")
 
 
-def test_figure_shows_the_networks_only(folder):
+def test_figure_shows_the_networks_only(folder, monkeypatch):
     """One score of each; the handcrafted row of table 1, which is by object, is left out."""
+    drawn = []
+
+    def note(table, chance):
+        drawn.append((table.set_index("model")["value"].round(6).to_dict(), chance))
+        return score_figure(table, chance)
+
+    score_figure = plots.score_figure
+    monkeypatch.setattr(plots, "score_figure", note)
     opening.write_opening(folder)
-    drawing = (folder / "figures/fig-answer.svg").read_text("utf-8")
-    for place in range(7):
-        assert f"<!-- {0.1 + place / 10:.2f} -->" in drawing
-    assert "<!-- 0.80 -->" not in drawing
+    ((values, chance),) = drawn
+    assert values == dict(zip(MODELS, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), strict=False))
+    assert chance["balanced_accuracy"] == 0.5
     assert imread(folder / "figures/fig-answer.png").shape[1] > 1000
+    assert "<!-- Balanced accuracy -->" in (folder / "figures/fig-answer.svg").read_text("utf-8")
 
 
 def test_missing_results_name_their_chapter(folder):
