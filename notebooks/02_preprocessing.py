@@ -168,18 +168,6 @@ show_table(
     "tab-attrition",
 )
 
-# %%
-small, large = found.iloc[0], found.iloc[-1]
-Markdown(
-    f"**Answer.** At {paper_px_to_um(size_px):.2f} µm, {len(patch_set.table):,} of {len(table):,} "
-    f"patches enter the analysis. From {small['size_px']:.0f} to {large['size_px']:.0f} paper "
-    f"pixels the patches left by the filter fall from {small['kept']:,.0f} to "
-    f"{large['kept']:,.0f}, and the share it removes goes from {small['attrition']:.1%} to "
-    f"{large['attrition']:.1%}. One image of "
-    f"{' × '.join(str(n) for n in volume.shape[1:])} voxels took {seconds:.1f} s here; the paper "
-    "states about 4 s for a full image."
-)
-
 # %% tags=["hide-input"]
 voxels = int(pd.Series(volume.shape[1:]).prod())
 paper_voxels = {"smallest": 1248**2 * 43, "largest": 1364**2 * 207}
@@ -203,4 +191,16 @@ scorecard.write_findings(
             for name, size in paper_voxels.items()
         ),
     ],
+)
+
+# %%
+small, large = found.iloc[0], found.iloc[-1]
+Markdown(
+    f"**Answer.** At {paper_px_to_um(size_px):.2f} µm, {len(patch_set.table):,} of {len(table):,} "
+    f"patches enter the analysis. From {small['size_px']:.0f} to {large['size_px']:.0f} paper "
+    f"pixels the patches left by the filter fall from {small['kept']:,.0f} to "
+    f"{large['kept']:,.0f}, and the share it removes goes from {small['attrition']:.1%} to "
+    f"{large['attrition']:.1%}. One image of "
+    f"{' × '.join(str(n) for n in volume.shape[1:])} voxels took {seconds:.1f} s here; the paper "
+    "states about 4 s for a full image."
 )

@@ -463,18 +463,6 @@ show_table(
 findings = scorecard.fusion_findings(
     predictions, settings.channels, data=run.data, **bootstrap
 )
-Markdown(
-    "**Answer.** "
-    + " ".join(
-        difference_sentence(found["measure"], found)
-        for found in findings
-        if found["claim"] in ("C1", "C2")
-    )
-    + (
-        " All of this is about the phantom, not about cancer cells."
-        * run.is_phantom
-    )
-)
 
 # %% [markdown]
 # ## What spatial fusion costs
@@ -561,3 +549,22 @@ findings += [
     for row in counted.itertuples()
 ]
 scorecard.write_findings(run.folder, "06", findings)
+
+# %% [markdown]
+# ## The answer
+#
+# The three questions above, each by its difference.
+
+# %%
+Markdown(
+    "**Answer.** "
+    + " ".join(
+        difference_sentence(found["measure"], found)
+        for found in findings
+        if found["claim"] in ("C1", "C2")
+    )
+    + (
+        " All of this is about the phantom, not about cancer cells."
+        * run.is_phantom
+    )
+)

@@ -207,45 +207,6 @@ Markdown(
     )
 )
 
-# %%
-main = {
-    key: rows.set_index("organelle")
-    for key, rows in found.query("squares == 'overlapping'").groupby(
-        ["network", "compared_with"]
-    )
-}
-others = main["trained", similarity.WITH_OTHERS]
-fused = main["trained", similarity.WITH_FUSED]
-null = main["random weights", similarity.WITH_OTHERS]
-excess = main["trained − random", similarity.WITH_OTHERS]
-more = [title(name) for name in excess.index[excess["low"] > 0]]
-less = [title(name) for name in excess.index[excess["high"] < 0]]
-best = fused["value"].idxmax()
-Markdown(
-    "**Answer.** On overlapping squares, each map correlates with the sum of the other organelles' maps "
-    + "at "
-    + "; ".join(
-        f"{row.value:.2f} (95 % interval {row.low:.2f} to {row.high:.2f}) for {title(row.Index)}, "
-        f"where networks with random weights give {null['value'][row.Index]:.2f}"
-        for row in others.itertuples()
-    )
-    + ". Beyond random weights, image by image, "
-    + (
-        f"the maps resemble the others more for {' and '.join(more)}"
-        if more
-        else "no organelle's map resembles the others more"
-    )
-    + (f", and less for {' and '.join(less)}" if less else "")
-    + " (intervals of the difference that leave 0 out)"
-    + f". Against the fused map, its own part included, that of {title(best)} is closest, at "
-    f"{fused['value'][best]:.2f} ({fused['low'][best]:.2f} to {fused['high'][best]:.2f}). The paper "
-    "reports mitochondria, for its six cell lines."
-    + (
-        " All of this is about the phantom, not about cancer cells."
-        * run.is_phantom
-    )
-)
-
 # %% [markdown]
 # ## How long it takes
 #
@@ -277,6 +238,21 @@ Markdown(
     f"the {settings.encoder.kind} encoder."
 )
 
+# %%
+main = {
+    key: rows.set_index("organelle")
+    for key, rows in found.query("squares == 'overlapping'").groupby(
+        ["network", "compared_with"]
+    )
+}
+others = main["trained", similarity.WITH_OTHERS]
+fused = main["trained", similarity.WITH_FUSED]
+null = main["random weights", similarity.WITH_OTHERS]
+excess = main["trained − random", similarity.WITH_OTHERS]
+more = [title(name) for name in excess.index[excess["low"] > 0]]
+less = [title(name) for name in excess.index[excess["high"] < 0]]
+best = fused["value"].idxmax()
+
 # %% tags=["hide-input"]
 scorecard.write_findings(
     run.folder,
@@ -307,4 +283,35 @@ scorecard.write_findings(
             data=run.data,
         ),
     ],
+)
+
+# %% [markdown]
+# ## The answer
+#
+# Do the maps of one organelle resemble those of the others, and is it the network that makes them alike?
+
+# %%
+Markdown(
+    "**Answer.** On overlapping squares, each map correlates with the sum of the other organelles' maps "
+    + "at "
+    + "; ".join(
+        f"{row.value:.2f} (95 % interval {row.low:.2f} to {row.high:.2f}) for {title(row.Index)}, "
+        f"where networks with random weights give {null['value'][row.Index]:.2f}"
+        for row in others.itertuples()
+    )
+    + ". Beyond random weights, image by image, "
+    + (
+        f"the maps resemble the others more for {' and '.join(more)}"
+        if more
+        else "no organelle's map resembles the others more"
+    )
+    + (f", and less for {' and '.join(less)}" if less else "")
+    + " (intervals of the difference that leave 0 out)"
+    + f". Against the fused map, its own part included, that of {title(best)} is closest, at "
+    f"{fused['value'][best]:.2f} ({fused['low'][best]:.2f} to {fused['high'][best]:.2f}). The paper "
+    "reports mitochondria, for its six cell lines."
+    + (
+        " All of this is about the phantom, not about cancer cells."
+        * run.is_phantom
+    )
 )

@@ -177,12 +177,12 @@ display(
 findings = scorecard.fusion_findings(
     predictions, channels, data="real cells (cell-lines-9)", **bootstrap
 )
+scorecard.write_findings(folder, "09", findings)
+
+# %%
 Markdown(
     "**Answer.** "
     + " ".join(
         difference_sentence(found["measure"], found) for found in findings
     )
 )
-
-# %% tags=["hide-input"]
-scorecard.write_findings(folder, "09", findings)

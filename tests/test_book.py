@@ -121,6 +121,19 @@ def test_unknown_chapter_names_the_known_ones(project):
         book.reproduce(load_profile("smoke"), "smoke", chapter="7")
 
 
+def test_pages_are_found_in_parts_and_sections(project):
+    """In the order in which a reader comes to them, the root first."""
+    (project / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nparts:\n- caption: One\n  chapters:\n"
+        "  - file: book/a\n    title: A\n    sections:\n    - file: book/a/b\n"
+        "      sections:\n      - file: book/a/b/c\n  - file: book/d\n"
+        "- caption: Two\n  chapters:\n  - file: book/e\n"
+    )
+    pages = ["book/index", "book/a", "book/a/b", "book/a/b/c", "book/d", "book/e"]
+    assert book.toc_pages(project) == pages
+    assert book.toc_entries(project)[0]["title"] == "A"
+
+
 def test_build_refuses_a_missing_page(project):
     """A page of the table of contents that was never executed is an error, not a gap."""
     (project / "book").mkdir()

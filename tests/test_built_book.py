@@ -1,5 +1,7 @@
 """A look at the built book: run by `make pages`, after `make book`."""
 
+import ast
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -7,12 +9,12 @@ from xml.etree import ElementTree
 import nbformat
 import pandas as pd
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 from matplotlib.image import imread
 
 from organelle_fusion import plan, plan_data
-from organelle_fusion.config import METRIC_TITLES, load_profile
+from organelle_fusion.book import toc_pages
+from organelle_fusion.config import METRIC_TITLES, load_profile, title
 from organelle_fusion.pages import open_run
 from organelle_fusion.scorecard import CANNOT_TELL, PROPERTY, REFUTED, SUPPORTED
 
@@ -21,8 +23,7 @@ pytestmark = pytest.mark.pages
 ROOT = Path(__file__).parents[1]
 EXECUTED = ROOT / "book" / "executed"
 HTML = ROOT / "_build" / "html"
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-PAGES = [TOC["root"], *(entry["file"] for entry in TOC["chapters"])]
+PAGES = toc_pages(ROOT)
 CHAPTERS = [Path(name).name for name in PAGES if name.startswith("book/executed/")]
 
 # What every chapter promises: the name of a figure or table, and words of its caption.
@@ -151,6 +152,21 @@ PROMISED = {
         "tab-next-image": "with the class that the image has",
     },
 }
+# The paper's figures and tables, and the names under which this book makes them again.
+PAPER = {
+    "Fig. 1": "fig-pipeline",
+    "Fig. 2": "fig-early",
+    "Fig. 3": "fig-fusion",
+    "Fig. 4": "fig-confusion5",
+    "Fig. 5": "fig-pr5",
+    "Fig. 6": "fig-gradcam-tiles",
+    "Fig. 7": "fig-attrition",
+    "Fig. 8": "fig-patch-size",
+    "Fig. 9": "fig-confusion30",
+    "Fig. 10": "fig-pr30",
+    "Table 1": "tab-fusion5",
+    "Table 2": "tab-fusion30",
+}
 OUT_OF_REACH = "Not computed: the data were out of reach"
 NOT_AT_HAND = "otccp-eea1 is not shown: the table is not at hand"
 NEEDS_TABLE = (
@@ -181,7 +197,7 @@ def test_page_is_built_and_has_a_title(page, soup):
 
 def test_the_book_opens_at_its_first_page():
     index = (HTML / "index.html").read_text("utf-8")
-    assert f"{TOC['root']}.html" in index
+    assert f"{PAGES[0]}.html" in index
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -261,11 +277,53 @@ def test_no_output_shows_as_an_object_of_python(chapter, soup):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_chapter_asks_and_answers(chapter, soup):
+def test_chapter_opens_with_its_question_and_ends_with_its_answer(chapter, soup):
     page = soup(f"book/executed/{chapter}")
-    bold = [tag.get_text() for tag in page.select("article strong")]
-    assert "Question." in bold
-    assert "Answer." in bold or OUT_OF_REACH in page.get_text()
+    opening = page.select_one("article h1").find_next("p")
+    assert opening.get_text().startswith("Question.")
+    if OUT_OF_REACH in page.get_text():
+        return
+    last = page.select("article div.cell_output")[-1]
+    assert last.get_text(" ", strip=True).startswith("Answer.")
+
+
+def test_opening_page_gives_answer_figure_and_verdicts_of_the_run(soup):
+    """The figure shows the scores of table 1, the table has a row per claim, as the scorecard."""
+    page = soup(PAGES[0])
+    given = nbformat.read(EXECUTED / "14_scorecard.ipynb", as_version=4).metadata.papermill
+    settings = load_profile(given.parameters["profile"])
+    run = open_run(settings, given.parameters["manifest"])
+    banner = page.select_one("div.data-banner").get_text(" ", strip=True)
+    assert banner.startswith("Phantom." if run.is_phantom else "Own stacks.")
+    assert f"Profile {settings.name}" in banner
+    assert "Answer." in [tag.get_text() for tag in page.select("article strong")]
+    figure = page.find(id="fig-answer")
+    assert run.data in figure.figcaption.get_text(" ", strip=True)
+    drawing = (HTML / "book" / figure.select_one("a.download")["href"]).read_text("utf-8")
+    for name in (*settings.channels, "early", "intermediate", "late", "spatial"):
+        assert f"<!-- {title(name)[0].upper()}{title(name)[1:]} -->" in drawing
+    of_claim = [
+        [cell.get_text(" ", strip=True) for cell in row.select("td")]
+        for row in page.find(id="tab-answer").select("tbody tr")
+    ]
+    assert [row[0] for row in of_claim] == [f"C{number}" for number in range(1, 14)]
+    card = soup("book/executed/14_scorecard").find(id="tab-scorecard")
+    for row in card.select("tbody tr"):
+        cells = [cell.get_text(" ", strip=True) for cell in row.select("td")]
+        found = dict((name, told) for name, _, told in of_claim)[cells[0]]
+        assert cells[-1] in found
+        assert cells[-1] == PROPERTY or cells[2] in found
+
+
+@pytest.mark.parametrize(("item", "name"), PAPER.items())
+def test_opening_page_leads_to_every_figure_and_table_of_the_paper(item, name, soup):
+    """By its number in this book, which is the number that stands there."""
+    rows = soup(PAGES[0]).find(id="tab-paper").select("tbody tr")
+    (row,) = [row for row in rows if row.select_one("td").get_text(strip=True) == item]
+    (link,) = [tag for tag in row.select("a") if tag["href"].endswith(f"#{name}")]
+    there = soup((Path("book") / link["href"].partition("#")[0]).with_suffix("").as_posix())
+    number = there.find(id=name).select_one(".caption-number").get_text(strip=True)
+    assert link.get_text(" ", strip=True) == number
 
 
 @pytest.mark.parametrize(
@@ -372,3 +430,56 @@ def test_real_cells_are_never_drawn():
 def test_no_page_names_a_machine_or_shows_a_traceback(page, soup):
     text = soup(page).select_one("article").get_text(" ")
     assert not re.search(r"/(home|Users|root|work|tmp)/[a-z]|Traceback \(most recent", text)
+
+
+# --- reference, methods, provenance -------------------------------------------------------------
+
+
+def test_every_public_function_and_class_is_in_the_reference(soup):
+    """Of every module of the package, by its full name, once."""
+    entries = [
+        tag["id"]
+        for page in PAGES
+        if page.startswith("book/api/")
+        for tag in soup(page).select("dl.py dt[id]")
+    ]
+    public = [
+        f"organelle_fusion.{path.stem}.{node.name}"
+        for path in sorted((ROOT / "src/organelle_fusion").glob("*.py"))
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert len(public) > 600
+    assert [name for name in public if entries.count(name) != 1] == []
+
+
+def test_every_equation_leads_to_the_function_that_computes_it(soup):
+    """Between an equation and the next heading stands a link into the reference."""
+    page = soup("book/methods")
+    equations = page.select("article div.math[id]")
+    assert len(equations) >= 35
+    for equation in equations:
+        links = []
+        for tag in equation.find_all_next(["a", "h2", "h3"]):
+            if tag.name != "a":
+                break
+            links.append(tag.get("href", ""))
+        assert [link for link in links if "api/" in link and "#organelle_fusion." in link], (
+            equation["id"]
+        )
+
+
+def test_provenance_lists_every_chapter_and_its_files(soup):
+    page = soup("book/provenance")
+    rows = page.find(id="tab-provenance").select("tbody tr")
+    assert len(rows) == len(CHAPTERS)
+    for chapter in CHAPTERS:
+        record = EXECUTED / f"{chapter}.json"
+        if not record.is_file():
+            continue
+        text = page.find(id=f"tab-files-{chapter[:2]}").get_text(" ")
+        files = json.loads(record.read_text("utf-8"))["files"]
+        alone = [path for path in files if path.endswith(f"findings/{chapter[:2]}.csv")]
+        for path in alone:
+            assert f"{chapter[:2]}.csv" in text
+            assert files[path] in text

@@ -3,13 +3,16 @@
 import json
 import os
 import platform
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion.colophon import papermill_facts, write_tables
+from organelle_fusion.colophon import grouped, papermill_facts, write_tables
 from organelle_fusion.predictions import write_predictions
+from organelle_fusion.provenance import file_hash
 
 PREDICTIONS = "runs/cv5/350px/early/fold-00-seed-7.parquet"
 
@@ -26,10 +29,19 @@ def executed(tmp_path, monkeypatch):
     (tmp_path / late).parent.mkdir(parents=True)
     write_predictions(pd.DataFrame({"patch": [0]}), tmp_path / late, facts)
     for name, seconds in (("03_x", 70.2), ("06_y", 1234.0)):
-        metadata = {"duration": seconds, "end_time": "2030-01-02T03:04:05.6+00:00"}
+        metadata = {
+            "duration": seconds,
+            "end_time": "2030-01-02T03:04:05.6+00:00",
+            "parameters": {"profile": "smoke", "manifest": ""},
+        }
         notebook = {"metadata": {"papermill": metadata}}
         (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook), "utf-8")
-        record = {"files": {PREDICTIONS: "hash", late: "hash", "runs/patches.parquet": "hash"}}
+        record = {
+            "files": {PREDICTIONS: "hash", late: "hash", "runs/patches.parquet": "hash"},
+            "inputs": {
+                "source": "a" * 64, "profile": "b" * 64, "data": "phantom", "code": {"x": "c"},
+            },
+        }  # fmt: skip
         (tmp_path / f"{name}.json").write_text(json.dumps(record), "utf-8")
     return tmp_path
 
@@ -57,6 +69,48 @@ def test_versions_name_the_kind_of_machine_and_not_the_machine(executed):
     assert f"{os.cpu_count()} cores ({platform.machine()})" in text
     assert "Keras on jax (CPU)" in text
     assert platform.node() not in text
+
+
+def test_provenance_names_settings_data_and_files(executed):
+    (executed / "06_y.json").unlink()  # its public data were out of reach
+    write_tables(executed, ["03_x", "06_y"])
+    text = (executed / "provenance.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if "[](executed/" in line]
+    assert rows[0].startswith(
+        "| 3 · [](executed/03_x.ipynb) | smoke | phantom | 2030-01-02 03:04 | `aaaaaaaaaaaa` | "
+        "`bbbbbbbbbbbb` | "
+    )
+    assert rows[1] == "| 6 · [](executed/06_y.ipynb) | smoke | – | 2030-01-02 03:04 | – | – | – |"
+    assert "Chapter 3: 3 files" in text
+    assert "| `runs/cv5/350px/early` | `fold-00-seed-7.parquet` | `hash` |" in text
+    assert "Chapter 6: its public data were out of reach." in text
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="macOS calls it shasum")
+def test_many_alike_files_are_one_line_with_the_hash_of_their_hashes(tmp_path, monkeypatch):
+    """The hash is what `sha256sum *.tif | sha256sum` prints in the folder."""
+    monkeypatch.chdir(tmp_path)
+    files = {}
+    for name in ("d.tif", "b.tif", "a.tif", "c.tif", "x.csv"):
+        (tmp_path / name).write_text(name)
+        files[f"images/{name}"] = file_hash(tmp_path / name)
+    printed = subprocess.run(
+        "sha256sum *.tif | sha256sum", shell=True, capture_output=True, text=True, check=True
+    ).stdout
+    assert grouped({**files, "images/gone.csv": None}) == [
+        ("images", "`gone.csv`", "no such file"),
+        ("images", "`x.csv`", files["images/x.csv"]),
+        ("images", "4 files, `a.tif` to `d.tif`", printed.split()[0]),
+    ]
+
+
+def test_no_folder_outside_the_project_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("ORGANELLE_FUSION_DATA", str(tmp_path / "secret"))
+    files = {f"{tmp_path}/secret/cells/a.zip": "1", f"{tmp_path}/mine/stacks/b.tif": "2"}
+    assert grouped(files) == [
+        ("$ORGANELLE_FUSION_DATA/cells", "`a.zip`", "1"),
+        ("elsewhere/stacks", "`b.tif`", "2"),
+    ]
 
 
 def test_a_damaged_notebook_has_no_time(tmp_path):

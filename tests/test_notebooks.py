@@ -6,7 +6,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
-import yaml
+
+from organelle_fusion.book import toc_entries, toc_pages
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
@@ -54,6 +55,17 @@ def test_starts_with_a_title_and_the_parameters(source):
 
 
 @each
+def test_opens_with_its_question_and_ends_with_its_answer(source):
+    """The answer is made by the last cell, out of what was computed: it is no prose."""
+    cells = jupytext.read(source).cells
+    assert cells[0].source.split("\n\n")[1].startswith("**Question.** ")
+    asking = [cell for cell in cells if "**Answer.**" in cell.source]
+    assert asking == [cells[-1]]
+    assert cells[-1].cell_type == "code"
+    assert "Markdown(" in cells[-1].source
+
+
+@each
 def test_parameters_are_annotated_and_explained(source):
     """Papermill shows the comment behind a parameter as its help."""
     code = [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
@@ -77,9 +89,7 @@ def test_code_lives_in_the_package(source):
 
 
 def test_every_notebook_is_a_chapter_and_every_chapter_a_notebook():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-    files = [entry["file"] for entry in toc["chapters"]]
-    chapters = [name for name in files if name.startswith("book/executed/")]
+    chapters = [name for name in toc_pages(ROOT) if name.startswith("book/executed/")]
     assert chapters == [f"book/executed/{path.stem}" for path in SOURCES]
     assert [path.stem for path in SOURCES] == [
         path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -88,14 +98,11 @@ def test_every_notebook_is_a_chapter_and_every_chapter_a_notebook():
 
 @each
 def test_chapter_is_listed_under_its_number_and_title(source):
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-    titles = {Path(entry["file"]).name: entry.get("title") for entry in toc["chapters"]}
+    titles = {Path(entry["file"]).name: entry.get("title") for entry in toc_entries(ROOT)}
     heading = jupytext.read(source).cells[0].source.splitlines()[0].removeprefix("# ")
     assert titles[source.stem] == f"{int(source.stem[:2])} · {heading}"
 
 
 def test_prose_pages_of_the_table_of_contents_exist():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-    files = [toc["root"], *(entry["file"] for entry in toc["chapters"])]
-    prose = [name for name in files if not name.startswith("book/executed/")]
+    prose = [name for name in toc_pages(ROOT) if not name.startswith("book/executed/")]
     assert [name for name in prose if not (ROOT / f"{name}.md").is_file()] == []

@@ -137,14 +137,25 @@ def _tell_what_is_out_of_date(root: Path, inputs_of: Callable[[Path], dict]) -> 
 # --- building -----------------------------------------------------------------------------------
 
 
+def toc_entries(root: Path) -> list[dict]:
+    """Entries of ``_toc.yml`` in the order of the pages, out of all parts and sections."""
+    import yaml
+
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+
+    def below(entry: dict) -> list[dict]:
+        held = [*entry.get("chapters", []), *entry.get("sections", [])]
+        return [found for each in held for found in (each, *below(each))]
+
+    return [found for part in toc.get("parts", [toc]) for found in below(part)]
+
+
 def toc_pages(root: Path) -> list[str]:
     """Pages named in ``_toc.yml``, without suffix, the root page first."""
     import yaml
 
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    parts = toc.get("parts", [toc])
-    chapters = [entry["file"] for part in parts for entry in part.get("chapters", [])]
-    return [toc["root"], *chapters]
+    return [toc["root"], *(entry["file"] for entry in toc_entries(root))]
 
 
 def build_pages(root: Path) -> Path:
@@ -161,6 +172,9 @@ def build_pages(root: Path) -> Path:
         )
     chapters = [Path(page).name for page in toc_pages(root) if Path(page).parent == EXECUTED]
     write_tables(root / EXECUTED, chapters)
+    from organelle_fusion.opening import write_opening  # scikit-learn takes a second
+
+    write_opening(root / EXECUTED)
     shutil.rmtree(root / "_build", ignore_errors=True)
     print("building the pages", flush=True)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "-W", "-n"]

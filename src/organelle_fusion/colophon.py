@@ -1,15 +1,19 @@
-"""Versions, machine and run times as tables: how this book was made, for a page of its own."""
+"""How this book was made, as tables for pages of their own: versions, run times, provenance."""
 
+import hashlib
 import json
 import os
 import platform
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from organelle_fusion.inputs import record_path, versions
 from organelle_fusion.predictions import read_provenance
-from organelle_fusion.provenance import atomic_path
+from organelle_fusion.provenance import atomic_path, hash_of
+from organelle_fusion.sources import DATA_VARIABLE
 
 SYSTEMS = {"Darwin": "macOS"}
 """Names of operating systems, where Python's own is not the usual one."""
@@ -29,7 +33,7 @@ def papermill_facts(notebook: Path) -> dict[str, Any]:
 
 
 def write_tables(folder: Path, chapters: list[str]) -> None:
-    """Write ``versions.md`` and ``run-times.md``, which a page of the book includes.
+    """Write ``versions.md``, ``run-times.md`` and ``provenance.md``, which pages include.
 
     Parameters
     ----------
@@ -45,6 +49,7 @@ def write_tables(folder: Path, chapters: list[str]) -> None:
     for name, text in (
         ("versions.md", _versions(unique)),
         ("run-times.md", _run_times(trainings, unique)),
+        ("provenance.md", _provenance(executed)),
     ):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, "utf-8")
@@ -92,6 +97,97 @@ def _run_times(trainings: dict[Path, dict], unique: dict[str, dict]) -> str:
     lines.append(f"| **All chapters** | **{total:,.0f}** | **{once:,.0f}** | |")
     head = "| Chapter | Seconds | Training, s | Ended (UTC) |\n|:---|---:|---:|:---|"
     return _table("Run time of each chapter's last execution.", "tab-run-times", head, lines)
+
+
+# --- provenance ---------------------------------------------------------------------------------
+
+SHOWN = 3
+"""As many files of one kind in one folder are listed one by one; of more, how many there are."""
+
+
+def _provenance(executed: list[Path]) -> str:
+    rows, lists = [], []
+    for path in executed:
+        record = _record(path)
+        title = f"{int(path.stem[:2])} · [](executed/{path.name})"
+        facts = papermill_facts(path)
+        given = facts.get("parameters", {})
+        ended = f"{datetime.fromisoformat(facts['end_time']):%Y-%m-%d %H:%M}"
+        if record is None:
+            rows.append(f"| {title} | {given.get('profile', '–')} | – | {ended} | – | – | – |")
+            lists.append(f"Chapter {int(path.stem[:2])}: its public data were out of reach.\n")
+            continue
+        inputs = record["inputs"]
+        hashes = (inputs["source"], inputs["profile"], hash_of(inputs["code"]))
+        rows.append(
+            f"| {title} | {given['profile']} | {inputs['data']} | {ended} | "
+            + " | ".join(f"`{found[:12]}`" for found in hashes)
+            + " |"
+        )
+        lists.append(_files_of(path, record["files"]))
+    head = (
+        "| Chapter | Profile | Data | Executed (UTC) | Text | Settings | Code |\n"
+        "|:---|:---|:---|:---|:---|:---|:---|"
+    )
+    caption = "What each chapter was made from: first twelve digits of hashes."
+    return "\n".join([_table(caption, "tab-provenance", head, rows), *lists])
+
+
+def _record(notebook: Path) -> dict[str, Any] | None:
+    """The record of an executed chapter, see `inputs`; None for one that did not get its data."""
+    path = record_path(notebook)
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+
+def _files_of(notebook: Path, files: Mapping[str, str | None]) -> str:
+    number = int(notebook.stem[:2])
+    lines = [f"| `{folder}` | {what} | `{found}` |" for folder, what, found in grouped(files)]
+    head = "| Folder | Files | SHA-256 |\n|:---|:---|:---|"
+    caption = f"Files that chapter {number} read or wrote."
+    table = _table(caption, f"tab-files-{number:02d}", head, lines)
+    opening = f"````{{dropdown}} Chapter {number}: {len(files):,} files"
+    return "\n".join([opening, table.rstrip("\n"), "````", ""])
+
+
+def grouped(files: Mapping[str, str | None]) -> list[tuple[str, str, str]]:
+    """Files of a record as few lines: alike ones in one folder are one line.
+
+    Parameters
+    ----------
+    files
+        Path, relative to the repository or absolute → hash, None where there is no such file.
+
+    Returns
+    -------
+    list of (folder, files, hash)
+        Sorted. Up to `SHOWN` files of one suffix in one folder have a line each. For more, the
+        hash is that of the lines that ``sha256sum`` prints for them, in the order of names. Folders
+        elsewhere are not named, since they tell whose machine it was.
+    """
+    alike = defaultdict(dict)
+    for path, found in files.items():
+        file = Path(path)
+        alike[_place(file.parent), "".join(file.suffixes[-2:])][file.name] = found
+    rows = []
+    for (folder, _), members in sorted(alike.items()):
+        names = sorted(members)
+        if len(names) <= SHOWN:
+            rows += [(folder, f"`{name}`", members[name] or "no such file") for name in names]
+            continue
+        lines = "".join(f"{members[name]}  {name}\n" for name in names)
+        what = f"{len(names):,} files, `{names[0]}` to `{names[-1]}`"
+        rows.append((folder, what, hashlib.sha256(lines.encode()).hexdigest()))
+    return rows
+
+
+def _place(folder: Path) -> str:
+    """Name of a folder that holds on other machines as well."""
+    if not folder.is_absolute():
+        return folder.as_posix()
+    data = os.environ.get(DATA_VARIABLE)
+    if data and folder.is_relative_to(Path(data).resolve()):
+        return (Path(f"${DATA_VARIABLE}") / folder.relative_to(Path(data).resolve())).as_posix()
+    return f"elsewhere/{folder.name}"
 
 
 def _table(caption: str, name: str, head: str, lines: list[str]) -> str:

@@ -122,8 +122,8 @@ def detect(
     Returns
     -------
     ndarray
-        uint16. A pixel of λ photons in all has the mean `OFFSET_COUNTS` + `COUNTS_PER_PHOTON` λ
-        and the variance `COUNTS_PER_PHOTON`² λ + `READ_NOISE_COUNTS`² + 1/12 (rounding).
+        uint16. A pixel of λ photons in all has the mean o + g λ and the variance g² λ + r² + 1/12
+        (rounding), with o `OFFSET_COUNTS`, g `COUNTS_PER_PHOTON` and r `READ_NOISE_COUNTS`.
     """
     # Poisson variables add: the diffuse light has few levels and is drawn from a table of 2^16
     # quantiles, ten times faster than one by one; only pixels with a structure need the generator.

@@ -1,0 +1,77 @@
+"""Names in docstrings, and the pages of the API reference."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from organelle_fusion import docstrings, patches, shapley
+from organelle_fusion.book import toc_pages
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("patches", "organelle_fusion.patches"),
+        ("organelle_fusion.patches.patch_grid", "organelle_fusion.patches.patch_grid"),
+        ("patches.patch_grid", "organelle_fusion.patches.patch_grid"),
+        ("patches.otsu_thresholds", "organelle_fusion.intensity.otsu_thresholds"),
+        ("patches.GOLDEN", "organelle_fusion.patches.GOLDEN"),
+        ("shapley.ShapleyValues.parts", "organelle_fusion.shapley.ShapleyValues.parts"),
+        ("patches.no_such_thing", None),
+        ("(N, H, W, C)", None),
+        ("pandas.DataFrame", None),
+    ],
+)
+def test_names_are_found_where_they_are_defined(target, name):
+    assert patches
+    assert shapley
+    assert docstrings.full_name(target) == name
+
+
+@pytest.mark.parametrize(
+    ("page", "linked", "plain"), [("book/api/evaluation", True, True), ("book/methods", None, None)]
+)
+def test_only_the_reference_leaves_unknown_names_plain(page, linked, plain):
+    """A link that leads nowhere is an error on every other page."""
+
+    class Entry:
+        docname, node_id = "book/api/preprocessing", "there"
+
+    class Environment:
+        def get_domain(self, name):
+            return type("Domain", (), {"objects": {"organelle_fusion.patches.patch_grid": Entry}})
+
+    class Application:
+        class builder:  # noqa: N801 - as Sphinx calls it
+            @staticmethod
+            def get_relative_uri(start, end):
+                return f"{end}.html"
+
+    from docutils.nodes import Text, reference
+
+    def resolved(target):
+        node = {"refdomain": "py", "refdoc": page, "reftarget": target}
+        return docstrings.resolve(Application, Environment(), node, Text(target))
+
+    found = resolved("patches.patch_grid")
+    assert isinstance(found, reference) == bool(linked)
+    if linked:
+        assert found["refuri"] == "book/api/preprocessing.html#there"
+    assert (resolved("pandas.DataFrame") == "pandas.DataFrame") == bool(plain)
+
+
+def test_every_module_has_one_place_in_the_reference():
+    """A new module has to be added to a page below book/api."""
+    pages = [name for name in toc_pages(ROOT) if name.startswith("book/api/")]
+    texts = [(ROOT / f"{name}.md").read_text("utf-8") for name in pages]
+    shown = re.findall(r"automodule:: organelle_fusion\.(\w+)", "\n".join(texts))
+    package = {path.stem for path in (ROOT / "src/organelle_fusion").glob("[a-z]*.py")}
+    assert sorted(shown) == sorted(package)
+    assert sorted(path.stem for path in (ROOT / "book/api").glob("*.md")) == sorted(
+        Path(name).name for name in pages
+    )
+    opening = (ROOT / "book/api.md").read_text("utf-8")
+    assert re.findall(r"\]\(api/(\w+)\.md\)", opening) == [Path(name).name for name in pages]
