@@ -7,9 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from organelle_fusion.downloads import TABLES
 from organelle_fusion.inputs import record_path, versions
 from organelle_fusion.predictions import read_provenance
-from organelle_fusion.provenance import atomic_path
+from organelle_fusion.provenance import atomic_path, write_csv
 
 SYSTEMS = {"Darwin": "macOS"}
 """Names of operating systems, where Python's own is not the usual one."""
@@ -29,7 +32,7 @@ def papermill_facts(notebook: Path) -> dict[str, Any]:
 
 
 def write_tables(folder: Path, chapters: list[str]) -> None:
-    """Write ``versions.md`` and ``run-times.md``, which a page of the book includes.
+    """Write ``versions.md`` and ``run-times.md``, which a page of the book includes, and as CSV.
 
     Parameters
     ----------
@@ -42,11 +45,12 @@ def write_tables(folder: Path, chapters: list[str]) -> None:
     executed = [path for path in executed if papermill_facts(path)]
     trainings = {path: _trainings(record_path(path)) for path in executed}
     unique = {name: facts for cells in trainings.values() for name, facts in cells.items()}
-    for name, text in (
-        ("versions.md", _versions(unique)),
-        ("run-times.md", _run_times(trainings, unique)),
+    for name, (text, frame) in (
+        ("versions", _versions(unique)),
+        ("run-times", _run_times(trainings, unique)),
     ):
-        with atomic_path(folder / name) as temporary:
+        write_csv(folder / TABLES / f"tab-{name}.csv", frame)
+        with atomic_path(folder / f"{name}.md") as temporary:
             temporary.write_text(text, "utf-8")
 
 
@@ -61,7 +65,7 @@ def _trainings(record: Path) -> dict[str, dict[str, Any]]:
     return {name: fact for name, fact in facts.items() if fact["device"]}
 
 
-def _versions(trainings: dict[str, dict[str, Any]]) -> str:
+def _versions(trainings: dict[str, dict[str, Any]]) -> tuple[str, pd.DataFrame]:
     system = platform.system()
     machine = (
         f"Built on {os.cpu_count()} cores ({platform.machine()}) under "
@@ -74,16 +78,18 @@ def _versions(trainings: dict[str, dict[str, Any]]) -> str:
         machine += "."
     lines = [f"| {name} | {version} |" for name, version in versions().items()]
     head = "| Package | Version |\n|:---|:---|"
-    return f"{machine}\n\n" + _table("Versions of this book.", "tab-versions", head, lines)
+    frame = pd.DataFrame(versions().items(), columns=["package", "version"])
+    return f"{machine}\n\n" + _table("Versions of this book.", "tab-versions", head, lines), frame
 
 
-def _run_times(trainings: dict[Path, dict], unique: dict[str, dict]) -> str:
-    lines, total = [], 0.0
+def _run_times(trainings: dict[Path, dict], unique: dict[str, dict]) -> tuple[str, pd.DataFrame]:
+    lines, rows, total = [], [], 0.0
     for path, cells in trainings.items():
         facts = papermill_facts(path)
         ended = datetime.fromisoformat(facts["end_time"])
         training = sum(fact["seconds"] for fact in cells.values())
         total += facts["duration"]
+        rows.append((path.stem, facts["duration"], training, facts["end_time"]))
         lines.append(
             f"| {int(path.stem[:2])} · [](executed/{path.name}) | {facts['duration']:,.0f} | "
             f"{f'{training:,.0f}' if training else '–'} | {ended:%Y-%m-%d %H:%M} |"
@@ -91,8 +97,11 @@ def _run_times(trainings: dict[Path, dict], unique: dict[str, dict]) -> str:
     once = sum(fact["seconds"] for fact in unique.values())
     lines.append(f"| **All chapters** | **{total:,.0f}** | **{once:,.0f}** | |")
     head = "| Chapter | Seconds | Training, s | Ended (UTC) |\n|:---|---:|---:|:---|"
-    return _table("Run time of each chapter's last execution.", "tab-run-times", head, lines)
+    frame = pd.DataFrame(rows, columns=["chapter", "seconds", "training_s", "ended"])
+    text = _table("Run time of each chapter's last execution.", "tab-run-times", head, lines)
+    return text, frame
 
 
 def _table(caption: str, name: str, head: str, lines: list[str]) -> str:
-    return "\n".join([f"```{{table}} {caption}", f":name: {name}", "", head, *lines, "```", ""])
+    caption += f" {{download}}`CSV <executed/{TABLES}/{name}.csv>`"
+    return "\n".join([f":::{{table}} {caption}", f":name: {name}", "", head, *lines, ":::", ""])
