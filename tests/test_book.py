@@ -122,13 +122,14 @@ def test_unreachable_data_end_the_page_with_the_remedy(project):
     assert "papermill" not in "".join(cell.source for cell in notebook.cells)
 
 
-def test_edited_pair_is_reported(project, capsys):
+def test_edited_pair_is_reported(project, caplog):
     """An .ipynb whose code differs from the .py is named, not overwritten."""
+    caplog.set_level("INFO")
     source = write_chapter(project, "# %%\n1\n")
     pair = source.with_suffix(".ipynb")
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("2")]), pair)
     book.execute_chapter(source, project, {}, "x")
-    assert "01_first.ipynb differs from 01_first.py" in capsys.readouterr().out
+    assert "01_first.ipynb differs from 01_first.py" in caplog.text
     assert nbformat.read(pair, as_version=4).cells[0].source == "2"
 
 
@@ -147,20 +148,19 @@ def test_build_refuses_a_missing_page(project):
         book.build_pages(project)
 
 
-def test_one_chapter_tells_which_pages_it_left_behind(project, capsys, monkeypatch):
+def test_one_chapter_tells_which_pages_it_left_behind(project, caplog, monkeypatch):
     """A later chapter whose input the executed one has changed is named, with the reason."""
+    caplog.set_level("INFO")
     monkeypatch.setattr(book, "build_pages", lambda root: root / "index.html")
     write = "from organelle_fusion.provenance import write_json\nimport random\n"
     write_chapter(project, f"# %%\n{write}write_json('x.json', random.random())\n")
     read = "from organelle_fusion.provenance import note_file\n"
     write_chapter(project, f"# %%\n{read}note_file('x.json').read_text()\n", "02_second")
     book.reproduce(load_profile("smoke"), "smoke")
-    capsys.readouterr()
+    caplog.clear()
     book.reproduce(load_profile("smoke"), "smoke", chapter="1")
-    assert (
-        "02_second is out of date (file x.json): `make book` executes it" in capsys.readouterr().out
-    )
+    assert "02_second is out of date (file x.json): `make book` executes it" in caplog.text
     book.reproduce(load_profile("smoke"), "smoke")
-    capsys.readouterr()
+    caplog.clear()
     book.reproduce(load_profile("smoke"), "smoke", chapter="2")
-    assert "out of date" not in capsys.readouterr().out
+    assert "out of date" not in caplog.text

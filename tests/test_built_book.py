@@ -410,7 +410,7 @@ def test_every_figure_of_numbers_is_offered_as_csv(chapter, soup):
 
 @pytest.mark.parametrize("page", [*(f"book/executed/{name}" for name in CHAPTERS), ENVIRONMENT])
 def test_every_table_is_offered_as_csv(page, soup):
-    """Each number that a table shows is one of the file, which may have more digits and more rows."""
+    """Each number that a table shows is one of the file, which may have more digits and rows."""
     for table in soup(page).select("article table:has(caption)"):
         data = csv_of(table, (HTML / page).parent)
         cells = [str(cell) for cell in [*data.columns, *data.to_numpy().ravel()]]

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,9 @@ from typing import NamedTuple
 from organelle_fusion import downloads
 from organelle_fusion.config import UserError
 from organelle_fusion.provenance import remove_leftovers, temporary_name
+from organelle_fusion.run_log import forwarded, note
+
+_LOGGER = logging.getLogger(__name__)
 
 UNAVAILABLE = "SourceUnavailable"
 EXECUTED = Path("book/executed")
@@ -82,22 +84,26 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
     try:
         jupytext.write(notebook, raw)
         declared = papermill.inspect_notebook(str(raw))
+        given = {k: v for k, v in parameters.items() if k in declared}
+        _LOGGER.debug("%s with %s", source.stem, given)
         try:
-            papermill.execute_notebook(
-                str(raw),
-                str(output),
-                parameters={k: v for k, v in parameters.items() if k in declared},
-                kernel_name="python3",
-                cwd=str(root),
-                progress_bar=False,
-                stdout_file=sys.stdout,
-                stderr_file=sys.stderr,
-                # Otherwise each kernel warns that it talks by TCP, as Jupyter's kernels do.
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            )
+            with forwarded() as (stdout, stderr):
+                papermill.execute_notebook(
+                    str(raw),
+                    str(output),
+                    parameters=given,
+                    kernel_name="python3",
+                    cwd=str(root),
+                    progress_bar=False,
+                    stdout_file=stdout,
+                    stderr_file=stderr,
+                    # Otherwise each kernel warns that it talks by TCP, as Jupyter's kernels do.
+                    extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                )
         except PapermillExecutionError as error:
             if error.ename != UNAVAILABLE:
                 os.replace(output, failed)
+                note("\n".join(error.traceback))
                 raise BookError(
                     f"{source.stem}, cell {error.exec_count}: {error.ename}: "
                     f"{' '.join(str(error.evalue).split())} (traceback in {EXECUTED / failed.name})"
@@ -112,6 +118,7 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
             ) from None
         notebook = nbformat.read(output, as_version=4)
         notebook.cells = [cell for cell in notebook.cells if cell.source != downloads.PREPARE]
+        _tell_slow_cells(source.stem, notebook)
         if message is not None:
             _end_unavailable(notebook, message)
         downloads.write_files(notebook, folder)
@@ -133,11 +140,20 @@ def _warn_of_edited_pair(source: Path, notebook) -> None:
         return
     cells = [(cell.cell_type, cell.source) for cell in nbformat.read(pair, as_version=4).cells]
     if cells != [(cell.cell_type, cell.source) for cell in notebook.cells]:
-        print(
-            f"{pair.name} differs from {source.name}; the .py runs. `make notebooks` brings the "
-            ".ipynb up to date (an edit made in the .ipynb alone would be lost by it)",
-            flush=True,
+        _LOGGER.info(
+            "%s differs from %s; the .py runs. `make notebooks` brings the .ipynb up to date (an "
+            "edit made in the .ipynb alone would be lost by it)",
+            *(pair.name, source.name),
         )
+
+
+def _tell_slow_cells(chapter: str, notebook) -> None:
+    """Say how long each cell took that took a second or more, and how it begins."""
+    for number, cell in enumerate(notebook.cells):
+        seconds = cell.metadata.get("papermill", {}).get("duration") or 0
+        if seconds >= 1:
+            first = next(iter(cell.source.splitlines()), "")
+            _LOGGER.debug("%s, cell %d: %.0f s, %s", chapter, number, seconds, first)
 
 
 def _end_unavailable(notebook, message: str) -> None:
