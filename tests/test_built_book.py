@@ -421,6 +421,22 @@ def test_every_table_is_offered_as_csv(page, soup):
                 assert (np.abs(held - value) <= half * 1.001).any(), (table["id"], cell)
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_launch_buttons_lead_to_committed_notebooks(chapter, soup):
+    """Where the repository has an address; without one, a chapter has none."""
+    links = [tag["href"] for tag in soup(f"book/executed/{chapter}").select("a[href]")]
+    links = [link for link in links if re.match(r"https://(mybinder|colab)\.", link)]
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    if not config["repository"]["url"]:
+        assert links == []
+        return
+    assert len(links) == 2
+    for link in links:
+        (path,) = re.findall(r"notebooks/\w+\.ipynb$", link)
+        assert (ROOT / path).is_file()
+        assert chapter in path
+
+
 def test_real_cells_are_never_drawn():
     """The licence of the crops does not allow pictures of them, only numbers and plots."""
     notebook = nbformat.read(EXECUTED / "09_real_cells.ipynb", as_version=4)

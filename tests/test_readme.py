@@ -13,6 +13,9 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, flags=re.MULTILINE))
 
 both = pytest.mark.parametrize("page", ["README.md", "book/reproducing.md"])
+each = pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "book/reproducing.md", "book/recipes.md"]
+)
 
 
 def blocks_of(text: str) -> list[str]:
@@ -37,7 +40,7 @@ def test_set_up_is_two_commands():
     assert [line for line in lines if line.startswith("make")] == ["make book", "make test"]
 
 
-@both
+@each
 def test_every_make_target_named_exists(page):
     commands = [text for text in code_of(page) if not text.startswith("apt ")]
     named = {word for text in commands for word in re.findall(r"\bmake ([a-z]+)", text)}
@@ -53,7 +56,7 @@ def test_every_make_variable_named_exists(page):
     assert {name for name in named if not re.search(rf"\$\(?{name}\b", MAKEFILE)} == set()
 
 
-@both
+@each
 def test_every_subcommand_named_exists(page):
     from typer.main import get_command
 
@@ -61,11 +64,11 @@ def test_every_subcommand_named_exists(page):
 
     commands = get_command(app).commands
     for text in code_of(page):
-        for name in re.findall(r"\borganelle-fusion ([a-z]+)", text):
+        for name in re.findall(r"\borganelle-fusion (?:--\w+ )?([a-z]+)", text):
             assert name in commands
 
 
-@both
+@each
 def test_every_file_of_the_repository_named_exists(page):
     """Those in folders that git keeps; `NN` and the like stand for any."""
     paths = {
