@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from organelle_fusion import __version__, run_log
+from organelle_fusion import __version__, completion, run_log
 from organelle_fusion.config import (
     Profile,
     UserError,
     load_profile,
-    profile_names,
     system_error,
     use_backend,
 )
@@ -58,26 +57,12 @@ app = typer.Typer(
 BOOK, STACKS, NETWORK, DATA = "The book", "Your own stacks", "A trained network", "Data"
 
 
-def _profiles(incomplete: str) -> list[str]:
-    """What `--profile` is completed to: a name, or else a YAML file that lies here."""
-    names = [name for name in profile_names() if name.startswith(incomplete)]
-    return names or [path.name for path in sorted(Path().glob("*.y*ml"))]
-
-
-def _chapters() -> list[tuple[str, str]]:
-    """Numbers and names of the chapters of the repository that this folder is part of."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if found := sorted(folder.glob("notebooks/[0-9][0-9]_*.py")):
-            return [(path.stem[:2], path.stem[3:].replace("_", " ")) for path in found]
-    return []
-
-
 ProfileOption = Annotated[
     str,
     typer.Option(
         "--profile",
         help="Name of a profile, or the path of a YAML file.",
-        autocompletion=_profiles,
+        autocompletion=completion.profiles,
     ),
 ]
 
@@ -98,7 +83,7 @@ def _main(
         bool, typer.Option("--quiet", "-q", help="Show errors and the result alone.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also show what is read, decided and timed.")
+        bool, typer.Option("--verbose", "-v", help="Also what is read, decided, timed.")
     ] = False,
 ) -> None:
     if quiet and verbose:
@@ -116,7 +101,8 @@ def reproduce(
     chapter: Annotated[
         str,
         typer.Option(
-            help="Number of one chapter to execute again, such as 06.", autocompletion=_chapters
+            help="Number of one chapter to execute again, such as 06.",
+            autocompletion=completion.chapters,
         ),
     ] = "",
     scheduler: Annotated[
@@ -299,7 +285,7 @@ def predict(
         Path, typer.Option(help="Folder for the results: new, empty, or to go on in.")
     ] = Path("predictions"),
     channel_map: Annotated[
-        str, typer.Option(help="Which channel is which: 'mitochondria=Tom20;early_endosomes=0'.")
+        str, typer.Option(help="Which channel is which, such as 'mitochondria=Tom20;…'.")
     ] = "",
     pixel_size_um: Annotated[
         float | None, typer.Option(help="Edge of a pixel, µm, where the files do not say it.")
