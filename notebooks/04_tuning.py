@@ -43,7 +43,6 @@ from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import (
     data_banner,
     difference_sentence,
-    offer_csv,
     open_run,
     show_table,
 )
@@ -113,10 +112,8 @@ show_table(
     trials.trials_table(found),
     f"All trials of the search; data: {images}. Brackets start with many trials of few epochs or, at 0, with few of many.",
     "tab-trials",
+    data=found,
 )
-
-# %% tags=["hide-input"]
-offer_csv(found, run.folder, "trials")
 
 # %% mystnb={"figure": {"name": "fig-tuning", "caption": "Each trial of the search as a line across its settings, coloured by the accuracy on validation patches; data: {data}, training and validation images only. Bold: the trial whose settings are chosen."}, "image": {"alt": "Parallel coordinates: seven upright axes, from the learning rate to the validation accuracy, one coloured line per trial and the chosen one bold"}}
 plots.tuning_figure(found, limits)
@@ -187,6 +184,7 @@ show_table(
     f"Intermediate fusion in {len(numbers)} folds with either settings, scored on images that had no part in their "
     f"choice; data: {run.data}.",
     "tab-tuned-scores",
+    data=scores,
 )
 
 # %%

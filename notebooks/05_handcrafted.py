@@ -364,6 +364,7 @@ None if absent else show_table(
     forests.printed(scored, "subset"),
     "Balanced accuracy on real measurements (otccp-eea1). Brackets: 95 % interval. TPG is NPG + DPG.",
     "tab-handcrafted",
+    data=scored,
 )
 
 # %% [markdown]
@@ -877,6 +878,7 @@ None if not once else show_table(
     ).reset_index(),
     f"TPG classifiers, {settings.folds.n_splits} folds by image, scored by object ({run.data}).",
     "tab-topology",
+    data=scores[rows],
 )
 
 # %% [markdown]

@@ -49,7 +49,6 @@ from organelle_fusion.config import (
 from organelle_fusion.pages import (
     data_banner,
     difference_sentence,
-    offer_csv,
     open_run,
     published_sentence,
     published_table,
@@ -269,13 +268,11 @@ show_table(
     evaluation.paper_table(table1, rows, published).reset_index(),
     f"Table 1 of the paper, {settings.folds.n_splits} folds by image, networks by patch, OTCCP by object ({run.data}).",
     "tab-fusion5",
+    data=tidy_table(table1, rows, published),
 )
 
 # %% tags=["hide-input"]
-display(
-    Markdown(published_sentence(published, "table1", run.data)),
-    offer_csv(tidy_table(table1, rows, published), run.folder, "table1"),
-)
+Markdown(published_sentence(published, "table1", run.data))
 
 # %% mystnb={"figure": {"name": "fig-scores5", "caption": "Scores with 95 % group-bootstrap intervals, folds by image; data: {data}. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for all classifiers with interval bars and a chance line"}}
 chance = evaluation.chance_levels(patch_set.table["label"], classes)
@@ -294,6 +291,7 @@ show_table(
     evaluation.paper_table(by_image, rows).reset_index(),
     f"The same predictions, scored by image ({run.data}).",
     "tab-fusion5-image",
+    data=by_image,
 )
 
 # %%
@@ -307,6 +305,7 @@ show_table(
     per_fold[strategies].round(2).reset_index(),
     f"Balanced accuracy of single folds over the classes present ({run.data}).",
     "tab-folds5-scores",
+    data=per_fold.reset_index(),
 )
 
 # %% [markdown]
@@ -364,6 +363,7 @@ show_table(
     calibration.calibration_lines(calibrated),
     f"Expected calibration error by patch, and mean confidence minus accuracy ({run.data}).",
     "tab-calibration",
+    data=calibrated,
 )
 
 # %% [markdown]
@@ -413,6 +413,7 @@ show_table(
     ablations.ablation_lines(ablation),
     f"Intermediate fusion under other choices, balanced accuracy with 95 % intervals ({run.data}).",
     "tab-ablations",
+    data=ablation,
 )
 
 # %% tags=["hide-input"]
@@ -457,6 +458,7 @@ show_table(
     "Differences in balanced accuracy by patch, with 95 % intervals and p-values of the paired bootstrap, "
     f"{settings.folds.n_splits} folds by image ({run.data}).",
     "tab-comparisons5",
+    data=compared,
 )
 
 # %%

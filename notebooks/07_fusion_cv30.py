@@ -24,7 +24,7 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 import math
 
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import Markdown
 
 from organelle_fusion import (
     evaluation,
@@ -39,7 +39,6 @@ from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.pages import (
     data_banner,
     difference_sentence,
-    offer_csv,
     open_run,
     published_sentence,
     published_table,
@@ -186,13 +185,11 @@ show_table(
     table2[["Model", "Folds", *evaluation.METRIC_TITLES.values()]],
     f"Table 2 of the paper, networks by patch, OTCCP by object ({run.data}).",
     "tab-fusion30",
+    data=tidy_table(scores, rows, published),
 )
 
 # %% tags=["hide-input"]
-display(
-    Markdown(published_sentence(published, "table2", run.data)),
-    offer_csv(tidy_table(scores, rows, published), run.folder, "table2"),
-)
+Markdown(published_sentence(published, "table2", run.data))
 
 # %% mystnb={"figure": {"name": "fig-groupings", "caption": "Balanced accuracy by the way the folds were made, with 95 % intervals over resampled images; data: {data}. By patch, images are trained on and tested on at once."}, "image": {"alt": "Dot plot: for each of six classifiers three scores with interval bars, by five folds, six times five folds, and thirty folds by patch, and a chance line"}}
 chance = evaluation.chance_levels(
@@ -287,6 +284,7 @@ show_table(
     f"Differences in balanced accuracy by patch, with 95 % intervals, {repeated}: pooled (bootstrap) and "
     f"as the mean over runs (t-test) ({run.data}).",
     "tab-comparisons30",
+    data=compared,
 )
 
 # %%

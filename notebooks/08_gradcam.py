@@ -193,6 +193,7 @@ show_table(
     table.reset_index(),
     f"Correlation of each organelle's map with others, mean over images ({run.data}).",
     "tab-gradcam",
+    data=found,
 )
 
 # %%

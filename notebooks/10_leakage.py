@@ -259,6 +259,7 @@ show_table(
     leakage.printed(scored, one_out),
     f"Early fusion by the way the folds were made ({', '.join(sets)}). Brackets: 95 % interval.",
     "tab-leakage",
+    data=scored,
 )
 
 # %% tags=["hide-input"]
@@ -611,6 +612,7 @@ show_table(
     leakage.printed(real_scored, "the same with images whole"),
     "Real data by the way the folds were made (mcf10a-mcf7, otccp-eea1). Brackets: 95 % interval.",
     "tab-leakage-real",
+    data=real_scored,
 )
 
 # %% tags=["hide-input"]

@@ -597,6 +597,7 @@ show_table(
     "Methods and tests, with 95 % intervals over images. The first five tests on phantoms in which one organelle tells the class, "
     "more is better and 0 is chance; the last three on the ordinary phantom, less is better, down to that of another patch.",
     "tab-map-tests",
+    data=table,
 )
 
 # %% mystnb={"figure": {"name": "fig-removal", "caption": "Deletion and insertion: logit of the true class while places are replaced by the mean of the training patches, or brought back, in the order of the map and by lot; phantoms in which one organelle tells the class, with 95 % intervals over images. The table has the mean distance of the two lines."}, "image": {"alt": "Two rows of four panels, a row each for deletion and insertion and a panel for each method, with a solid line in the order of the map and a dashed one by lot"}}

@@ -166,6 +166,7 @@ show_table(
     f"Neighbours among features of intermediate fusion ({beyond.neighbours} nearest patches of the same class), with 95 % intervals "
     f"({run.data}).",
     "tab-clusters",
+    data=clusters,
 )
 
 # %% [markdown]
@@ -197,6 +198,7 @@ show_table(
     "Fusion of some organelles, balanced accuracy with 95 % intervals, and difference to all organelles "
     f"({run.data}).",
     "tab-subsets",
+    data=subset_scores,
 )
 
 # %% mystnb={"figure": {"name": "fig-subsets", "caption": "Balanced accuracy of intermediate fusion of all organelles, of each organelle alone and of every set between, with 95 % intervals over resampled images; data: {data}. The dashed line is chance."}, "image": {"alt": "Dot plot with interval bars, a row for each set of organelles, by patch and by image, and a chance line"}}
@@ -288,6 +290,7 @@ show_table(
     f"A student of {sizes['student']:,} parameters beside its teacher of {sizes['teacher']:,}, balanced accuracy with "
     f"95 % intervals, and difference to the teacher ({run.data}).",
     "tab-student",
+    data=student_scores,
 )
 
 # %% tags=["hide-input"]
@@ -373,6 +376,7 @@ show_table(
     "of a probability from that of Keras, share of patches given another class than by Keras, size of the file, and time "
     "per patch on one thread.",
     "tab-export",
+    data=by_format,
 )
 
 # %% [markdown]
@@ -415,6 +419,7 @@ show_table(
     "Early fusion with either encoder, balanced accuracy with 95 % intervals, and difference to the profile's own "
     f"encoder ({run.data}).",
     "tab-backbone",
+    data=backbone_scores,
 )
 
 # %%

@@ -26,9 +26,7 @@ from organelle_fusion import plots_speed, scaling, speed
 from organelle_fusion.config import load_profile
 from organelle_fusion.pages import (
     data_banner,
-    offer_csv,
     project_root,
-    results_folder,
     show_table,
 )
 
@@ -62,13 +60,7 @@ show_table(
     "Ours and others, side by side, on random pixels and planes of the phantom: seconds per unit that the task names, the ratio of theirs to ours, "
     "our peak memory, and how far the results agree.",
     "tab-side-by-side",
-)
-
-# %% tags=["hide-input"]
-offer_csv(
-    speed.with_ratios(measured.side_by_side),
-    results_folder(settings, "speed"),
-    "side-by-side",
+    data=speed.with_ratios(beside),
 )
 
 # %% [markdown]
@@ -85,6 +77,7 @@ show_table(
     speed.shown_functions(measured.functions),
     "Median time of single functions, on random pixels, with networks of the profile quick.",
     "tab-functions",
+    data=measured.functions,
 )
 
 # %% [markdown]

@@ -52,29 +52,47 @@ def test_execute_names_the_data_in_captions(project):
 
 
 def test_named_figures_are_offered_as_svg_and_shown_as_png(project):
-    """Of each named figure the SVG goes into a file that its caption links; none stays inside."""
+    """Of each named figure the SVG goes into a file that its caption links; none stays inside.
+
+    Numbers that a figure or table carries go the same way.
+    """
     draw = "figure, axes = plt.subplots(figsize=(4, 2))\nplt.close(figure)\nfigure\n\n"
     body = (
         "# %%\nimport matplotlib.pyplot as plt\n\n"
         '# %% mystnb={"figure": {"name": "fig-x", "caption": "A figure."}}\n'
         f"{draw}# %%\n{draw}"
-        "# %%\nfrom IPython.display import SVG\nSVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>')\n"
+        "# %%\nfrom IPython.display import SVG\nSVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>')\n\n"
+        "# %%\nimport pandas as pd\n\nfrom organelle_fusion.downloads import with_data\n"
+        "from organelle_fusion.pages import show_table\n\nframe = pd.DataFrame({'n': [3]})\n"
+        "show_table(frame, 'Counts.', 'tab-y')\n\n"
+        '# %% mystnb={"figure": {"name": "fig-z", "caption": "Bars."}}\n'
+        "with_data(figure, frame)\n"
     )
     book.execute_chapter(write_chapter(project, body), project, {}, "x")
     cells = nbformat.read(project / "book/executed/01_first.ipynb", as_version=4).cells
-    named, unnamed, drawing = cells[-3:]
+    named, unnamed, drawing, table, counted = cells[-5:]
     caption = named.metadata["mystnb"]["figure"]["caption"]
     assert caption == "A figure. {download}`SVG <figures/fig-x.svg>`"
     for cell in (named, unnamed):
         assert sorted(cell.outputs[0].data) == ["image/png", "text/plain"]
     assert "image/svg+xml" in drawing.outputs[0].data  # it is no picture's double
-    assert [path.name for path in (project / "book/executed/figures").iterdir()] == ["fig-x.svg"]
+    executed = project / "book/executed"
+    files = sorted(path.name for path in (executed / "figures").iterdir())
+    assert files == ["fig-x.svg", "fig-z.csv", "fig-z.svg"]
+    assert counted.metadata["mystnb"]["figure"]["caption"].endswith(
+        "SVG <figures/fig-z.svg>` {download}`CSV <figures/fig-z.csv>`"
+    )
+    assert sorted(counted.outputs[0].data) == ["image/png", "text/plain"]
+    first = table.outputs[0].data["text/markdown"].splitlines()[0]
+    assert first == ":::{table} Counts. {download}`CSV <tables/tab-y.csv>`"
+    for name in ("figures/fig-z.csv", "tables/tab-y.csv"):
+        assert (executed / name).read_text() == "n\n3\n"
     root = ElementTree.parse(project / "book/executed/figures/fig-x.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     aspect = float(root.get("width")[:-2]) / float(root.get("height")[:-2])
     picture = imread(io.BytesIO(base64.b64decode(named.outputs[0].data["image/png"])))
     assert aspect == pytest.approx(picture.shape[1] / picture.shape[0], rel=0.01)
-    assert not any("InlineBackend" in cell.source for cell in cells)
+    assert not any("send_data" in cell.source for cell in cells)
 
 
 def test_failed_chapter_is_one_line_and_leaves_no_page(project):
@@ -104,13 +122,14 @@ def test_unreachable_data_end_the_page_with_the_remedy(project):
     assert "papermill" not in "".join(cell.source for cell in notebook.cells)
 
 
-def test_edited_pair_is_reported(project, capsys):
+def test_edited_pair_is_reported(project, caplog):
     """An .ipynb whose code differs from the .py is named, not overwritten."""
+    caplog.set_level("INFO")
     source = write_chapter(project, "# %%\n1\n")
     pair = source.with_suffix(".ipynb")
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("2")]), pair)
     book.execute_chapter(source, project, {}, "x")
-    assert "01_first.ipynb differs from 01_first.py" in capsys.readouterr().out
+    assert "01_first.ipynb differs from 01_first.py" in caplog.text
     assert nbformat.read(pair, as_version=4).cells[0].source == "2"
 
 
@@ -142,20 +161,19 @@ def test_build_refuses_a_missing_page(project):
         book.build_pages(project)
 
 
-def test_one_chapter_tells_which_pages_it_left_behind(project, capsys, monkeypatch):
+def test_one_chapter_tells_which_pages_it_left_behind(project, caplog, monkeypatch):
     """A later chapter whose input the executed one has changed is named, with the reason."""
+    caplog.set_level("INFO")
     monkeypatch.setattr(book, "build_pages", lambda root: root / "index.html")
     write = "from organelle_fusion.provenance import write_json\nimport random\n"
     write_chapter(project, f"# %%\n{write}write_json('x.json', random.random())\n")
     read = "from organelle_fusion.provenance import note_file\n"
     write_chapter(project, f"# %%\n{read}note_file('x.json').read_text()\n", "02_second")
     book.reproduce(load_profile("smoke"), "smoke")
-    capsys.readouterr()
+    caplog.clear()
     book.reproduce(load_profile("smoke"), "smoke", chapter="1")
-    assert (
-        "02_second is out of date (file x.json): `make book` executes it" in capsys.readouterr().out
-    )
+    assert "02_second is out of date (file x.json): `make book` executes it" in caplog.text
     book.reproduce(load_profile("smoke"), "smoke")
-    capsys.readouterr()
+    caplog.clear()
     book.reproduce(load_profile("smoke"), "smoke", chapter="2")
-    assert "out of date" not in capsys.readouterr().out
+    assert "out of date" not in caplog.text

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
@@ -173,6 +174,40 @@ NEEDS_TABLE = (
     *("tab-objects", "tab-dropped", "fig-handcrafted", "tab-handcrafted", "fig-zooms"),
     *("fig-contacts", "fig-importance", "fig-zoom-told", "fig-z-step"),
 )
+
+
+ENVIRONMENT = "book/environment"
+
+# Figures of images, which have no numbers.
+PICTURES = {
+    *("fig-classes", "fig-pipeline", "fig-gradcam-tiles", "fig-gradcam-overlap"),
+    *("fig-cells", "fig-objects", "fig-next-image"),
+}
+# Figures that print each value beside its mark.
+PRINTED = {
+    *("fig-scores5", "fig-groupings", "fig-real-scores", "fig-leakage", "fig-nested"),
+    *("fig-leakage-real", "fig-subsets"),
+}
+
+
+def csv_of(block, folder: Path) -> pd.DataFrame:
+    """The CSV that a figure or table is offered as, in its caption."""
+    (link,) = block.select(":is(figcaption, caption) a.download[href$='.csv']")
+    path = folder / link["href"]
+    assert path.stem == block["id"]
+    assert path.stat().st_size < 3e6
+    return pd.read_csv(path)
+
+
+def numbers_in(text: str) -> list[tuple[float, float]]:
+    """Numbers in the words of a cell, and half a unit of the last digit of each."""
+    found = []
+    pattern = r"(?<![\w.])([-+]?\d[\d,]*)(\.\d+)?(e[-+]\d+)?(\s?%)?(?!\w)"
+    for whole, part, power, percent in re.findall(pattern, text.replace("−", "-")):
+        unit = 0.01 if percent else float(f"1{power}")
+        value = float(whole.replace(",", "") + part) * unit
+        found.append((value, 0.5 * 10.0 ** -max(len(part) - 1, 0) * unit))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -354,18 +389,12 @@ def test_every_claim_has_a_verdict_out_of_four(soup):
 
 
 @pytest.mark.parametrize(
-    ("chapter", "name", "file"),
-    [
-        ("06_fusion_cv5", "tab-fusion5", "table1.csv"),
-        ("07_fusion_cv30", "tab-fusion30", "table2.csv"),
-    ],
+    ("chapter", "name"), [("06_fusion_cv5", "tab-fusion5"), ("07_fusion_cv30", "tab-fusion30")]
 )
-def test_downloaded_table_holds_the_numbers_of_the_page(chapter, name, file, soup):
+def test_downloaded_table_holds_the_numbers_of_the_page(chapter, name, soup):
     """To two digits, cell by cell; what is not computed, or not at hand, is empty."""
     page = soup(f"book/executed/{chapter}")
-    links = [tag["href"] for tag in page.select("article a.download")]
-    (link,) = [target for target in links if target.endswith(f"/{file}")]
-    records = pd.read_csv(HTML / "book/executed" / link)
+    records = csv_of(page.find(id=name), HTML / "book/executed")
     scored = ["value", "low", "high", "published"]
     assert list(records.columns[:7]) == ["model", "title", "metric", *scored]
     table = page.find(id=name)
@@ -417,6 +446,53 @@ def test_every_figure_is_offered_as_a_drawing(chapter, soup):
         width, height = (float(root.get(side).removesuffix("pt")) for side in ("width", "height"))
         rows, columns = imread(folder / figure.select_one("img")["src"]).shape[:2]
         assert width / height == pytest.approx(columns / rows, rel=0.01)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_figure_of_numbers_is_offered_as_csv(chapter, soup):
+    """All but pictures of images; the numbers that a figure prints are those of the file."""
+    folder = HTML / "book/executed"
+    for figure in soup(f"book/executed/{chapter}").select("article figure:has(img)"):
+        if figure["id"] in PICTURES:
+            assert figure.select("a.download[href$='.csv']") == []
+            continue
+        data = csv_of(figure, folder)
+        assert np.isfinite(data.select_dtypes("number")).to_numpy().any(), figure["id"]
+        if figure["id"] in PRINTED:
+            drawing = folder / figure.select_one("a.download[href$='.svg']")["href"]
+            words = re.findall(r"<!-- (.*?) -->", drawing.read_text("utf-8"), flags=re.DOTALL)
+            printed = sorted(word for word in words if re.fullmatch(r"-?\d\.\d\d", word))
+            values = data["value"][data.get("how", "") != "candidate"]
+            assert printed == sorted(f"{value:.2f}" for value in values), figure["id"]
+
+
+@pytest.mark.parametrize("page", [*(f"book/executed/{name}" for name in CHAPTERS), ENVIRONMENT])
+def test_every_table_is_offered_as_csv(page, soup):
+    """Each number that a table shows is one of the file, which may have more digits and rows."""
+    for table in soup(page).select("article table:has(caption)"):
+        data = csv_of(table, (HTML / page).parent)
+        cells = [str(cell) for cell in [*data.columns, *data.to_numpy().ravel()]]
+        held = np.array([value for cell in cells for value, _ in numbers_in(cell)])
+        cells = [cell.get_text(" ", strip=True) for cell in table.select("tbody :is(td, th)")]
+        for cell in cells:
+            for value, half in numbers_in(cell):
+                assert (np.abs(held - value) <= half * 1.001).any(), (table["id"], cell)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_launch_buttons_lead_to_committed_notebooks(chapter, soup):
+    """Where the repository has an address; without one, a chapter has none."""
+    links = [tag["href"] for tag in soup(f"book/executed/{chapter}").select("a[href]")]
+    links = [link for link in links if re.match(r"https://(mybinder|colab)\.", link)]
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    if not config["repository"]["url"]:
+        assert links == []
+        return
+    assert len(links) == 2
+    for link in links:
+        (path,) = re.findall(r"notebooks/\w+\.ipynb$", link)
+        assert (ROOT / path).is_file()
+        assert chapter in path
 
 
 def test_real_cells_are_never_drawn():

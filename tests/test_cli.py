@@ -20,9 +20,14 @@ COMMAND = Path(sys.executable).with_name("organelle-fusion")
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments, cwd=ROOT):
+def run(*arguments, cwd=ROOT, environment=None):
     return subprocess.run(
-        [COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
+        [COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -37,8 +42,51 @@ def one_line(result):
 def test_version_and_help():
     """`--version` and `--help` answer without doing anything."""
     assert run("--version").stdout == f"organelle-fusion {__version__}\n"
-    text = run("--help").stdout
-    assert all(name in text for name in ("reproduce", "simulate", "fetch", "pack", "predict"))
+
+
+def test_help_fits_a_terminal_and_lists_what_comes_first_first():
+    """At 80 columns each command is one line, in groups, in the order of a first visit."""
+    result = run("--help", environment={"COLUMNS": "80"})
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    named = [line.split()[1] for line in lines if re.match(r"│ [a-z]", line)]
+    assert named == ["reproduce", "init", "check", "pack", "predict", "simulate", "fetch"]
+    assert "\033" not in result.stdout
+
+
+def complete(line, cwd=ROOT):
+    """What bash offers at the end of a line."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    words["_ORGANELLE_FUSION_COMPLETE"] = "complete_bash"
+    return run(cwd=cwd, environment=words).stdout.split()
+
+
+def test_shell_completes_commands_profiles_and_chapters(tmp_path):
+    """A profile that no name begins like may be a file; chapters are those of the repository."""
+    assert complete("organelle-fusion re") == ["reproduce"]
+    assert complete("organelle-fusion check --profile q") == ["quick"]
+    chapters = [path.stem[:2] for path in sorted((ROOT / "notebooks").glob("*.py"))]
+    assert complete("organelle-fusion reproduce --chapter ", cwd=ROOT / "book") == chapters
+    (tmp_path / "mine.yaml").touch()
+    assert complete("organelle-fusion reproduce --profile m", cwd=tmp_path) == ["mine.yaml"]
+    assert complete("organelle-fusion reproduce --chapter 0", cwd=tmp_path) == []
+
+
+def test_quiet_and_verbose_contradict_each_other():
+    message = one_line(run("--quiet", "--verbose", "fetch", "no-such-set"))
+    assert message.startswith("error: --quiet, --verbose: expected one of them, found both")
+
+
+def test_details_do_not_get_into_what_was_asked_for(tmp_path):
+    """They go to stderr, so that stdout can be piped; quietly there are none."""
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("image,path,label,group\na,none.tif,x,\n", "utf-8")
+    told = run("--verbose", "check", manifest, "--json")
+    assert json.loads(told.stdout)["ok"] is False
+    assert re.match(r"profile quick read from .*quick\.yaml\n", told.stderr)
+    silent = run("--quiet", "check", manifest)
+    assert (silent.returncode, silent.stderr) == (1, "")
+    assert re.fullmatch(r".*: \d+ errors?, .*\n", silent.stdout)
 
 
 def test_importing_the_package_is_cheap():
@@ -230,6 +278,31 @@ def test_a_second_run_is_told_who_is_at_work(clone):
     with run_lock(clone / "book" / "executed"):
         message = one_line(run("reproduce", "--profile", "smoke", cwd=clone))
     assert f"expected no other run at work here, found process {os.getpid()} on " in message
+
+
+def test_a_run_leaves_a_log_which_its_error_names(clone):
+    """With what the chapter printed and where it failed; quietly the error is all that is shown."""
+    (clone / "notebooks" / "01_first.py").write_text(
+        "# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n#     language: python\n"
+        "#     display_name: Python 3\n# ---\n\n# %%\nfrom tqdm import tqdm\n\n"
+        "print('3 cells')\nfor _ in tqdm(range(3)):\n    pass\n\n# %%\nfew = 1 / 0\n"
+    )
+    result = run("--quiet", "reproduce", "--profile", "smoke", cwd=clone)
+    assert result.stdout == ""
+    message = one_line(result)
+    assert "01_first, cell 3: ZeroDivisionError" in message
+    (name,) = re.findall(r" \(log: (data/runs/smoke/logs/\S+-reproduce\.log)\)\n$", message)
+    log = (clone / name).read_text("utf-8")
+    expected = (
+        r"^organelle-fusion --quiet reproduce --profile smoke$",
+        r"^[-\d]+ [:\d]+ INFO    \[1/1\] 01_first runs \(not executed yet\)$",
+        r"^[-\d]+ [:\d]+ INFO    3 cells$",
+        r"^[-\d]+ [:\d]+ DEBUG   .*few = 1 / 0$",
+        r"^[-\d]+ [:\d]+ ERROR   01_first, cell 3: ZeroDivisionError",
+    )
+    for pattern in expected:
+        assert re.search(pattern, log, flags=re.MULTILINE), pattern
+    assert len(re.findall(r"3/3 \[", log)) == 1  # of the bar its end
 
 
 def test_ctrl_c_is_one_line_and_a_code_of_its_own(clone):

@@ -59,6 +59,11 @@ def test_run_times_are_those_of_the_last_executions(executed):
         ["6 · [](executed/06_y.ipynb)", "1,234", "30", "2030-01-02 03:04"],
         ["**All chapters**", "**1,304**", "**30**", ""],
     ]
+    assert (executed / "tables/tab-run-times.csv").read_text() == (
+        "chapter,seconds,training_s,ended\n"
+        "03_x,70.2,30.4,2030-01-02T03:04:05.6+00:00\n"
+        "06_y,1234.0,30.4,2030-01-02T03:04:05.6+00:00\n"
+    )
 
 
 def test_versions_name_the_kind_of_machine_and_not_the_machine(executed):
@@ -69,6 +74,9 @@ def test_versions_name_the_kind_of_machine_and_not_the_machine(executed):
     assert f"{os.cpu_count()} cores ({platform.machine()})" in text
     assert "Keras on jax (CPU)" in text
     assert platform.node() not in text
+    assert "{download}`CSV <executed/tables/tab-versions.csv>`" in text
+    versions = pd.read_csv(executed / "tables/tab-versions.csv", index_col="package")["version"]
+    assert versions["numpy"] == np.__version__
 
 
 def test_provenance_names_settings_data_and_files(executed):

@@ -405,11 +405,12 @@ def execute(folder, chapter=""):
     """What is printed of the chapters; in a process of its own, with the copied package."""
     code = (
         "from pathlib import Path\n"
-        "from organelle_fusion import book, config\n"
+        "from organelle_fusion import book, config, run_log\n"
         f"assert config.__file__.startswith({str(folder)!r})\n"
-        "book.execute_chapters(\n"
-        f"    Path({str(folder)!r}), config.load_profile('mine.yaml'), 'mine.yaml', '', {chapter!r}"
-        "\n)\n"
+        "with run_log.on_terminal():\n"
+        "    book.execute_chapters(\n"
+        f"        Path({str(folder)!r}), config.load_profile('mine.yaml'), 'mine.yaml', '',"
+        f" {chapter!r}\n    )\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -519,11 +520,12 @@ def test_a_chapter_asked_for_is_executed_though_unchanged(project):
     assert execute(project) == ["[1/2] 01_first unchanged", "[2/2] 02_second unchanged"]
 
 
-def test_a_chapter_without_its_data_or_that_failed_is_tried_again(tmp_path, monkeypatch, capsys):
+def test_a_chapter_without_its_data_or_that_failed_is_tried_again(tmp_path, monkeypatch, caplog):
     """Neither leaves a record, and that of an earlier execution is gone."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n", "utf-8")
     monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
     source = tmp_path / "notebooks/01_first.py"
     record = tmp_path / "book/executed/01_first.json"
 
@@ -537,7 +539,7 @@ def test_a_chapter_without_its_data_or_that_failed_is_tried_again(tmp_path, monk
     assert (tmp_path / "book/executed/01_first.ipynb").is_file()
     assert not record.exists()
     run("1")
-    assert "01_first runs (no record of its last execution)" in capsys.readouterr().out
+    assert "01_first runs (no record of its last execution)" in caplog.text
     with pytest.raises(book.BookError, match="ValueError: bad"):
         run("raise ValueError('bad')")
     assert not record.exists()

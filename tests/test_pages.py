@@ -50,7 +50,7 @@ def test_table_escapes_what_labels_hold():
     frame = pd.DataFrame({"the_label": ["a|b <b>*x*", "", "one\ntwo  "], "n": [3, 4, 5]})
     text = pages.show_table(frame, "Counts", "tab-x").data
     assert text.splitlines() == [
-        "```{table} Counts",
+        ":::{table} Counts",
         ":name: tab-x",
         "",
         "| the label | n |",
@@ -58,7 +58,7 @@ def test_table_escapes_what_labels_hold():
         r"| a\|b &lt;b&gt;\*x\* | 3 |",
         "| – | 4 |",
         "| one<br>two | 5 |",
-        "```",
+        ":::",
     ]
 
 
@@ -82,17 +82,6 @@ def test_difference_sentence_never_hides_the_side_of_an_end():
     found = {"value": 0.055, "low": -0.0042, "high": 0.117}
     sentence = pages.difference_sentence("a minus b", found)
     assert "+0.055 in balanced accuracy (95 % interval -0.004 to +0.117)" in sentence
-
-
-def test_csv_lies_beside_the_pages_and_is_linked(project):
-    """Each profile and data set has its own file, and the link is relative to the chapters."""
-    frame = pd.DataFrame({"model": ["early", "late"], "value": [0.25, None]})
-    for profile in ("smoke", "quick"):
-        folder = pages.open_run(load_profile(profile)).folder
-        text = pages.offer_csv(frame, folder, "table1").data
-        assert f"{{download}}`table1.csv <tables/{profile}/phantom/table1.csv>`" in text
-        path = project / "book/executed/tables" / profile / "phantom/table1.csv"
-        assert path.read_text() == "model,value\nearly,0.25\nlate,\n"
 
 
 def test_published_values_are_found_in_the_repository(project):

@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,6 +14,9 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, flags=re.MULTILINE))
 
 both = pytest.mark.parametrize("page", ["README.md", "book/reproducing.md"])
+each = pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "book/reproducing.md", "book/recipes.md"]
+)
 
 
 def blocks_of(text: str) -> list[str]:
@@ -37,7 +41,7 @@ def test_set_up_is_two_commands():
     assert [line for line in lines if line.startswith("make")] == ["make book", "make test"]
 
 
-@both
+@each
 def test_every_make_target_named_exists(page):
     commands = [text for text in code_of(page) if not text.startswith("apt ")]
     named = {word for text in commands for word in re.findall(r"\bmake ([a-z]+)", text)}
@@ -53,7 +57,7 @@ def test_every_make_variable_named_exists(page):
     assert {name for name in named if not re.search(rf"\$\(?{name}\b", MAKEFILE)} == set()
 
 
-@both
+@each
 def test_every_subcommand_named_exists(page):
     from typer.main import get_command
 
@@ -61,11 +65,11 @@ def test_every_subcommand_named_exists(page):
 
     commands = get_command(app).commands
     for text in code_of(page):
-        for name in re.findall(r"\borganelle-fusion ([a-z]+)", text):
+        for name in re.findall(r"\borganelle-fusion (?:--\w+ )?([a-z]+)", text):
             assert name in commands
 
 
-@both
+@each
 def test_every_file_of_the_repository_named_exists(page):
     """Those in folders that git keeps; `NN` and the like stand for any."""
     paths = {
@@ -85,6 +89,47 @@ def test_link_leads_somewhere(target):
     if anchor and not path:
         headings = re.findall(r"^#+ (.+)$", README, flags=re.MULTILINE)
         assert anchor in map(slug, headings)
+
+
+def test_example_of_the_library_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
+    """On a stack whose left is bright; 12.37 µm are 124 of its pixels, and 2 × 3 such patches fit.
+
+    The left column is bright, the middle one in 62 of its 124 pixels, the right one not at all.
+    """
+    import numpy as np
+
+    from organelle_fusion.volumes import write_ome_tiff
+
+    array = np.full((2, 1, 250, 380), 10, np.uint16)
+    array[:, :, :, :186] = 1000
+    array += np.arange(380, dtype=np.uint16) % 7
+    (tmp_path / "stacks").mkdir()
+    path = tmp_path / "stacks/a1.ome.tif"
+    names = ["early_endosomes", "mitochondria"]
+    write_ome_tiff(path, array, names, pixel_size_um=0.1, z_step_um=None)
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "4 of 6 patches kept, (224, 224, 2) uint8\n"
+
+
+def test_badges_say_what_the_project_says():
+    """They are files of the repository, and know nothing of a server."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    badges = re.findall(r"!\[[^\]]*\]\((book/pictures/badge-\w+\.svg)\)", README)
+    shown = [
+        [node.text for node in ElementTree.parse(ROOT / badge).iter() if (node.text or "").strip()]
+        for badge in badges
+    ]
+    assert shown == [
+        ["Python", "3.11 – 3.13"],
+        ["code", project["project"]["license"]],
+        ["text, figures", "CC BY 4.0"],
+        ["style", "Ruff"],
+    ]
+    assert "Attribution 4.0 International" in (ROOT / "book/LICENSE-text").read_text("utf-8")
+    assert "ruff" in project["tool"]
+    assert all((ROOT / badge).stat().st_size < 600 for badge in badges)
 
 
 def test_pictures_have_an_alternative_text():

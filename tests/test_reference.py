@@ -150,8 +150,9 @@ def test_a_profile_without_the_section_is_refused():
         reference.planned_trainings(load_profile("quick"))
 
 
-def test_calls_go_on_where_the_last_one_stopped(tmp_path, monkeypatch, stand_in, capsys):
+def test_calls_go_on_where_the_last_one_stopped(tmp_path, monkeypatch, stand_in, caplog):
     """A clock of one minute a look: each call does some, nothing twice, and all is as at once."""
+    caplog.set_level("INFO")
     profile = tiny()
     ticks = iter(range(10**6))
     messages = []
@@ -166,7 +167,7 @@ def test_calls_go_on_where_the_last_one_stopped(tmp_path, monkeypatch, stand_in,
     assert messages[-1].startswith("22 of 36 cells are done; cell-lines-9 is outstanding, set ORG")
     assert all("run again to go on" in text for text in messages[:-1])
     assert len(stand_in.cells) == len(set(stand_in.cells)) == 6 * 2 + 4 * 2  # late trains nothing
-    assert "cell-lines-9 is not here: 14 cells are outstanding" in capsys.readouterr().out
+    assert "cell-lines-9 is not here: 14 cells are outstanding" in caplog.text
     assert not list((tmp_path / RESULTS).rglob("*.h5"))
 
     bring_crops(monkeypatch)

@@ -1,9 +1,11 @@
 """The whole book: the chapters that have to run, in order, and the pages built from them."""
 
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +23,8 @@ from organelle_fusion.inputs import (
 )
 from organelle_fusion.locks import run_lock
 from organelle_fusion.pages import open_run, project_root
+
+_LOGGER = logging.getLogger(__name__)
 
 COMPILED = Path("data/runs/compiled")
 """Where JAX keeps what it has compiled."""
@@ -87,6 +91,10 @@ def execute_chapters(
     backend = os.environ.get("KERAS_BACKEND", profile.backend)
     parameters = {"profile": profile_name, "manifest": manifest}
     data = open_run(profile, manifest).data
+    _LOGGER.debug(
+        "profile %s, %s, backend %s, results in %s",
+        *(profile.name, data, backend, open_run(profile, manifest).folder),
+    )
     executed = {source: root / EXECUTED / f"{source.stem}.ipynb" for source in sources}
     # Asked before any runs: an execution that fails takes the time of the last one with it.
     known = {source: papermill_facts(executed[source]).get("duration", 0) for source in sources}
@@ -102,15 +110,12 @@ def execute_chapters(
             place = f"[{number}/{len(sources)}] {source.stem}"
             why = reason(source)
             if not why:
-                print(f"{place} unchanged", flush=True)
+                _LOGGER.info("%s unchanged", place)
                 continue
             # Those that will run as far as is known: this one may change what later ones read.
             left = known[source] + sum(known[later] for later in sources[number:] if reason(later))
-            print(
-                f"{place} runs ({why})"
-                + (f", about {left:.0f} s left for the chapters by the last run" if left else ""),
-                flush=True,
-            )
+            estimate = f", about {left:.0f} s left for the chapters by the last run" if left else ""
+            _LOGGER.info("%s runs (%s)%s", place, why, estimate)
             # All chapters train on the same workers, which so compile every network once.
             workers.enter_context(shared_cluster(network_workers(profile.encoder.kind, backend)))
             inputs = inputs_of(source)
@@ -120,7 +125,8 @@ def execute_chapters(
             # A chapter that did not get its data has no record, so that it is tried again.
             if execution.complete:
                 write_record(executed[source], inputs, files)
-            print(f"{place} done in {execution.seconds:.0f} s", flush=True)
+            _LOGGER.debug("%s read or wrote %d files", source.stem, len(files))
+            _LOGGER.info("%s done in %.0f s", place, execution.seconds)
     if chapter:
         _tell_what_is_out_of_date(root, inputs_of)
 
@@ -131,7 +137,7 @@ def _tell_what_is_out_of_date(root: Path, inputs_of: Callable[[Path], dict]) -> 
         executed = root / EXECUTED / f"{source.stem}.ipynb"
         why = difference(executed, inputs_of(source)) if executed.is_file() else ""
         if why:
-            print(f"{source.stem} is out of date ({why}): `make book` executes it", flush=True)
+            _LOGGER.info("%s is out of date (%s): `make book` executes it", source.stem, why)
 
 
 # --- building -----------------------------------------------------------------------------------
@@ -176,7 +182,8 @@ def build_pages(root: Path) -> Path:
 
     write_opening(root / EXECUTED)
     shutil.rmtree(root / "_build", ignore_errors=True)
-    print("building the pages", flush=True)
+    _LOGGER.info("building the pages")
+    started = time.monotonic()
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "-W", "-n"]
     result = subprocess.run(
         [*command, "--keep-going"],
@@ -186,10 +193,12 @@ def build_pages(root: Path) -> Path:
         text=True,
         check=False,
     )
+    seconds = time.monotonic() - started
+    _LOGGER.debug("jupyter-book ended after %.0f s; it said:\n%s", seconds, result.stdout)
     pages = root / "_build" / "html"
     absent = [page for page in toc_pages(root) if not (pages / f"{page}.html").is_file()]
     if result.returncode or absent:
-        print(result.stdout, file=sys.stderr)
+        _LOGGER.error("the pages are not built; jupyter-book said:\n%s", result.stdout)
         raise BookError(
             f"jupyter-book ended with exit code {result.returncode}, pages missing: "
             f"{', '.join(absent) or 'none'}; its messages are above"

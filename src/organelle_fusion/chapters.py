@@ -2,20 +2,19 @@
 
 import logging
 import os
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from organelle_fusion import downloads
 from organelle_fusion.config import UserError
-from organelle_fusion.provenance import atomic_path, remove_leftovers, temporary_name
+from organelle_fusion.provenance import remove_leftovers, temporary_name
+from organelle_fusion.run_log import forwarded, note
+
+_LOGGER = logging.getLogger(__name__)
 
 UNAVAILABLE = "SourceUnavailable"
 EXECUTED = Path("book/executed")
-FIGURES = "figures"
-"""Folder of the drawings that pages offer, below `EXECUTED`."""
-
-_DRAW_BOTH = '%config InlineBackend.figure_formats = ["png", "svg"]'
 
 
 class BookError(UserError):
@@ -32,8 +31,7 @@ class Execution(NamedTuple):
 def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: str) -> Execution:
     """Run one chapter by papermill and put it, whole, into ``book/executed``.
 
-    Every figure with a name is drawn as SVG as well, into ``book/executed/figures``, and its
-    caption ends in a link to it.
+    Figures and tables are offered as files as well, see `downloads.write_files`.
 
     Parameters
     ----------
@@ -77,8 +75,8 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
         figure = cell.metadata.get("mystnb", {}).get("figure")
         if figure:
             figure["caption"] = figure["caption"].replace("{data}", data)
-    both = nbformat.v4.new_code_cell(_DRAW_BOTH, metadata={"tags": ["remove-cell"]})
-    notebook.cells.insert(0, both)
+    prepare = nbformat.v4.new_code_cell(downloads.PREPARE, metadata={"tags": ["remove-cell"]})
+    notebook.cells.insert(0, prepare)
     # All that it has to tell of a kernel that ends is told by an exception as well.
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     started = time.monotonic()
@@ -86,22 +84,26 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
     try:
         jupytext.write(notebook, raw)
         declared = papermill.inspect_notebook(str(raw))
+        given = {k: v for k, v in parameters.items() if k in declared}
+        _LOGGER.debug("%s with %s", source.stem, given)
         try:
-            papermill.execute_notebook(
-                str(raw),
-                str(output),
-                parameters={k: v for k, v in parameters.items() if k in declared},
-                kernel_name="python3",
-                cwd=str(root),
-                progress_bar=False,
-                stdout_file=sys.stdout,
-                stderr_file=sys.stderr,
-                # Otherwise each kernel warns that it talks by TCP, as Jupyter's kernels do.
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            )
+            with forwarded() as (stdout, stderr):
+                papermill.execute_notebook(
+                    str(raw),
+                    str(output),
+                    parameters=given,
+                    kernel_name="python3",
+                    cwd=str(root),
+                    progress_bar=False,
+                    stdout_file=stdout,
+                    stderr_file=stderr,
+                    # Otherwise each kernel warns that it talks by TCP, as Jupyter's kernels do.
+                    extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                )
         except PapermillExecutionError as error:
             if error.ename != UNAVAILABLE:
                 os.replace(output, failed)
+                note("\n".join(error.traceback))
                 raise BookError(
                     f"{source.stem}, cell {error.exec_count}: {error.ename}: "
                     f"{' '.join(str(error.evalue).split())} (traceback in {EXECUTED / failed.name})"
@@ -115,10 +117,11 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
                 "perhaps for want of memory; run it again to go on"
             ) from None
         notebook = nbformat.read(output, as_version=4)
-        notebook.cells = [cell for cell in notebook.cells if cell.source != _DRAW_BOTH]
+        notebook.cells = [cell for cell in notebook.cells if cell.source != downloads.PREPARE]
+        _tell_slow_cells(source.stem, notebook)
         if message is not None:
             _end_unavailable(notebook, message)
-        _offer_drawings(notebook, folder)
+        downloads.write_files(notebook, folder)
         nbformat.validate(notebook)
         nbformat.write(notebook, output)
         os.replace(output, target)
@@ -137,11 +140,20 @@ def _warn_of_edited_pair(source: Path, notebook) -> None:
         return
     cells = [(cell.cell_type, cell.source) for cell in nbformat.read(pair, as_version=4).cells]
     if cells != [(cell.cell_type, cell.source) for cell in notebook.cells]:
-        print(
-            f"{pair.name} differs from {source.name}; the .py runs. `make notebooks` brings the "
-            ".ipynb up to date (an edit made in the .ipynb alone would be lost by it)",
-            flush=True,
+        _LOGGER.info(
+            "%s differs from %s; the .py runs. `make notebooks` brings the .ipynb up to date (an "
+            "edit made in the .ipynb alone would be lost by it)",
+            *(pair.name, source.name),
         )
+
+
+def _tell_slow_cells(chapter: str, notebook) -> None:
+    """Say how long each cell took that took a second or more, and how it begins."""
+    for number, cell in enumerate(notebook.cells):
+        seconds = cell.metadata.get("papermill", {}).get("duration") or 0
+        if seconds >= 1:
+            first = next(iter(cell.source.splitlines()), "")
+            _LOGGER.debug("%s, cell %d: %.0f s, %s", chapter, number, seconds, first)
 
 
 def _end_unavailable(notebook, message: str) -> None:
@@ -161,24 +173,3 @@ def _end_unavailable(notebook, message: str) -> None:
     )
     notebook.cells = [*kept, nbformat.v4.new_markdown_cell(note)]
     notebook.metadata.get("papermill", {}).pop("exception", None)
-
-
-def _offer_drawings(notebook, folder: Path) -> None:
-    """Move each figure's SVG out of the notebook into a file, and link it from the caption.
-
-    The page shows the PNG: a browser draws thousands of paths slowly.
-    """
-    for cell in notebook.cells:
-        drawings = []
-        for output in cell.get("outputs", []):
-            content = output.get("data", {})
-            # An SVG that is not a picture's double is the output itself.
-            if "image/png" in content and "image/svg+xml" in content:
-                drawings.append(content.pop("image/svg+xml"))
-                output.metadata.pop("image/svg+xml", None)
-        figure = cell.metadata.get("mystnb", {}).get("figure", {})
-        if drawings and "name" in figure:
-            path = Path(FIGURES) / f"{figure['name']}.svg"
-            with atomic_path(folder / path) as temporary:
-                temporary.write_text(drawings[0], "utf-8")
-            figure["caption"] += f" {{download}}`SVG <{path.as_posix()}>`"

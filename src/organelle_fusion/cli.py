@@ -5,12 +5,13 @@ import os
 import sys
 import textwrap
 import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from organelle_fusion import __version__
+from organelle_fusion import __version__, completion, run_log
 from organelle_fusion.config import (
     Profile,
     UserError,
@@ -21,6 +22,8 @@ from organelle_fusion.config import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_LOGGER = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -45,11 +48,22 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Organelle-based classification of cancer cells by data fusion, from stacks to a book.",
+    epilog="Each command has a --help of its own. It ends with 0, with 1 and a line that says what "
+    "to mend, or with 130 after Ctrl-C.",
 )
 
+BOOK, STACKS, NETWORK, DATA = "The book", "Your own stacks", "A trained network", "Data"
+
+
 ProfileOption = Annotated[
-    str, typer.Option("--profile", help="Name of a profile, or the path of a YAML file.")
+    str,
+    typer.Option(
+        "--profile",
+        help="Name of a profile, or the path of a YAML file.",
+        autocompletion=completion.profiles,
+    ),
 ]
 
 
@@ -61,21 +75,35 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show errors and the result alone.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also what is read, decided, timed.")
+    ] = False,
 ) -> None:
-    pass
+    if quiet and verbose:
+        raise UserError("--quiet, --verbose: expected one of them, found both; leave one out")
+    context.with_resource(run_log.on_terminal(quiet=quiet, verbose=verbose))
+    context.obj = {"quiet": quiet}
 
 
-@app.command()
+@app.command(rich_help_panel=BOOK)
 def reproduce(
     profile: ProfileOption = "quick",
     manifest: Annotated[
         str, typer.Option(help="CSV that lists your own stacks; without it the phantom is used.")
     ] = "",
     chapter: Annotated[
-        str, typer.Option(help="Number of one chapter to execute again, such as 06.")
+        str,
+        typer.Option(
+            help="Number of one chapter to execute again, such as 06.",
+            autocompletion=completion.chapters,
+        ),
     ] = "",
     scheduler: Annotated[
         str,
@@ -90,7 +118,11 @@ def reproduce(
         typer.Option(help="Time for this call, of a profile that runs in steps: reference."),
     ] = None,
 ) -> None:
-    """Execute the chapters in order and build the book; or, with `reference`, the next steps."""
+    """Execute the chapters and build the book.
+
+    Chapters that nothing has changed for are left alone. With the profile reference, do the next
+    steps of the reference run. A log of each run is kept in data/runs/PROFILE/logs.
+    """
     settings = load_profile(profile)
     if settings.reference is not None:
         if manifest or chapter or scheduler:
@@ -127,7 +159,8 @@ def reproduce(
     if dry_run:
         typer.echo(_plan(settings, manifest, stacks))
         return
-    index = book.reproduce(settings, profile, manifest, chapter)
+    with _run_file(settings, "reproduce"):
+        index = book.reproduce(settings, profile, manifest, chapter)
     typer.echo(f"The book: {index}")
 
 
@@ -142,8 +175,15 @@ def _reference(settings: Profile, dry_run: bool, minutes: float | None) -> str:
         return reference_plan.dry_run(settings, root)
     from organelle_fusion import reference
 
-    done = reference.run_steps(settings, root, minutes=minutes)
+    with _run_file(settings, "reproduce"), run_log.prints_are_progress():
+        done = reference.run_steps(settings, root, minutes=minutes)
     return f"{done}\nNo page is built: `make book` shows these results beside those of its profile."
+
+
+def _run_file(settings: Profile, command: str) -> AbstractContextManager[None]:
+    from organelle_fusion.pages import project_root
+
+    return run_log.run_file(project_root() / "data" / "runs" / settings.name / "logs", command)
 
 
 def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> str:
@@ -158,7 +198,7 @@ def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> st
     return dry_run.dry_run(settings, stacks, run)
 
 
-@app.command()
+@app.command(rich_help_panel=BOOK)
 def pdf() -> None:
     """Print the built book as one PDF, by a Chromium of this machine, and offer it on the pages."""
     from organelle_fusion.pages import project_root
@@ -167,58 +207,34 @@ def pdf() -> None:
     typer.echo(f"The book: {make_pdf(project_root())}")
 
 
-@app.command()
-def simulate(
-    folder: Annotated[Path, typer.Argument(help="Folder for stacks, labels and manifest.csv.")],
-    profile: ProfileOption = "quick",
-    variant: Annotated[str, typer.Option(help="full, null, only-<organelle> or contact.")] = "full",
-) -> None:
-    """Write a phantom data set: OME-TIFF stacks, ground truth, manifest."""
-    from organelle_fusion.phantom import simulate_dataset
-
-    settings = load_profile(profile)
-    if settings.phantom is None:
-        raise UserError(
-            f"profile {settings.name}: expected a section phantom to simulate from, found none; "
-            "choose another profile, such as quick"
-        )
-    path = simulate_dataset(folder, settings.phantom, variant=variant)
-    typer.echo(f"The manifest: {path}")
-
-
-@app.command()
-def fetch(
-    name: Annotated[
-        str, typer.Argument(help="Public data set: cell-lines-9, mcf10a-mcf7 or otccp-eea1.")
-    ],
-) -> None:
-    """Bring a public data set here, or find it here, and verify the whole of it."""
-    from organelle_fusion import sources
-
-    typer.echo(f"{name}: verified in {sources.fetch(name)}")
-
-
-@app.command()
+@app.command(rich_help_panel=STACKS)
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of images, as label/group/image.")],
     output: Annotated[Path, typer.Option(help="The manifest to write.")] = Path("manifest.csv"),
 ) -> None:
-    """Write a manifest of the images in a folder, and say what has to be filled in."""
+    """List the images of a folder in a table to fill in.
+
+    The table, a manifest, has a row per image; what is printed says what has to be filled in.
+    """
     from organelle_fusion.check_report import template_text, text_width
     from organelle_fusion.manifest_template import write_template
 
     typer.echo(template_text(write_template(folder, output), output, text_width()))
 
 
-@app.command()
+@app.command(rich_help_panel=STACKS)
 def check(
+    context: typer.Context,
     manifest: Annotated[Path, typer.Argument(help="CSV that lists your own stacks.")],
     profile: ProfileOption = "quick",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document in place of text.")
     ] = False,
 ) -> None:
-    """Look at every image of a manifest and list all that is wrong; exit code 1 if errors are."""
+    """Find what is wrong with the images of a table.
+
+    Every voxel of every image is looked at. The exit code is 1 if there are errors.
+    """
     from organelle_fusion import check_report
     from organelle_fusion.checking import check_data_set
 
@@ -226,12 +242,14 @@ def check(
     report = check_data_set(manifest, settings, progress=True)
     if as_json:
         typer.echo(check_report.as_json(report))
+    elif context.obj["quiet"]:
+        typer.echo(check_report.verdict(report))
     else:
         typer.echo(check_report.as_text(report, settings.channels, check_report.text_width()))
     raise typer.Exit(1 if report.errors else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=NETWORK)
 def pack(
     file: Annotated[Path, typer.Argument(help="File to write, such as network.keras.")],
     profile: ProfileOption = "quick",
@@ -243,7 +261,7 @@ def pack(
     ] = "intermediate",
     fold: Annotated[int, typer.Option(help="Number of the fold whose network it is.")] = 0,
 ) -> None:
-    """Write a trained network of chapter 6 to one file, for `predict`."""
+    """Put a trained network into one file."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
     from organelle_fusion import packing
     from organelle_fusion.check_report import text_width
@@ -266,7 +284,7 @@ def pack(
         typer.echo(textwrap.fill(line, text_width(), break_on_hyphens=False))
 
 
-@app.command()
+@app.command(rich_help_panel=NETWORK)
 def predict(
     model: Annotated[Path, typer.Argument(help="File of a network, which `pack` wrote.")],
     images: Annotated[
@@ -276,14 +294,18 @@ def predict(
         Path, typer.Option(help="Folder for the results: new, empty, or to go on in.")
     ] = Path("predictions"),
     channel_map: Annotated[
-        str, typer.Option(help="Which channel is which: 'mitochondria=Tom20;early_endosomes=0'.")
+        str, typer.Option(help="Which channel is which, such as 'mitochondria=Tom20;…'.")
     ] = "",
     pixel_size_um: Annotated[
         float | None, typer.Option(help="Edge of a pixel, µm, where the files do not say it.")
     ] = None,
     maps: Annotated[bool, typer.Option(help="Make maps and reports, or the tables only.")] = True,
 ) -> None:
-    """Predict the class of images: tables, maps, a report for each; exit code 1 if one fails."""
+    """Predict the class of other images.
+
+    A table, maps and a report are written for each image, and a log for all. The exit code is 1 if
+    an image fails.
+    """
     from organelle_fusion import listing, model_file, predicted_files, predicting
     from organelle_fusion.manifest_cells import read_channel_map
 
@@ -295,16 +317,17 @@ def predict(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     network, facts = model_file.read_model(model)
     if facts.is_phantom:
-        typer.echo("warning: the network was trained on a phantom: no class is of a cell", err=True)
+        _LOGGER.warning("the network was trained on a phantom: no class is of a cell")
     failed = 0
-    for row in predicting.predict_images(network, facts, rows, output, model=model, maps=maps):
+    found = predicting.predict_images(network, facts, rows, output, model=model, maps=maps)
+    for row in run_log.kept(found, output, "predict"):
         for text in filter(None, row["warnings"].split("; ")):
-            typer.echo(f"warning: {row['image']}: {text}", err=True)
+            _LOGGER.warning("%s: %s", row["image"], text)
         if row["error"]:
             failed += 1
-            typer.echo(f"error: {row['image']}: {row['error']}", err=True)
+            _LOGGER.error("%s: %s", row["image"], row["error"])
         else:
-            typer.echo(
+            _LOGGER.info(
                 f"{row['image']}: {row['label']}, probability {row['p:' + row['label']]:.2f} "
                 f"({row['patches']} patch{'es' * (row['patches'] != 1)}, "
                 f"{row['share_kept']:.0%} kept)"
@@ -314,13 +337,51 @@ def predict(
         raise typer.Exit(1)
 
 
+@app.command(rich_help_panel=DATA)
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Folder for stacks, labels and manifest.csv.")],
+    profile: ProfileOption = "quick",
+    variant: Annotated[str, typer.Option(help="full, null, only-<organelle> or contact.")] = "full",
+) -> None:
+    """Write a phantom: stacks, what was planted, a table."""
+    from organelle_fusion.phantom import simulate_dataset
+
+    settings = load_profile(profile)
+    if settings.phantom is None:
+        raise UserError(
+            f"profile {settings.name}: expected a section phantom to simulate from, found none; "
+            "choose another profile, such as quick"
+        )
+    with run_log.prints_are_progress():
+        path = simulate_dataset(folder, settings.phantom, variant=variant)
+    typer.echo(f"The manifest: {path}")
+
+
+@app.command(rich_help_panel=DATA)
+def fetch(
+    name: Annotated[
+        str, typer.Argument(help="Public data set: cell-lines-9, mcf10a-mcf7 or otccp-eea1.")
+    ],
+) -> None:
+    """Download a public data set, or find it, and verify it.
+
+    It is looked for in the folder that ORGANELLE_FUSION_DATA names and in data/sources, and only
+    then downloaded; a log of a download is kept in data/sources/logs.
+    """
+    from organelle_fusion import sources
+
+    with run_log.run_file(sources.DOWNLOADS / "logs", "fetch"):
+        place = sources.fetch(name)
+    typer.echo(f"{name}: verified in {place}")
+
+
 def main() -> None:
     """Entry point: an error the user can mend is one line and exit code 1, no traceback."""
     for stream in (sys.stdout, sys.stderr):
         # Names and signs that the terminal's encoding lacks are written as their number.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.showwarning = lambda message, *_, **__: _LOGGER.warning("%s", message)
     try:
         app()
     except (KeyboardInterrupt, _InterruptError):
@@ -329,8 +390,13 @@ def main() -> None:
         typer.echo("interrupted: results that were finished are kept", err=True)
         sys.exit(INTERRUPTED)
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        _end(str(error), error)
     except OSError as error:
-        typer.echo(f"error: {system_error(error)}", err=True)
-        sys.exit(1)
+        _end(system_error(error), error)
+
+
+def _end(message: str, error: Exception) -> NoReturn:
+    """Say what is wrong, and where the log is, if there is one."""
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    typer.echo(run_log.labelled("error", message + notes, sys.stderr), err=True)
+    sys.exit(1)

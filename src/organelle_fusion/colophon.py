@@ -10,10 +10,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from organelle_fusion.downloads import TABLES
 from organelle_fusion.inputs import record_path, versions
 from organelle_fusion.predictions import read_provenance
-from organelle_fusion.provenance import atomic_path, hash_of
+from organelle_fusion.provenance import atomic_path, hash_of, write_csv
 from organelle_fusion.sources import DATA_VARIABLE
+
+Tables = tuple[str, dict[str, pd.DataFrame]]
+"""Text of a page, and the tables in it by their names."""
 
 SYSTEMS = {"Darwin": "macOS"}
 """Names of operating systems, where Python's own is not the usual one."""
@@ -33,7 +39,7 @@ def papermill_facts(notebook: Path) -> dict[str, Any]:
 
 
 def write_tables(folder: Path, chapters: list[str]) -> None:
-    """Write ``versions.md``, ``run-times.md`` and ``provenance.md``, which pages include.
+    """Write ``versions.md``, ``run-times.md`` and ``provenance.md``, which pages include, and CSV.
 
     Parameters
     ----------
@@ -46,12 +52,14 @@ def write_tables(folder: Path, chapters: list[str]) -> None:
     executed = [path for path in executed if papermill_facts(path)]
     trainings = {path: _trainings(record_path(path)) for path in executed}
     unique = {name: facts for cells in trainings.values() for name, facts in cells.items()}
-    for name, text in (
-        ("versions.md", _versions(unique)),
-        ("run-times.md", _run_times(trainings, unique)),
-        ("provenance.md", _provenance(executed)),
+    for name, (text, frames) in (
+        ("versions", _versions(unique)),
+        ("run-times", _run_times(trainings, unique)),
+        ("provenance", _provenance(executed)),
     ):
-        with atomic_path(folder / name) as temporary:
+        for table, frame in frames.items():
+            write_csv(folder / TABLES / f"{table}.csv", frame)
+        with atomic_path(folder / f"{name}.md") as temporary:
             temporary.write_text(text, "utf-8")
 
 
@@ -66,7 +74,7 @@ def _trainings(record: Path) -> dict[str, dict[str, Any]]:
     return {name: fact for name, fact in facts.items() if fact["device"]}
 
 
-def _versions(trainings: dict[str, dict[str, Any]]) -> str:
+def _versions(trainings: dict[str, dict[str, Any]]) -> Tables:
     system = platform.system()
     machine = (
         f"Built on {os.cpu_count()} cores ({platform.machine()}) under "
@@ -79,16 +87,19 @@ def _versions(trainings: dict[str, dict[str, Any]]) -> str:
         machine += "."
     lines = [f"| {name} | {version} |" for name, version in versions().items()]
     head = "| Package | Version |\n|:---|:---|"
-    return f"{machine}\n\n" + _table("Versions of this book.", "tab-versions", head, lines)
+    frame = pd.DataFrame(versions().items(), columns=["package", "version"])
+    text = _table("Versions of this book.", "tab-versions", head, lines)
+    return f"{machine}\n\n{text}", {"tab-versions": frame}
 
 
-def _run_times(trainings: dict[Path, dict], unique: dict[str, dict]) -> str:
-    lines, total = [], 0.0
+def _run_times(trainings: dict[Path, dict], unique: dict[str, dict]) -> Tables:
+    lines, rows, total = [], [], 0.0
     for path, cells in trainings.items():
         facts = papermill_facts(path)
         ended = datetime.fromisoformat(facts["end_time"])
         training = sum(fact["seconds"] for fact in cells.values())
         total += facts["duration"]
+        rows.append((path.stem, facts["duration"], training, facts["end_time"]))
         lines.append(
             f"| {int(path.stem[:2])} · [](executed/{path.name}) | {facts['duration']:,.0f} | "
             f"{f'{training:,.0f}' if training else '–'} | {ended:%Y-%m-%d %H:%M} |"
@@ -96,7 +107,9 @@ def _run_times(trainings: dict[Path, dict], unique: dict[str, dict]) -> str:
     once = sum(fact["seconds"] for fact in unique.values())
     lines.append(f"| **All chapters** | **{total:,.0f}** | **{once:,.0f}** | |")
     head = "| Chapter | Seconds | Training, s | Ended (UTC) |\n|:---|---:|---:|:---|"
-    return _table("Run time of each chapter's last execution.", "tab-run-times", head, lines)
+    frame = pd.DataFrame(rows, columns=["chapter", "seconds", "training_s", "ended"])
+    text = _table("Run time of each chapter's last execution.", "tab-run-times", head, lines)
+    return text, {"tab-run-times": frame}
 
 
 # --- provenance ---------------------------------------------------------------------------------
@@ -105,8 +118,8 @@ SHOWN = 3
 """As many files of one kind in one folder are listed one by one; of more, how many there are."""
 
 
-def _provenance(executed: list[Path]) -> str:
-    rows, lists = [], []
+def _provenance(executed: list[Path]) -> Tables:
+    rows, lists, made, frames = [], [], [], {}
     for path in executed:
         record = _record(path)
         title = f"{int(path.stem[:2])} · [](executed/{path.name})"
@@ -115,6 +128,7 @@ def _provenance(executed: list[Path]) -> str:
         ended = f"{datetime.fromisoformat(facts['end_time']):%Y-%m-%d %H:%M}"
         if record is None:
             rows.append(f"| {title} | {given.get('profile', '–')} | – | {ended} | – | – | – |")
+            made.append((path.stem, given.get("profile", ""), "", facts["end_time"], "", "", ""))
             lists.append(f"Chapter {int(path.stem[:2])}: its public data were out of reach.\n")
             continue
         inputs = record["inputs"]
@@ -124,13 +138,19 @@ def _provenance(executed: list[Path]) -> str:
             + " | ".join(f"`{found[:12]}`" for found in hashes)
             + " |"
         )
-        lists.append(_files_of(path, record["files"]))
+        made.append((path.stem, given["profile"], inputs["data"], facts["end_time"], *hashes))
+        listed = grouped(record["files"])
+        name = f"tab-files-{path.stem[:2]}"
+        frames[name] = pd.DataFrame(listed, columns=["folder", "files", "sha256"])
+        lists.append(_files_of(path, name, listed, len(record["files"])))
+    columns = ["chapter", "profile", "data", "executed", "text", "settings", "code"]
+    frames["tab-provenance"] = pd.DataFrame(made, columns=columns)
     head = (
         "| Chapter | Profile | Data | Executed (UTC) | Text | Settings | Code |\n"
         "|:---|:---|:---|:---|:---|:---|:---|"
     )
     caption = "What each chapter was made from: first twelve digits of hashes."
-    return "\n".join([_table(caption, "tab-provenance", head, rows), *lists])
+    return "\n".join([_table(caption, "tab-provenance", head, rows), *lists]), frames
 
 
 def _record(notebook: Path) -> dict[str, Any] | None:
@@ -139,13 +159,12 @@ def _record(notebook: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
-def _files_of(notebook: Path, files: Mapping[str, str | None]) -> str:
+def _files_of(notebook: Path, name: str, listed: list[tuple[str, str, str]], count: int) -> str:
     number = int(notebook.stem[:2])
-    lines = [f"| `{folder}` | {what} | `{found}` |" for folder, what, found in grouped(files)]
+    lines = [f"| `{folder}` | {what} | `{found}` |" for folder, what, found in listed]
     head = "| Folder | Files | SHA-256 |\n|:---|:---|:---|"
-    caption = f"Files that chapter {number} read or wrote."
-    table = _table(caption, f"tab-files-{number:02d}", head, lines)
-    opening = f"````{{dropdown}} Chapter {number}: {len(files):,} files"
+    table = _table(f"Files that chapter {number} read or wrote.", name, head, lines)
+    opening = f"````{{dropdown}} Chapter {number}: {count:,} files"
     return "\n".join([opening, table.rstrip("\n"), "````", ""])
 
 
@@ -191,4 +210,5 @@ def _place(folder: Path) -> str:
 
 
 def _table(caption: str, name: str, head: str, lines: list[str]) -> str:
-    return "\n".join([f"```{{table}} {caption}", f":name: {name}", "", head, *lines, "```", ""])
+    caption += f" {{download}}`CSV <executed/{TABLES}/{name}.csv>`"
+    return "\n".join([f":::{{table}} {caption}", f":name: {name}", "", head, *lines, ":::", ""])

@@ -1,5 +1,6 @@
 """Settings of a run: one `Profile`, read from YAML, unknown keys refused."""
 
+import logging
 import os
 import sys
 from importlib import resources
@@ -9,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from organelle_fusion.yaml_settings import YamlError, read_settings, said
+
+_LOGGER = logging.getLogger(__name__)
 
 PAPER_PIXEL_UM = 0.03534
 """Edge of one pixel in the paper, µm (Dataset optimization: 350 px = 12.37 µm)."""
@@ -389,6 +392,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
             f"{text}: expected a mapping of settings, found {type(content).__name__}; begin with a "
             "copy of one of the profiles that the package has"
         )
+    _LOGGER.debug("profile %s read from %s", text, source)
     try:
         return Profile.model_validate(content)
     except ValidationError as error:

@@ -8,12 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from organelle_fusion.config import Profile, UserError, decimals
+from organelle_fusion.downloads import with_data
 from organelle_fusion.manifest import read_manifest
-from organelle_fusion.provenance import note_file, write_csv
+from organelle_fusion.provenance import note_file
 from organelle_fusion.published import read_published
-
-TABLES = Path("book/executed/tables")
-"""Folder of the tables that pages offer as files, below that of the repository."""
 
 
 class PageError(UserError):
@@ -172,11 +170,21 @@ def difference_sentence(what: str, difference: dict[str, float]) -> str:
     )
 
 
-def show_table(frame: pd.DataFrame, caption: str, name: str):
-    """Markdown output that the book renders as a numbered, referable table.
+def show_table(frame: pd.DataFrame, caption: str, name: str, data: pd.DataFrame | None = None):
+    """Markdown output that the book renders as a numbered, referable table, offered as a CSV.
 
     Cells are shown as `str` gives them and escaped, so that a label cannot break the page; their
     lines stay lines, an empty one becomes a dash, and underscores of column names become spaces.
+
+    Parameters
+    ----------
+    frame
+        What is shown.
+    caption, name
+        Name as it is referred to, and as the CSV is called.
+    data
+        What the CSV holds; `frame` if not given. Where scores are shown as text, these are the
+        numbers behind it, with all digits.
     """
     from IPython.display import Markdown
 
@@ -188,33 +196,9 @@ def show_table(frame: pd.DataFrame, caption: str, name: str):
     ]
     lines = [row(str(name).replace("_", " ") for name in frame), "| " + " | ".join(aligned) + " |"]
     lines += [row(cells) for cells in frame.itertuples(index=False)]
-    return Markdown(
-        "\n".join([f"```{{table}} {_cell(caption)}", f":name: {name}", "", *lines, "```"])
-    )
-
-
-def offer_csv(frame: pd.DataFrame, folder: Path, name: str):
-    """Write a table to a file and give a link, as Markdown output, to download it from the page.
-
-    Pages built earlier from another profile or data set keep their own file: it lies beside the
-    pages, in folders that are named as those of the results.
-
-    Parameters
-    ----------
-    frame
-        What is written, such as `published.tidy_table` gives it.
-    folder
-        Where the results lie that the page shows, see `Run.folder`.
-    name
-        Name of the file, without suffix.
-    """
-    from IPython.display import Markdown
-
-    root = project_root()
-    place = Path(folder).resolve().relative_to(root / "data" / "runs") / f"{name}.csv"
-    write_csv(root / TABLES / place, frame)
-    link = f"{{download}}`{name}.csv <{TABLES.name}/{place.as_posix()}>`"
-    return Markdown(f"This table as a file, with all digits: {link}.")
+    # Colons, since the first line of a fence of backticks may not hold a link.
+    text = "\n".join([f":::{{table}} {_cell(caption)}", f":name: {name}", "", *lines, ":::"])
+    return with_data(Markdown(text), frame if data is None else data, name)
 
 
 def _cell(value: object) -> str:

@@ -17,6 +17,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import PercentFormatter
 
 from organelle_fusion.config import METRIC_TITLES, title
+from organelle_fusion.downloads import with_data
 from organelle_fusion.plots_beyond import features_figure
 from organelle_fusion.plots_calibration import reliability_figure
 from organelle_fusion.plots_images import (
@@ -114,7 +115,7 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     width = margin + columns * (edge + 0.1)
     floor = margin + 0.55
     height = floor + rows * (edge + 0.3)
-    figure = plt.figure(figsize=(width, height))
+    figure, cells = plt.figure(figsize=(width, height)), []
     for index, (model, counts) in enumerate(matrices.items()):
         row, column = divmod(index, columns)
         left, bottom = margin + column * (edge + 0.1), floor + (rows - 1 - row) * (edge + 0.3)
@@ -123,6 +124,9 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
         share = np.divide(counts.to_numpy(), total, out=np.zeros(counts.shape), where=total > 0)
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         _write_cells(axes, counts.to_numpy(), share)
+        true, predicted = np.repeat(counts.index, classes), np.tile(counts.columns, len(counts))
+        cell = {"model": model, "true": true, "predicted": predicted}
+        cells.append(pd.DataFrame({**cell, "count": np.ravel(counts), "share": np.ravel(share)}))
         recall = share.diagonal()[total[:, 0] > 0].mean()
         axes.set_title(f"{_model_title(model)} ({recall:.2f})", fontsize=8.5)
         axes.set_xticks(range(classes), names if _is_lowest(index, number, columns) else [])
@@ -139,7 +143,7 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     bar = figure.colorbar(image, cax=strip, orientation="horizontal", format=percent)
     bar.set_label("share of the true class. Cells: percent, count. Brackets: balanced accuracy")
     bar.outline.set_visible(False)
-    return figure
+    return with_data(figure, pd.concat(cells))
 
 
 def _write_cells(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
@@ -197,7 +201,23 @@ def pr_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
             axes.set_yticklabels([])
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=max(2, columns))
-    return figure
+    return with_data(
+        figure, pd.concat(_thinned(frame).assign(model=name) for name, frame in curves.items())
+    )
+
+
+_APART = 0.005
+"""Points of a curve that lie in one square of this edge, one after the other, are one in the CSV:
+a pooled curve has thousands."""
+
+
+def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
+    """Leave out points of precision-recall curves that cannot be told from their predecessor."""
+    places = curves["class"].to_frame()
+    places[["x", "y"]] = np.floor(curves[["recall", "precision"]] / _APART)
+    moved = (places != places.shift()).any(axis=1)
+    last = curves["class"] != curves["class"].shift(-1)
+    return curves[moved | last]
 
 
 @styled
@@ -245,7 +265,7 @@ def score_figure(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
         axes.tick_params(axis="y", length=0)
     grid[0, 0].set_yticks(range(len(models)), [_model_title(name) for name in models])
     figure.supxlabel("score, with 95 % interval over resampled groups", fontsize=9)
-    return figure
+    return with_data(figure, table.assign(chance=table["metric"].map(chance)))
 
 
 _GROUPING_MARKS = (("#0072B2", "o"), ("#009E73", "D"), ("#D55E00", "s"))
@@ -290,7 +310,7 @@ def grouping_figure(table: pd.DataFrame, chance: float) -> Figure:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("balanced accuracy, with 95 % interval over resampled images")
     figure.legend(loc="outside upper center", ncols=len(groupings))
-    return figure
+    return with_data(figure, table.assign(chance=chance))
 
 
 _OUTCOME_MARKS = {
@@ -337,4 +357,4 @@ def scorecard_figure(findings: pd.DataFrame) -> Figure:
     axes.set_axisbelow(True)
     axes.set_xlabel("distance from the value that decides, towards the claim")
     figure.legend(loc="outside upper center", ncols=3)
-    return figure
+    return with_data(figure, findings)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from organelle_fusion.config import title
+from organelle_fusion.downloads import with_data
 from organelle_fusion.style import OKABE_ITO, WIDTH, styled
 
 _MARKS = {"test": "o", "validation": "^"}
@@ -54,7 +55,8 @@ def features_figure(
         for part in pd.unique(parts):
             axes.plot([], [], _MARKS[part], color="#555555", markersize=4, label=f"{part} part")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, handletextpad=0.3)
-    return figure
+    points = pd.DataFrame(layout, columns=["UMAP 1", "UMAP 2"])
+    return with_data(figure, points.assign(label=labels, image=images, part=parts))
 
 
 def _scatter(

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from organelle_fusion.config import title
+from organelle_fusion.downloads import with_data
 from organelle_fusion.style import SINGLE_COLOR, STRATEGY_COLORS, WIDTH, styled
 
 _AREA = 500
@@ -68,4 +69,6 @@ def reliability_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
         *grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3,
         title="area of a mark: share of all patches", title_fontsize=8.5,
     )  # fmt: skip
-    return figure
+    return with_data(
+        figure, pd.concat(curve.assign(model=model) for model, curve in curves.items())
+    )

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from organelle_fusion.config import title
+from organelle_fusion.downloads import with_data
 from organelle_fusion.plots_images import composite
 from organelle_fusion.style import OKABE_ITO, WIDTH, picture_axes, scale_bar, styled
 
@@ -66,7 +67,7 @@ def level_figure(table: pd.DataFrame) -> Figure:
     ]
     marks.append(Line2D([], [], **_CHANCE))
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
-    return figure
+    return with_data(figure, table)
 
 
 @styled
@@ -95,7 +96,7 @@ def importance_figure(table: pd.DataFrame) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.set_title(panel)
     figure.supxlabel("loss of balanced accuracy, with 95 % interval", fontsize=9)
-    return figure
+    return with_data(figure, table)
 
 
 @styled
@@ -111,7 +112,8 @@ def remainder_figure(lengths: pd.Series, batches: pd.Series, steps: dict[str, fl
     steps
         Batch → its step, µm; there is a column for each.
     """
-    names = list(steps)
+    names, edges = list(steps), np.linspace(-0.5, 0.5, 42)
+    bars = []
     figure, grid = plt.subplots(
         len(names), len(names), figsize=(WIDTH, 1.35 * len(names) + 0.5),
         sharex=True, sharey=True, squeeze=False, layout="constrained",
@@ -122,12 +124,17 @@ def remainder_figure(lengths: pd.Series, batches: pd.Series, steps: dict[str, fl
             off = values / step - np.round(values / step)
             color = OKABE_ITO[0] if owner == batch else OKABE_ITO[7]
             share = np.full(len(off), 1 / len(off))
-            axes.hist(off, bins=np.linspace(-0.5, 0.5, 42), weights=share, color=color)
+            shares, *_ = axes.hist(off, bins=edges, weights=share, color=color)
+            bars += [
+                (batch, owner, step, *bar)
+                for bar in zip(edges[:-1], edges[1:], shares, strict=True)
+            ]
             axes.set_title(f"{batch}, in steps of {step:.3f} µm")
             axes.set_xticks([-0.5, 0, 0.5], ["−½", "0", "½"])
         axes_row[0].set_ylabel("share of objects")
     figure.supxlabel("length along z, from the nearest multiple, in steps", fontsize=9)
-    return figure
+    columns = ["batch", "step_of", "step_um", "from_steps", "to_steps", "share"]
+    return with_data(figure, pd.DataFrame(bars, columns=columns))
 
 
 @styled

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from organelle_fusion.config import ORGANELLES, title
+from organelle_fusion.downloads import with_data
 from organelle_fusion.style import INK, LIGHT, WIDTH, in_lines, picture_axes, scale_bar, styled
 
 
@@ -209,7 +210,12 @@ def otsu_figure(
         axes.set_xlabel("intensity (grey levels)")
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     grid[0, 0].set_ylabel("voxels per bin")
-    return figure
+    bars = [
+        pd.DataFrame({"channel": name, "from": edges[:-1], "to": edges[1:], "voxels": counts})
+        for name, (edges, counts) in histograms.items()
+    ]
+    table = pd.concat(bars)
+    return with_data(figure, table.assign(threshold=table["channel"].map(thresholds)))
 
 
 @styled
@@ -255,7 +261,7 @@ def attrition_figure(table: pd.DataFrame) -> Figure:
         place, [f"{r.size_px:g} px\n{r.size_um:.1f} µm" for r in table.itertuples()], fontsize=8
     )
     rate.set_xlabel("edge of a patch: the paper's pixels, and µm")
-    return figure
+    return with_data(figure, table.assign(attrition=lost))
 
 
 _SIZE_MARKS = (
@@ -340,7 +346,7 @@ def patch_size_figure(
         words if outline is None else f"{words}; dotted: outline of the cell",
         ha="center", va="bottom", fontsize=9,
     )  # fmt: skip
-    return figure
+    return with_data(figure, scores.assign(chance=chance))
 
 
 def square_view(array: np.ndarray, centre: np.ndarray, half: int) -> np.ndarray:

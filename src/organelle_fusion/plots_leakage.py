@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from organelle_fusion.downloads import with_data
 from organelle_fusion.style import OKABE_ITO, WIDTH, styled
 
 BLUE, RED, GREEN = OKABE_ITO[:3]
@@ -62,7 +63,7 @@ def leakage_figure(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
     ]
     marks.append(Line2D([], [], **_CHANCE))
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
-    return figure
+    return with_data(figure, table)
 
 
 @styled
@@ -94,7 +95,7 @@ def choice_figure(table: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
         axes.set_title(question)
     grid[-1, 0].set_xlabel("balanced accuracy, with 95 % interval over resampled images")
     figure.legend(handles=[Line2D([], [], **_CHANCE)], loc="outside upper right")
-    return figure
+    return with_data(figure, pd.concat([candidates.assign(how="candidate"), table]))
 
 
 def _mark(axes: Axes, row: Mapping[str, float], place: int, color: str, marker: str) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from organelle_fusion.config import FUSIONS, ORGANELLES, title
+from organelle_fusion.downloads import with_data
 from organelle_fusion.style import INK, WIDTH, in_lines, styled
 
 _GREY = "#555555"
@@ -294,4 +295,6 @@ def architecture_figure(
         "in the boxes: size of the output (height × width × features); below: parameters",
         fontsize=8, color=_GREY,
     )  # fmt: skip
-    return figure
+    return with_data(
+        figure, pd.concat(table.assign(network=strategy) for strategy, table in tables.items())
+    )

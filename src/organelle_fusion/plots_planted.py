@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from organelle_fusion.config import title
+from organelle_fusion.downloads import with_data
 from organelle_fusion.style import INK, STRATEGY_COLORS, WIDTH, styled
 
 _GREY = "#555555"
@@ -60,7 +61,7 @@ def named_figure(table: pd.DataFrame) -> Figure:
         Line2D([], [], color=_GREY, linestyle="--", linewidth=1, label="tells nothing"),
     ]
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
-    return figure
+    return with_data(figure, table)
 
 
 @styled
@@ -100,4 +101,4 @@ def removal_figure(table: pd.DataFrame) -> Figure:
         )
     ]
     figure.legend(handles=marks, loc="outside upper center", ncols=2)
-    return figure
+    return with_data(figure, table)

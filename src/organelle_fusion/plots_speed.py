@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from organelle_fusion.downloads import with_data
 from organelle_fusion.speed import compared, without_unit
 from organelle_fusion.style import OKABE_ITO, WIDTH, styled
 
@@ -79,7 +80,7 @@ def ratios_figure(side_by_side: pd.DataFrame) -> Figure:
         ),
     ]  # fmt: skip
     figure.legend(handles=marks, loc="outside upper right", ncols=2)
-    return figure
+    return with_data(figure, peers)
 
 
 @styled
@@ -114,7 +115,9 @@ def hours_figure(projected: dict[str, pd.DataFrame]) -> Figure:
     grid[0, 0].set_ylabel("time (hours)")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    return figure
+    return with_data(
+        figure, pd.concat(frame.assign(encoder=title) for title, frame in projected.items())
+    )
 
 
 def _wrapped(task: str, width: int) -> str:

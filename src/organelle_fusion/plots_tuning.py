@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from organelle_fusion.config import TuningSettings
+from organelle_fusion.downloads import with_data
 from organelle_fusion.style import WIDTH, styled
 
 COLOURS = "viridis_r"
@@ -101,7 +102,7 @@ def tuning_figure(trials: pd.DataFrame, settings: TuningSettings) -> Figure:
         loc="upper left",
         bbox_to_anchor=(0, 0),
     )
-    return figure
+    return with_data(figure, trials)
 
 
 def _best_label(best: pd.DataFrame) -> str:

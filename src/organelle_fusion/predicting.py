@@ -1,6 +1,7 @@
 """Images of other people predicted by a network from a file: tables, maps and reports."""
 
 import io
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ from organelle_fusion.volumes import Volume, write_ome_tiff
 
 if TYPE_CHECKING:
     import keras
+
+_LOGGER = logging.getLogger(__name__)
 
 _CODE = (
     *("image_checks", "intensity", "kernels", "patches", "plots_predictions", "predicting"),
@@ -159,7 +162,7 @@ def predict_images(
     with run_lock(output):
         call = call_of(model, images, maps=maps)
         if take_folder(output, call):
-            print(f"{output}: goes on with what an earlier call has left", flush=True)
+            _LOGGER.info("%s: goes on with what an earlier call has left", output)
         yield from _each_image(network, facts, images, output, model, call)
 
 
@@ -184,7 +187,7 @@ def _each_image(
             folder = output / folder_name(image.image)
             kept, line = kept_row(folder, inputs, maps=call["maps"])
             if line:
-                print(line, flush=True)
+                _LOGGER.info(line)
             if kept is None:
                 about = {"Image": f"{volume.path}; {_description(volume)}"}
                 about |= {"SHA-256 of the image": content, **sources}

@@ -7,6 +7,7 @@ A call lasts minutes, stops in time, and the next one goes on. Only predictions 
 `reference_results` reads what is found here.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,8 @@ from organelle_fusion.reference_results import (
 )
 from organelle_fusion.sources import DATA_VARIABLE
 from organelle_fusion.sweep import train_cells, training_inputs
+
+_LOGGER = logging.getLogger(__name__)
 
 JOINED = ("early", "intermediate", "spatial")
 
@@ -218,7 +221,7 @@ def run_steps(
             if not first and clock() - began + expected > limit:
                 break
             first, begun = False, clock()
-            print(f"{task.name} begins, about {expected:.0f} s", flush=True)
+            _LOGGER.info("%s begins, about %.0f s", task.name, expected)
             task.do()
             longest[task.kind] = max(longest.get(task.kind, 0.0), clock() - begun)
     left = [training for training in planned if stored_facts(training, root) is None]
@@ -269,7 +272,7 @@ def _tasks(profile: Profile, planned: Sequence[Planned], root: Path) -> Iterator
         if not left:
             continue
         if dataset == CROPS and not crops_at_hand(root):
-            print(f"{CROPS} is not here: {len(left)} cells are outstanding", flush=True)
+            _LOGGER.info("%s is not here: %d cells are outstanding", CROPS, len(left))
             continue
         if not checked:  # only where something is computed, since it loads JAX
             _check_device(planned, root)
@@ -339,10 +342,10 @@ def _record(profile: Profile, dataset: str, patch_set: PatchSet, root: Path) -> 
     }
     before = read_json(place / "patches.json")
     if before and before["recipe"] == facts["recipe"] and before != facts:
-        print(
-            f"{dataset}: its patches are not those recorded, as on a processor that rounds in "
-            "another order; what was trained on those is trained again",
-            flush=True,
+        _LOGGER.info(
+            "%s: its patches are not those recorded, as on a processor that rounds in another "
+            "order; what was trained on those is trained again",
+            dataset,
         )
     repeats = profile.many_folds.repeats if dataset == "phantom" else 1
     for seed in range(profile.folds.seed, profile.folds.seed + repeats):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import os
 import shutil
 import zipfile
@@ -23,6 +24,8 @@ from organelle_fusion.provenance import (
     temporary_name,
     write_csv,
 )
+
+_LOGGER = logging.getLogger(__name__)
 
 DATA_VARIABLE = "ORGANELLE_FUSION_DATA"
 """Environment variable naming a folder that already holds data sets, one folder each."""
@@ -351,10 +354,12 @@ def _download(name: str, folder: Path) -> np.ndarray:
     temporary = folder / temporary_name("download")
     temporary.mkdir()
     try:
+        _LOGGER.info("%s: downloading %s", name, source.url)
         # The archive is packed anew by the server, so its own hash may change; the crops' do not.
         archive = pooch.retrieve(
             source.url, known_hash=None, fname=f"{name}.zip", path=temporary, progressbar=True
         )
+        _LOGGER.debug("%s: %.0f MB in the archive", name, Path(archive).stat().st_size / 1e6)
         images = _crops(name, Path(archive))
     except OSError as error:  # requests' exceptions are all of this kind, a full disk is too
         found = f"{type(error).__name__} {error.strerror or ''}".strip()
@@ -368,6 +373,7 @@ def _download(name: str, folder: Path) -> np.ndarray:
     finally:
         shutil.rmtree(temporary)
     _verify(name, images, source.url, _again(name))
+    _LOGGER.debug("%s: %d crops, each with the hash of the list", name, len(images))
     return images
 
 
