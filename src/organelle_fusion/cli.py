@@ -265,7 +265,6 @@ def pack(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
     from organelle_fusion import packing
     from organelle_fusion.check_report import text_width
-    from organelle_fusion.model_file import score_sentence
     from organelle_fusion.pages import open_run
 
     settings = load_profile(profile)
@@ -273,14 +272,7 @@ def pack(
         raise UserError(f"{manifest}: expected a manifest, found no such file; check the path")
     run = open_run(settings, str(Path(manifest).resolve()) if manifest else "")
     facts = packing.pack(file, settings, run, model=model, fold=fold)
-    lines = (
-        f"{file}: model {model}, the network of fold {fold} of {facts.n_folds} "
-        f"(profile {facts.profile}, {facts.data}).",
-        f"On images that it has not seen: {score_sentence(facts.score)}.",
-        f"All {facts.n_folds} folds, each image by the network that has not seen it: "
-        f"{score_sentence(facts.score_of_all_folds)}.",
-    )
-    for line in lines:
+    for line in packing.pack_lines(file, facts, model):
         typer.echo(textwrap.fill(line, text_width(), break_on_hyphens=False))
 
 

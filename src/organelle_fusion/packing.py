@@ -13,7 +13,14 @@ from organelle_fusion.folds import fold_parts, read_folds
 from organelle_fusion.intensity import PERCENTILES
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import pooled, probability_columns
-from organelle_fusion.model_file import FORMAT, ChannelRange, ModelFacts, Score, Seen
+from organelle_fusion.model_file import (
+    FORMAT,
+    ChannelRange,
+    ModelFacts,
+    Score,
+    Seen,
+    score_sentence,
+)
 from organelle_fusion.pages import Run
 from organelle_fusion.patches import patch_size_px
 from organelle_fusion.patchset import PatchSet
@@ -133,6 +140,17 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
     network = _network(facts, profile, weights)
     _write_checked(path, network, facts, of_fold, patch_set)
     return facts
+
+
+def pack_lines(path: Path, facts: ModelFacts, model: str) -> list[str]:
+    """Say what a file holds, and how well its network and those of all folds do."""
+    return [
+        f"{path}: model {model}, the network of fold {facts.fold} of {facts.n_folds} "
+        f"(profile {facts.profile}, {facts.data}).",
+        f"On images that it has not seen: {score_sentence(facts.score)}.",
+        f"All {facts.n_folds} folds, each image by the network that has not seen it: "
+        f"{score_sentence(facts.score_of_all_folds)}.",
+    ]
 
 
 def score_of(predictions: pd.DataFrame, profile: Profile) -> Score:
