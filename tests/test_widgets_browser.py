@@ -1,7 +1,10 @@
 """Widgets of the built pages in a browser: by mouse, by keyboard, without JavaScript, on paper."""
 
+import gzip
 import json
 import re
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -16,7 +19,9 @@ WIDGETS = {
     "08_gradcam": ["widget-gradcam"],
     "12_beyond": ["widget-features"],
 }
+HTML = Path(__file__).parents[1] / "_build" / "html"
 MOST_BYTES = 3_000_000
+TEXT = (".html", ".js", ".css", ".svg")
 each_chapter = pytest.mark.parametrize("chapter", WIDGETS)
 
 
@@ -95,15 +100,22 @@ def test_widgets_fit_into_the_page(chapter, width, browser_page):
 
 
 @each_chapter
-def test_page_is_light(chapter, browser_page):
-    """All that is transferred for the page: itself, scripts, styles, pictures."""
+def test_page_is_light_with_all_that_belongs_to_it(chapter, browser_page):
+    """Page, scripts, styles, fonts and pictures as a web server sends them: text compressed."""
     page = browser_page(f"book/executed/{chapter}")
     page.wait_for_load_state("networkidle")
-    size = page.evaluate(
+    addresses = page.evaluate(
         """() => ["navigation", "resource"].flatMap(kind => performance.getEntriesByType(kind))
-          .reduce((sum, entry) => sum + entry.encodedBodySize, 0)"""
+          .map(entry => new URL(entry.name)).filter(url => url.protocol === "http:")
+          .map(url => url.pathname)"""
     )
-    assert 0 < size <= MOST_BYTES
+    files = [HTML / unquote(address).removeprefix("/") for address in addresses]
+    assert len(files) > 10
+    sent = [
+        len(gzip.compress(file.read_bytes())) if file.suffix in TEXT else file.stat().st_size
+        for file in files
+    ]
+    assert sum(sent) <= MOST_BYTES
 
 
 @each_chapter
