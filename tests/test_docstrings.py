@@ -69,7 +69,7 @@ def test_only_the_reference_leaves_unknown_names_plain(page, linked, plain):
         ("(a: int, b: str = 'x') -> None", "(a: int, b: str = 'x') -> None"),
         ("(*, a: Annotated[int, Gt(gt=0)], b: int)", "(*, a: int, b: int)"),
         (
-            "(a: tuple[Annotated[int, Field(metadata=[Gt(gt=0)])], ...] = (), b: Annotated[str, X])",
+            "(a: tuple[Annotated[int, Field(m=[Gt(gt=0)])], ...] = (), b: Annotated[str, X])",
             "(a: tuple[int, ...] = (), b: str)",
         ),
         ("(a: Annotated[list[str] | None, Option('--a', help='b, c')] = None)",
