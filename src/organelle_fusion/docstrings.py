@@ -92,7 +92,7 @@ def whole_sentences(
 ) -> None:
     """Keep the sentence under a constant whole: Napoleon takes what precedes a colon for a type."""
     if what == "data":
-        lines.insert(0, "")
+        lines.insert(0, "\\ ")  # nothing, but a line without a colon
 
 
 def setup(app: "Sphinx") -> dict[str, bool]:
