@@ -63,6 +63,23 @@ def test_only_the_reference_leaves_unknown_names_plain(page, linked, plain):
     assert (resolved("pandas.DataFrame") == "pandas.DataFrame") == bool(plain)
 
 
+@pytest.mark.parametrize(
+    ("signature", "plain"),
+    [
+        ("(a: int, b: str = 'x') -> None", "(a: int, b: str = 'x') -> None"),
+        ("(*, a: Annotated[int, Gt(gt=0)], b: int)", "(*, a: int, b: int)"),
+        (
+            "(a: tuple[Annotated[int, Field(m=[Gt(gt=0)])], ...] = (), b: Annotated[str, X])",
+            "(a: tuple[int, ...] = (), b: str)",
+        ),
+        ("(a: Annotated[list[str] | None, Option('--a', help='b, c')] = None)",
+         "(a: list[str] | None = None)"),
+    ],
+)  # fmt: skip
+def test_types_are_shown_without_bounds(signature, plain):
+    assert docstrings.plain_signature(signature) == plain
+
+
 def test_every_module_has_one_place_in_the_reference():
     """A new module has to be added to a page below book/api."""
     pages = [name for name in toc_pages(ROOT) if name.startswith("book/api/")]

@@ -146,7 +146,7 @@ def _provenance(executed: list[Path]) -> Tables:
     columns = ["chapter", "profile", "data", "executed", "text", "settings", "code"]
     frames["tab-provenance"] = pd.DataFrame(made, columns=columns)
     head = (
-        "| Chapter | Profile | Data | Executed (UTC) | Text | Settings | Code |\n"
+        "| Chapter | Profile | Stacks | Executed (UTC) | Text | Settings | Code |\n"
         "|:---|:---|:---|:---|:---|:---|:---|"
     )
     caption = "What each chapter was made from: first twelve digits of hashes."

@@ -5,7 +5,6 @@ shape in the same marks. What is an entry of the reference is linked, anything e
 is written; so are types of other packages. References on all other pages have to resolve.
 """
 
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -58,12 +57,48 @@ def resolve(
 
 
 def skip(app: "Sphinx", what: str, name: str, found: Any, skipped: bool, options: Any) -> bool:
-    """Leave out fields of named tuples, which the signature of the class lists already."""
-    return skipped or bool(re.match("Alias for field number", getattr(found, "__doc__", "") or ""))
+    """Leave out what the signature of a class says already: fields of named tuples, and pydantic's.
+
+    Sphinx calls it for each member, see its event ``autodoc-skip-member``.
+    """
+    field = (getattr(found, "__doc__", None) or "").startswith("Alias for field number")
+    return skipped or field or name == "model_config"
+
+
+def plain_signature(text: str) -> str:
+    """Types of a signature without the bounds and options that pydantic and typer put to them."""
+    start = text.find("Annotated[")
+    if start < 0:
+        return text
+    depth, parts = 0, [start + len("Annotated[")]
+    for place in range(parts[0], len(text)):
+        depth += (text[place] in "([{") - (text[place] in ")]}")
+        if depth == 0 and text[place] == ",":
+            parts.append(place)
+        if depth < 0:
+            return text[:start] + plain_signature(text[parts[0] : parts[1]] + text[place + 1 :])
+    return text
+
+
+def simplify(
+    app: "Sphinx", what: str, name: str, found: Any, options: Any, signature: str, returned: str
+) -> tuple[str | None, str | None]:
+    """Show `plain_signature`, on Sphinx' event ``autodoc-process-signature``."""
+    return plain_signature(signature) if signature else signature, returned
+
+
+def whole_sentences(
+    app: "Sphinx", what: str, name: str, found: Any, options: Any, lines: list[str]
+) -> None:
+    """Keep the sentence under a constant whole: Napoleon takes what precedes a colon for a type."""
+    if what == "data":
+        lines.insert(0, "\\ ")  # nothing, but a line without a colon
 
 
 def setup(app: "Sphinx") -> dict[str, bool]:
     """Join Sphinx, which calls this."""
     app.connect("missing-reference", resolve)
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", simplify)
+    app.connect("autodoc-process-docstring", whole_sentences, priority=400)  # before Napoleon
     return {"parallel_read_safe": True, "parallel_write_safe": True}
