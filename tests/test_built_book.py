@@ -177,8 +177,6 @@ NEEDS_TABLE = (
 )
 
 
-ENVIRONMENT = "book/environment"
-
 # Figures of images, which have no numbers.
 PICTURES = {
     *("fig-classes", "fig-pipeline", "fig-gradcam-tiles", "fig-gradcam-overlap"),
@@ -467,17 +465,29 @@ def test_every_figure_of_numbers_is_offered_as_csv(chapter, soup):
             assert printed == sorted(f"{value:.2f}" for value in values), figure["id"]
 
 
-@pytest.mark.parametrize("page", [*(f"book/executed/{name}" for name in CHAPTERS), ENVIRONMENT])
-def test_every_table_is_offered_as_csv(page, soup):
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_table_is_offered_as_csv(chapter, soup):
     """Each number that a table shows is one of the file, which may have more digits and rows."""
-    for table in soup(page).select("article table:has(caption)"):
-        data = csv_of(table, (HTML / page).parent)
+    for table in soup(f"book/executed/{chapter}").select("article table:has(caption)"):
+        data = csv_of(table, HTML / "book/executed")
         cells = [str(cell) for cell in [*data.columns, *data.to_numpy().ravel()]]
         held = np.array([value for cell in cells for value, _ in numbers_in(cell)])
         cells = [cell.get_text(" ", strip=True) for cell in table.select("tbody :is(td, th)")]
         for cell in cells:
             for value, half in numbers_in(cell):
                 assert (np.abs(held - value) <= half * 1.001).any(), (table["id"], cell)
+
+
+def test_tables_of_other_pages_are_offered_as_csv(soup):
+    """With the rows that they show, but for a last one of totals."""
+    blocks = [soup(PAGES[0]).find(id=name) for name in ("tab-answer", "fig-answer")]
+    for page in ("book/environment", "book/provenance"):
+        blocks += soup(page).select("article table:has(caption)")
+    assert len(blocks) > 2 + 3
+    for block in blocks:
+        data = csv_of(block, HTML / "book")
+        rows = [row for row in block.select("tbody tr") if "All chapters" not in row.get_text()]
+        assert len(data) == (len(rows) or 7), block["id"]  # of the figure: seven networks
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

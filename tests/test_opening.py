@@ -62,7 +62,10 @@ def test_opening_says_data_answer_and_verdicts(folder):
         "**Answer.** Intermediate minus early fusion: +0.20 in balanced accuracy (95 % interval "
         "+0.10 to +0.30); the interval lies above 0. Intermediate minus singles: -0.20"
     ) in text
-    assert "not said here" not in text.partition("```{table}")[0]
+    before, table = text.split(":::{table}")
+    assert "not said here" not in before
+    assert "{download}`CSV <executed/tables/tab-answer.csv>`" in table.splitlines()[0]
+    assert len(pd.read_csv(folder / "tables/tab-answer.csv")) == 13
     assert "not about cancer cells" in text
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if "| C" in line}
     assert len(rows) == 13
@@ -85,6 +88,8 @@ def test_figure_shows_the_networks_only(folder, monkeypatch):
     ((values, chance),) = drawn
     assert values == dict(zip(MODELS, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), strict=False))
     assert chance["balanced_accuracy"] == 0.5
+    offered = pd.read_csv(folder / "figures/fig-answer.csv").set_index("model")["value"]
+    assert offered.round(6).to_dict() == values
     assert imread(folder / "figures/fig-answer.png").shape[1] > 1000
     assert "<!-- Balanced accuracy -->" in (folder / "figures/fig-answer.svg").read_text("utf-8")
 

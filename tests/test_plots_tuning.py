@@ -120,6 +120,10 @@ def test_axes_are_named_and_marked():
     ):
         assert words in found, words
     assert r"$3{\cdot}10^{-2}$" not in found  # beyond the greatest
+    drawn = plots.tuning_figure(trials(), SETTINGS).axes[0].findobj(plt.Text)
+    powers = [text for text in drawn if "$" in text.get_text()]
+    assert powers
+    assert all(text.get_parse_math() for text in powers)  # not drawn with their dollars
 
 
 def test_trials_that_are_all_alike_can_be_drawn():

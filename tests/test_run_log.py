@@ -169,16 +169,16 @@ def test_lines_of_other_processes_are_progress(tmp_path, capsys):
         run_log.run_file(tmp_path, "reproduce"),
         run_log.forwarded() as (out, err),
     ):
-        out.write("5 cells: 0 st")
+        out.write("  5 cells: 0 st")
         out.write("ored\nlast")
         err.write("\r  0%|   |")
         err.write("\r 50%|## |\r100%|###|\n")
     shown = capsys.readouterr()
-    assert shown.out == "5 cells: 0 stored\nlast\n"
+    assert shown.out == "  5 cells: 0 stored\nlast\n"
     assert shown.err == "\r  0%|   |\r 50%|## |\r100%|###|\n"
     _, lines = lines_of(tmp_path)
     assert [line[20:] for line in lines[2:]] == [
-        "INFO    5 cells: 0 stored",
+        "INFO      5 cells: 0 stored",
         "DEBUG   100%|###|",
         "INFO    last",
     ]

@@ -178,9 +178,10 @@ def build_pages(root: Path) -> Path:
         )
     chapters = [Path(page).name for page in toc_pages(root) if Path(page).parent == EXECUTED]
     write_tables(root / EXECUTED, chapters)
-    from organelle_fusion.opening import write_opening  # scikit-learn takes a second
+    from organelle_fusion.opening import CHAPTER, write_opening  # scikit-learn takes a second
 
-    write_opening(root / EXECUTED)
+    if CHAPTER in chapters:  # a book of some chapters has another opening page
+        write_opening(root / EXECUTED)
     shutil.rmtree(root / "_build", ignore_errors=True)
     _LOGGER.info("building the pages")
     started = time.monotonic()

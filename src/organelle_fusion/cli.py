@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from organelle_fusion import __version__, completion, run_log
-from organelle_fusion.config import (
-    Profile,
-    UserError,
-    load_profile,
-    system_error,
-    use_backend,
-)
+from organelle_fusion.config import Profile, UserError, load_profile, system_error, use_backend
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -103,14 +103,37 @@ def write_files(notebook: Any, folder: Path) -> None:
                     figure["caption"] += _written(folder, f"{path}.csv", numbers)
             elif numbers is not None:
                 link = _written(folder, f"{TABLES}/{facts['name']}.csv", numbers)
-                first, _, rest = content[_TEXT].partition("\n")
-                content[_TEXT] = f"{first}{link}\n{rest}"
+                content[_TEXT] = _captioned(content[_TEXT], link)
 
 
-def _written(folder: Path, name: str, text: str | None) -> str:
+def offered_table(shown: Any, folder: Path, way: str) -> str:
+    """Text of a table for a page that is no notebook, its numbers in a file and linked.
+
+    Parameters
+    ----------
+    shown
+        Of `pages.show_table`.
+    folder
+        That of the executed chapters.
+    way
+        Path from the page to this folder.
+    """
+    bundle, facts = _bundle(shown)
+    return _captioned(
+        shown.data, _written(folder, f"{TABLES}/{facts[_CSV]['name']}.csv", bundle[_CSV], way)
+    )
+
+
+def _captioned(table: str, link: str) -> str:
+    """A table whose caption, the first line, ends in a link."""
+    first, _, rest = table.partition("\n")
+    return f"{first}{link}\n{rest}"
+
+
+def _written(folder: Path, name: str, text: str | None, way: str = "") -> str:
     """Write a file if there is something to write; return its link, after a blank."""
     if text is None:
         return ""
     with atomic_path(folder / name) as temporary:
         temporary.write_text(text, "utf-8")
-    return f" {{download}}`{Path(name).suffix[1:].upper()} <{name}>`"
+    return f" {{download}}`{Path(name).suffix[1:].upper()} <{Path(way, name).as_posix()}>`"

@@ -10,6 +10,7 @@ import pandas as pd
 from organelle_fusion import scorecard
 from organelle_fusion.colophon import papermill_facts
 from organelle_fusion.config import FUSIONS, load_profile
+from organelle_fusion.downloads import data_of, offered_table
 from organelle_fusion.evaluation import chance_levels
 from organelle_fusion.pages import (
     Run,
@@ -19,13 +20,13 @@ from organelle_fusion.pages import (
     results_folder,
     show_table,
 )
-from organelle_fusion.provenance import atomic_path
+from organelle_fusion.provenance import atomic_path, write_csv
 
 CHAPTER = "14_scorecard"
 """The chapter whose run is shown: the last of the study."""
 
 FIGURE = "figures/fig-answer"
-"""Its PNG and SVG, below the executed chapters."""
+"""Its PNG, SVG and CSV, below the executed chapters."""
 
 
 def write_opening(folder: Path) -> None:
@@ -56,12 +57,16 @@ def write_opening(folder: Path) -> None:
         data_banner(settings, run, text).data,
         answer(found, run),
         _figure(run),
-        show_table(
-            verdict_table(card),
-            f"The paper's claims in its own words, and what became of them ({run.data}, real "
-            "cells, networks).",
-            "tab-answer",
-        ).data,
+        offered_table(
+            show_table(
+                verdict_table(card),
+                f"The paper's claims in its own words, and what became of them ({run.data}, real "
+                "cells, networks).",
+                "tab-answer",
+            ),
+            folder,
+            "executed",
+        ),
     ]
     with atomic_path(folder / "opening.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", "utf-8")
@@ -103,7 +108,7 @@ def verdict_table(card: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw(scores: pd.DataFrame, models: list[str], labels: pd.Series, folder: Path) -> None:
-    """Balanced accuracy of all networks, as PNG and SVG."""
+    """Balanced accuracy of all networks, as PNG, SVG and CSV."""
     from organelle_fusion.plots import score_figure
 
     table = scores[(scores["metric"] == "balanced_accuracy") & scores["model"].isin(models)]
@@ -112,6 +117,7 @@ def _draw(scores: pd.DataFrame, models: list[str], labels: pd.Series, folder: Pa
     for suffix in ("png", "svg"):
         with atomic_path(folder / f"{FIGURE}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix)
+    write_csv(folder / f"{FIGURE}.csv", data_of(figure))
 
 
 def _figure(run: Run) -> str:
@@ -126,7 +132,7 @@ def _figure(run: Run) -> str:
             "folds that keep images whole, with 95 % intervals over resampled groups; "
             f"data: {run.data}.",
             "{doc}`Chapter 6 <executed/06_fusion_cv5>` has all four scores.",
-            f"{{download}}`SVG <{place}.svg>`",
+            f"{{download}}`SVG <{place}.svg>` {{download}}`CSV <{place}.csv>`",
             "```",
         ]
     )

@@ -152,5 +152,6 @@ def _draw_axis(axes: Axes, position: int, marks: np.ndarray, labels: Sequence) -
         axes.plot([position - 0.05, position], [mark, mark], color="#555555", linewidth=0.9)
         axes.text(
             position - 0.09, mark, str(label), ha="right", va="center", fontsize=8, zorder=5,
+            parse_math=True,  # powers of ten, and no names
             path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip

@@ -123,8 +123,8 @@ class _Lines(io.TextIOBase):
         self.rest = ""
 
     def _hand_on(self, line: str) -> None:
-        states = [state.strip() for state in _TERMINAL_CODES.sub("", line).split("\r")]
-        last = next((state for state in reversed(states) if state), "")
+        states = _TERMINAL_CODES.sub("", line).split("\r")
+        last = next((state.rstrip() for state in reversed(states) if state.strip()), "")
         if last:
             self.say(last)
 
