@@ -165,7 +165,7 @@ def _files_of(notebook: Path, name: str, listed: list[tuple[str, str, str]], cou
     head = "| Folder | Files | SHA-256 |\n|:---|:---|:---|"
     table = _table(f"Files that chapter {number} read or wrote.", name, head, lines)
     opening = f"````{{dropdown}} Chapter {number}: {count:,} files"
-    return "\n".join([opening, table.rstrip("\n"), "````", ""])
+    return "\n".join([opening, "", table.rstrip("\n"), "````", ""])
 
 
 def grouped(files: Mapping[str, str | None]) -> list[tuple[str, str, str]]:
