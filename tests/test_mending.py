@@ -28,6 +28,15 @@ def test_scripts_of_thebe_are_left_out_and_others_stay():
     assert "body" not in context
 
 
+def test_what_sets_equations_is_kept_where_some_are():
+    """Its settings, too: a script without a file."""
+    scripts = [file(None, body='window.MathJax = {"options": {}}'), file("mathjax/tex-chtml.js")]
+    none = mended(script_files=scripts, css_files=[], body="<p>no equation</p>")
+    some = mended(script_files=scripts, css_files=[], body='<span class="math">a</span>')
+    assert none["script_files"] == []
+    assert some["script_files"] == scripts
+
+
 def test_bibliography_is_a_list_of_items():
     body = (
         '<div role="list"><div id="a" role="doc-biblioentry">He</div></div><p>doc-biblioentry</p>'

@@ -15,12 +15,18 @@ def setup(app: Any) -> dict[str, bool]:
 def _mend(app: Any, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     # Thebe runs code of a page on a server elsewhere. The book has no button for it, and its
     # settings stand on every page twice, which the browser takes for an error.
+    left_out = ["thebe"]
+    # Sphinx gives the first page what sets equations if a page that it lists has some.
+    if 'class="math' not in context.get("body", ""):
+        left_out.append("mathjax")
     for kind in ("script_files", "css_files"):
-        context[kind] = [
-            file
-            for file in context[kind]
-            if "thebe" not in f"{file.filename} {file.attributes.get('body')}"
-        ]
+        context[kind] = [file for file in context[kind] if not _names(file, left_out)]
     for given_up, role in ROLES.items():
         if "body" in context:
             context["body"] = context["body"].replace(given_up, role)
+
+
+def _names(file: Any, words: list[str]) -> bool:
+    """Whether a file's name, or what stands in its place on the page, holds one of the words."""
+    text = f"{file.filename} {file.attributes.get('body')}".lower()
+    return any(word in text for word in words)
