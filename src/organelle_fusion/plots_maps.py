@@ -77,7 +77,8 @@ def gradcam_figure(
     edge = (WIDTH - left - gap * (columns - 1)) / columns
     heights = [edge * row.planes.shape[1] / row.planes.shape[2] for row in rows]
     height = head + sum(heights) + gap * (len(rows) - 1) + foot
-    figure = plt.figure(figsize=(WIDTH, height))
+    # Coarser than others: pictures fill it, and a page with two of them is to stay below 3 MB.
+    figure = plt.figure(figsize=(WIDTH, height), dpi=110)
     top = height - head
     for index, (row, tall) in enumerate(zip(rows, heights, strict=True)):
         bottom = top - tall
