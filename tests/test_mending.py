@@ -44,3 +44,16 @@ def test_bibliography_is_a_list_of_items():
     context = mended(script_files=[], css_files=[], body=body)
     expected = '<div role="list"><div id="a" role="listitem">He</div></div><p>doc-biblioentry</p>'
     assert context["body"] == expected
+
+
+def test_what_unfolds_the_list_of_pages_has_a_name():
+    """As the theme calls the function, and as it makes the list."""
+    toggle = '<details><summary><span class="toctree-toggle" role="presentation"></span></summary>'
+
+    def make_list(kind, startdepth=1):
+        return f"<ul>{kind}{startdepth}<li>API{toggle}</details></li></ul>"
+
+    context = mended(script_files=[], css_files=[], generate_toctree_html=make_list)
+    made = context["generate_toctree_html"]("sidebar", startdepth=0)
+    assert made.startswith("<ul>sidebar0<li>API<details><summary aria-label=")
+    assert made.count("<summary") == 1

@@ -1,6 +1,11 @@
 """A Sphinx extension: mends what the theme and other extensions leave wrong on a page."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+TOGGLE = '<summary><span class="toctree-toggle"'
+"""In the list of pages, what unfolds those below one: the theme gives it no name."""
 
 ROLES = {'role="doc-biblioentry"': 'role="listitem"'}
 """Roles that ARIA has given up, and what takes their place: a bibliography is a list of items."""
@@ -24,6 +29,15 @@ def _mend(app: Any, pagename: str, template: str, context: dict[str, Any], doctr
     for given_up, role in ROLES.items():
         if "body" in context:
             context["body"] = context["body"].replace(given_up, role)
+    make_list = context.get("generate_toctree_html")
+    if make_list is not None:
+        context["generate_toctree_html"] = partial(_named_list, make_list)
+
+
+def _named_list(make_list: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    """The list of pages, as the theme makes it, in which all that unfolds has a name."""
+    named = TOGGLE.replace("<summary>", '<summary aria-label="Pages below">')
+    return str(make_list(*arguments, **options)).replace(TOGGLE, named)
 
 
 def _names(file: Any, words: list[str]) -> bool:
