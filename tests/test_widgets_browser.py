@@ -269,18 +269,20 @@ def test_curve_is_read_off_at_the_threshold(chapter, name, open_widget):
     widget, facts, said = open_widget(chapter, name)
     slider = control(widget, "Threshold")
     press(control(widget, "Class"), "ArrowDown")
-    press(slider, *["ArrowLeft"] * 3)
     curve = facts["curves"][0][facts["start"]][1]
-    called, right = curve["called"][47], curve["right"][47]
+    # Below the middle, where the slider begins, and where some patches are called.
+    step = max(k for k in range(48) if curve["called"][k])
+    press(slider, *["ArrowLeft"] * (50 - step))
+    called, right = curve["called"][step], curve["right"][step]
     assert curve["name"] in said()
-    assert "threshold of 0.47" in said()
+    assert f"threshold of 0.{step:02d}" in said()
     assert f"recall {right / curve['positives']:.2f} ({right} of {curve['positives']})" in said()
     assert f"precision {right / called:.2f} ({right} of {called} called)" in said()
-    assert "0.47" in widget.locator("svg").get_attribute("aria-label")
+    assert f"0.{step:02d}" in widget.locator("svg").get_attribute("aria-label")
     mark = widget.locator(".widget-mark")
-    before = mark.get_attribute("cx")
+    before = float(mark.get_attribute("cx"))
     press(slider, "Home")  # all are called: recall 1
-    assert float(mark.get_attribute("cx")) > float(before)
+    assert float(mark.get_attribute("cx")) > before or right == curve["positives"]
     assert f"({curve['positives']} of {curve['total']} called)" in said()
 
 

@@ -204,7 +204,7 @@
   };
 
   kinds.features = ({ facts, stage, controls, say }) => {
-    const size = 420, edge = 14, enlarged = 3 * facts.thumb;
+    const size = 420, edge = 14, enlarged = 128;
     const place = (share) => edge + share * (size - 2 * edge);
     const thumb = element("div", { class: "widget-thumb", role: "img" });
     thumb.style.width = thumb.style.height = `${enlarged}px`;

@@ -20,6 +20,9 @@ from organelle_fusion.style import INK, WIDTH, in_lines, picture_axes, scale_bar
 HEAT = "inferno"
 """Perceptually uniform, readable to colour-blind people, and black where there is nothing."""
 _OPACITY = 0.75
+_DPI = 100
+"""720 pixels wide, as wide as the text: noise under maps makes large files, and a page has two. The
+SVG keeps every pixel of the planes."""
 
 
 class ExplainedPlane(NamedTuple):
@@ -77,8 +80,7 @@ def gradcam_figure(
     edge = (WIDTH - left - gap * (columns - 1)) / columns
     heights = [edge * row.planes.shape[1] / row.planes.shape[2] for row in rows]
     height = head + sum(heights) + gap * (len(rows) - 1) + foot
-    # Coarser than others: pictures fill it, and a page with two of them is to stay below 3 MB.
-    figure = plt.figure(figsize=(WIDTH, height), dpi=110)
+    figure = plt.figure(figsize=(WIDTH, height), dpi=_DPI)
     top = height - head
     for index, (row, tall) in enumerate(zip(rows, heights, strict=True)):
         bottom = top - tall
