@@ -346,7 +346,7 @@ def test_opening_page_gives_answer_figure_and_verdicts_of_the_run(soup):
         cells = [cell.get_text(" ", strip=True) for cell in row.select("td")]
         found = dict((name, told) for name, _, told in of_claim)[cells[0]]
         assert cells[-1] in found
-        assert cells[-1] == PROPERTY or cells[2] in found
+        assert cells[-1] == PROPERTY or cells[2] == "none" or cells[2] in found
 
 
 @pytest.mark.parametrize(("item", "name"), PAPER.items())

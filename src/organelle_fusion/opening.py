@@ -11,7 +11,7 @@ from organelle_fusion import scorecard
 from organelle_fusion.colophon import papermill_facts
 from organelle_fusion.config import FUSIONS, load_profile
 from organelle_fusion.downloads import data_of, offered_table
-from organelle_fusion.evaluation import chance_levels
+from organelle_fusion.evaluation import NOT_COMPUTED, chance_levels
 from organelle_fusion.pages import (
     Run,
     data_banner,
@@ -100,7 +100,9 @@ def verdict_table(card: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (name, wording), part in card.groupby(["claim", "wording"], sort=False):
         lines = [
-            verdict if verdict == scorecard.PROPERTY else f"{data}: {verdict}"
+            verdict
+            if verdict == scorecard.PROPERTY
+            else f"{NOT_COMPUTED if data == 'none' else data}: {verdict}"
             for data, verdict in zip(part["data"], part["verdict"], strict=True)
         ]
         rows.append((name, wording, "\n".join(lines)))
