@@ -182,11 +182,9 @@ PICTURES = {
     *("fig-classes", "fig-pipeline", "fig-gradcam-tiles", "fig-gradcam-overlap"),
     *("fig-cells", "fig-objects", "fig-next-image"),
 }
-# Figures that print each value beside its mark.
-PRINTED = {
-    *("fig-scores5", "fig-groupings", "fig-real-scores", "fig-leakage", "fig-nested"),
-    *("fig-leakage-real", "fig-subsets"),
-}
+# Figures that print their numbers in words that an SVG still holds: with a halo they are outlines.
+VALUES = {"fig-groupings", "fig-subsets"}
+MATRICES = {"fig-confusion5", "fig-confusion30", "fig-confusion30-patch", "fig-real-confusion"}
 
 
 def csv_of(block, folder: Path) -> pd.DataFrame:
@@ -457,12 +455,17 @@ def test_every_figure_of_numbers_is_offered_as_csv(chapter, soup):
             continue
         data = csv_of(figure, folder)
         assert np.isfinite(data.select_dtypes("number")).to_numpy().any(), figure["id"]
-        if figure["id"] in PRINTED:
-            drawing = folder / figure.select_one("a.download[href$='.svg']")["href"]
-            words = re.findall(r"<!-- (.*?) -->", drawing.read_text("utf-8"), flags=re.DOTALL)
-            printed = sorted(word for word in words if re.fullmatch(r"-?\d\.\d\d", word))
-            values = data["value"][data.get("how", "") != "candidate"]
-            assert printed == sorted(f"{value:.2f}" for value in values), figure["id"]
+        drawing = folder / figure.select_one("a.download[href$='.svg']")["href"]
+        words = re.findall(r"<!-- (.*?) -->", drawing.read_text("utf-8"))
+        if figure["id"] in VALUES:
+            printed = [word for word in words if re.fullmatch(r"-?\d\.\d\d", word)]
+            assert sorted(printed) == sorted(f"{value:.2f}" for value in data["value"])
+        if figure["id"] in MATRICES:
+            printed = [word for word in words if re.fullmatch(r"\d+", word)]
+            filled = data[data["count"] > 0]
+            expected = [*(f"{100 * share:.0f}" for share in filled["share"])]
+            expected += [*filled["count"].astype(str), *["0"] * (len(data) - len(filled))]
+            assert sorted(printed) == sorted(expected)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

@@ -50,7 +50,7 @@ def test_help_fits_a_terminal_and_lists_what_comes_first_first():
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     named = [line.split()[1] for line in lines if re.match(r"│ [a-z]", line)]
-    assert named == ["reproduce", "init", "check", "pack", "predict", "simulate", "fetch"]
+    assert named == ["reproduce", "pdf", "init", "check", "pack", "predict", "simulate", "fetch"]
     assert "\033" not in result.stdout
 
 
