@@ -46,6 +46,17 @@ def test_bibliography_is_a_list_of_items():
     assert context["body"] == expected
 
 
+def test_parameters_of_a_signature_are_lines_and_definitions_stay():
+    signature = "<dt>f(\n<dl>\n<dd><em>a</em>,</dd>\n<dd>b,</dd>\n</dl>\n)</dt>"
+    body = f"{signature}<dl><dt>a</dt><dd>c</dd></dl>"
+    context = mended(script_files=[], css_files=[], body=body)
+    expected = (
+        '<dt>f(\n<span class="sig-lines"><span class="sig-line"><em>a</em>,</span>\n'
+        '<span class="sig-line">b,</span>\n</span>\n)</dt><dl><dt>a</dt><dd>c</dd></dl>'
+    )
+    assert context["body"] == expected
+
+
 def test_what_unfolds_the_list_of_pages_has_a_name():
     """As the theme calls the function, and as it makes the list."""
     toggle = '<details><summary><span class="toctree-toggle" role="presentation"></span></summary>'

@@ -1,8 +1,12 @@
 """A Sphinx extension: mends what the theme and other extensions leave wrong on a page."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+_PARAMETERS = re.compile(r"<dl>\s*((?:<dd>.*?</dd>\s*)+)</dl>", flags=re.DOTALL)
+"""Parameters of a function, a line each: for Sphinx, definitions without what they define."""
 
 TOGGLE = '<summary><span class="toctree-toggle"'
 """In the list of pages, what unfolds those below one: the theme gives it no name."""
@@ -26,12 +30,19 @@ def _mend(app: Any, pagename: str, template: str, context: dict[str, Any], doctr
         left_out.append("mathjax")
     for kind in ("script_files", "css_files"):
         context[kind] = [file for file in context[kind] if not _names(file, left_out)]
-    for given_up, role in ROLES.items():
-        if "body" in context:
-            context["body"] = context["body"].replace(given_up, role)
+    if "body" in context:
+        body = _PARAMETERS.sub(_as_lines, context["body"])
+        for given_up, role in ROLES.items():
+            body = body.replace(given_up, role)
+        context["body"] = body
     make_list = context.get("generate_toctree_html")
     if make_list is not None:
         context["generate_toctree_html"] = partial(_named_list, make_list)
+
+
+def _as_lines(found: re.Match) -> str:
+    lines = found[1].replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")
+    return f'<span class="sig-lines">{lines}</span>'
 
 
 def _named_list(make_list: Callable[..., Any], *arguments: Any, **options: Any) -> str:
