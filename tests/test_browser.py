@@ -36,7 +36,7 @@ CONTENT = """() => ({
   })),
   links: [...document.querySelectorAll("a[href]")].map((link) => link.href),
   anchors: [...document.querySelectorAll("[id]")].map((element) => element.id),
-  dangling: [...document.querySelectorAll("article .xref")]
+  dangling: [...document.querySelectorAll("article .xref:not(.py)")]
     .filter((element) => !element.closest("a")).map((element) => element.textContent),
   equations: document.querySelectorAll("article .math").length,
   set: document.querySelectorAll("article .math mjx-container").length,
