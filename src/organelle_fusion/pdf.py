@@ -104,6 +104,9 @@ def _print_page(browser: Any, address: str, printed: int) -> tuple[str, bytes]:
     try:
         page.goto(address, wait_until="load")
         page.evaluate("window.MathJax?.startup?.promise")  # ends when the equations are set
+        page.evaluate(  # text that is folded; folded code stays so, and is not printed
+            "document.querySelectorAll('details:not(.hide)').forEach(e => { e.open = true })"
+        )
         page.add_style_tag(content=f":root {{ counter-reset: page {printed} }}")
         title = page.locator(".bd-links li.current > a").last.text_content()
         return (
