@@ -568,6 +568,7 @@ def test_provenance_lists_every_chapter_and_its_files(soup):
         record = EXECUTED / f"{chapter}.json"
         if not record.is_file():
             continue
-        text = page.find(id=f"tab-files-{chapter[:2]}").get_text(" ")
+        shown = page.find(id=f"tab-files-{chapter[:2]}").get_text(" ").split()
         files = json.loads(record.read_text("utf-8"))["files"]
-        assert [found for _, _, found in grouped(files) if found not in text] == []
+        told = {word for _, _, found in grouped(files) for word in found.split()}
+        assert told <= set(shown)
