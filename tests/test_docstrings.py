@@ -1,5 +1,6 @@
 """Names in docstrings, and the pages of the API reference."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -92,3 +93,16 @@ def test_every_module_has_one_place_in_the_reference():
     )
     opening = (ROOT / "book/api.md").read_text("utf-8")
     assert re.findall(r"\]\(api/(\w+)\.md\)", opening) == [Path(name).name for name in pages]
+
+
+def test_every_public_function_and_class_has_a_docstring():
+    """What has none is not in the reference."""
+    silent = [
+        f"{path.stem}.{node.name}"
+        for path in (ROOT / "src/organelle_fusion").glob("*.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == []

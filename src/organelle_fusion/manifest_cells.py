@@ -78,6 +78,7 @@ def read_channel_map(text: str) -> dict[str, str] | None:
 
 
 def channel_map_of(path: Path, number: int, column: str, text: str) -> dict[str, str] | None:
+    """Channel map of a cell, see `read_channel_map`; an error names file and row."""
     try:
         return read_channel_map(text)
     except ManifestError as error:
@@ -85,6 +86,7 @@ def channel_map_of(path: Path, number: int, column: str, text: str) -> dict[str,
 
 
 def length_of(path: Path, number: int, column: str, text: str) -> float:
+    """Length in a cell, µm, NaN where it is empty; an error where it is not positive."""
     if not text:
         return math.nan
     try:
@@ -106,6 +108,7 @@ def place_of(path: str) -> str:
 def cell_error(
     path: Path, row: int, column: str, expected: str, found: object, remedy: str
 ) -> ManifestError:
+    """Error of one cell, to be raised: file, row and column, expected, found, remedy."""
     place = f"row {row}, {column}" if column else f"row {row}"
     # A cell in quotes may hold line breaks, and any cell a whole text.
     text = " ".join(str(found).split())

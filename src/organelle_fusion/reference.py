@@ -317,6 +317,7 @@ def _image_tasks(profile: Profile, dataset: str, folder: Path) -> Iterator[Task]
 
 
 def cut_folder(profile: Profile, dataset: str, root: Path) -> Path:
+    """Folder of the patches that a data set of the reference run is cut into."""
     return root / "data" / "runs" / profile.name / dataset / "cut"
 
 
