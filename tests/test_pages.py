@@ -84,6 +84,12 @@ def test_difference_sentence_never_hides_the_side_of_an_end():
     assert "+0.055 in balanced accuracy (95 % interval -0.004 to +0.117)" in sentence
 
 
+def test_difference_sentence_knows_no_negative_zero():
+    """Minus nothing is nothing."""
+    found = {"value": -0.003, "low": -0.17, "high": 0.19}
+    assert "A: +0.00 in balanced accuracy" in pages.difference_sentence("a", found)
+
+
 def test_published_values_are_found_in_the_repository(project):
     """The table is read by its name, wherever in the repository the chapter runs."""
     from organelle_fusion.published import COLUMNS, MODELS

@@ -75,8 +75,9 @@ def execute(folder, chapter=""):
     """Execute the chapters of a copy that holds some of them, without building pages."""
     code = (
         "from pathlib import Path; from organelle_fusion.book import execute_chapters; "
-        "from organelle_fusion.config import load_profile; "
-        f"execute_chapters(Path.cwd(), load_profile('smoke'), 'smoke', chapter={chapter!r})"
+        "from organelle_fusion.config import load_profile; from organelle_fusion import run_log\n"
+        "with run_log.on_terminal():\n"
+        f"    execute_chapters(Path.cwd(), load_profile('smoke'), 'smoke', chapter={chapter!r})"
     )
     return in_copy(folder, sys.executable, "-c", code)
 

@@ -88,7 +88,7 @@ def test_log_has_all_lines_with_their_time(tmp_path, capsys):
     path, lines = lines_of(tmp_path)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-reproduce\.log", path.name)
     assert re.match(r"organelle-fusion \d.*, Python 3\.", lines[0])
-    assert lines[1].startswith("organelle-fusion ")
+    assert lines[1] == " ".join(["organelle-fusion", *sys.argv[1:]])
     stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
     expected = ["DEBUG   build said:", "DEBUG     one", "DEBUG     two", "INFO    done"]
     for line, words in zip(lines[2:], [*expected, "DEBUG   red"], strict=True):

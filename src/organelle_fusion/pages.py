@@ -165,8 +165,8 @@ def difference_sentence(what: str, difference: dict[str, float]) -> str:
         verdict = "the interval includes 0, so that these data cannot tell"
     digits = decimals(low, high)
     return (
-        f"{what[0].upper()}{what[1:]}: {value:+.{digits}f} in balanced accuracy "
-        f"(95 % interval {low:+.{digits}f} to {high:+.{digits}f}); {verdict}."
+        f"{what[0].upper()}{what[1:]}: {value:+z.{digits}f} in balanced accuracy "
+        f"(95 % interval {low:+z.{digits}f} to {high:+z.{digits}f}); {verdict}."
     )
 
 
