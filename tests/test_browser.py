@@ -10,7 +10,7 @@ import pytest
 
 from organelle_fusion.book import toc_pages
 
-pytestmark = pytest.mark.pages
+pytestmark = [pytest.mark.pages, pytest.mark.browser]
 
 PAGES = toc_pages(Path(__file__).parents[1])
 WIDTHS = (390, 768, 1440)

@@ -57,6 +57,7 @@ def links_of(page) -> list:
 
 
 @pytest.mark.pages
+@pytest.mark.browser
 def test_small_book_is_joined_and_offered(small_book):
     """Three pages; links lead within the file or outside, bookmarks to pages and headings."""
     from pypdf import PdfReader
@@ -120,6 +121,7 @@ def soups():
 
 
 @pytest.mark.pages
+@pytest.mark.browser
 def test_every_page_of_the_book_is_bookmarked_and_begins_a_page(book, text, soups):
     marks = [entry for entry in book.outline if not isinstance(entry, list)]
     titles = [soups[name].select(".bd-links li.current > a")[-1].get_text() for name in PAGES]
@@ -133,6 +135,7 @@ def test_every_page_of_the_book_is_bookmarked_and_begins_a_page(book, text, soup
 
 
 @pytest.mark.pages
+@pytest.mark.browser
 def test_pages_are_numbered_through(text):
     """The number at the foot of a page comes first in what is read of it."""
     starts = [page.startswith(str(number)) for number, page in enumerate(text, start=1)]
@@ -140,6 +143,7 @@ def test_pages_are_numbered_through(text):
 
 
 @pytest.mark.pages
+@pytest.mark.browser
 def test_every_caption_and_picture_of_the_pages_is_printed(book, text, soups):
     whole = "".join(text)
     captions = [
@@ -154,6 +158,7 @@ def test_every_caption_and_picture_of_the_pages_is_printed(book, text, soups):
 
 
 @pytest.mark.pages
+@pytest.mark.browser
 def test_fonts_are_embedded(book):
     fonts = {}
     for page in book.pages:
@@ -169,6 +174,7 @@ def test_fonts_are_embedded(book):
 
 
 @pytest.mark.pages
+@pytest.mark.browser
 def test_links_lead_within_the_book_or_to_the_world(book):
     links = [link for page in book.pages for link in links_of(page)]
     within = [link for link in links if "/Dest" in link]

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-pytestmark = pytest.mark.pages
+pytestmark = [pytest.mark.pages, pytest.mark.browser]
 
 WIDGETS = {
     "01_data": ["widget-stack"],
