@@ -62,6 +62,36 @@ def browser():
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session")
+def note_faults(book_address):
+    """Add errors of a page to a list: in its console, requests that fail or leave this machine."""
+
+    def note(page, faults):
+        def sent(request):
+            if not request.url.startswith((f"{book_address}/", "data:", "blob:")):
+                faults.append(f"asks for {request.url}")
+
+        def answered(response):
+            if response.status >= 400:
+                faults.append(f"{response.status} for {response.url}")
+
+        def failed(request):
+            if request.failure != "net::ERR_ABORTED":  # given up by the browser, as a page is left
+                faults.append(f"no answer for {request.url}: {request.failure}")
+
+        def told(message):
+            if message.type == "error":
+                faults.append(f"console: {message.text}")
+
+        page.on("request", sent)
+        page.on("response", answered)
+        page.on("requestfailed", failed)
+        page.on("console", told)
+        page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+
+    return note
+
+
 @pytest.fixture
 def page_faults():
     """What went wrong on the pages that `browser_page` has opened: none of it may, in any test."""
@@ -69,7 +99,7 @@ def page_faults():
 
 
 @pytest.fixture
-def browser_page(browser, book_address, page_faults):
+def browser_page(browser, book_address, note_faults, page_faults):
     """Open a page by its name in _toc.yml, in light or dark, as a `playwright.sync_api.Page`.
 
     `options` are those of a context of playwright, such as ``java_script_enabled=False``.
@@ -83,7 +113,7 @@ def browser_page(browser, book_address, page_faults):
         contexts.append(context)
         context.set_default_timeout(20_000)
         page = context.new_page()
-        _note_faults(page, book_address, page_faults)
+        note_faults(page, page_faults)
         page.goto(f"{book_address}/{name}.html", wait_until="load")
         return page
 
@@ -91,32 +121,6 @@ def browser_page(browser, book_address, page_faults):
     for context in contexts:
         context.close()
     assert page_faults == []
-
-
-def _note_faults(page, address, faults):
-    """Note errors in the console, requests that fail, and any that would leave this machine."""
-
-    def sent(request):
-        if not request.url.startswith((f"{address}/", "data:", "blob:")):
-            faults.append(f"asks for {request.url}")
-
-    def answered(response):
-        if response.status >= 400:
-            faults.append(f"{response.status} for {response.url}")
-
-    def failed(request):
-        if request.failure != "net::ERR_ABORTED":  # given up by the browser, as a page is left
-            faults.append(f"no answer for {request.url}: {request.failure}")
-
-    def told(message):
-        if message.type == "error":
-            faults.append(f"console: {message.text}")
-
-    page.on("request", sent)
-    page.on("response", answered)
-    page.on("requestfailed", failed)
-    page.on("console", told)
-    page.on("pageerror", lambda error: faults.append(f"script: {error}"))
 
 
 @pytest.fixture

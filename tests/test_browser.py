@@ -1,12 +1,14 @@
 """The built pages in a real browser, from this machine alone; run by `make pages`."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urldefrag
 from urllib.request import urlopen
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 
 from organelle_fusion.book import toc_pages
 
@@ -14,6 +16,7 @@ pytestmark = [pytest.mark.pages, pytest.mark.browser]
 
 PAGES = toc_pages(Path(__file__).parents[1])
 WIDTHS = (390, 768, 1440)
+THEMES = ("light", "dark")
 LARGEST = 3e6
 """Bytes of a page with its pictures, equations and widgets, without the files of the theme."""
 
@@ -65,90 +68,92 @@ ENLARGE = """async () => {
 }"""
 
 
+# What axe-core calls a serious or critical fault, by its rules or some of them.
+AXE = """async (options) => (await axe.run(options)).violations.flatMap(rule => rule.nodes
+  .filter(node => ["serious", "critical"].includes(node.impact))
+  .map(node => `${rule.id}: ${node.target}: ${node.failureSummary}`))"""
+
+
 class Look(NamedTuple):
-    """What is seen of a page in one theme."""
+    """What is seen of a page, in light and in dark."""
 
     faults: list[str]
-    too_wide: dict[int, list[str]]  # elements that stick out, by the width of the window
     content: dict[str, Any]
     not_enlarged: list[str]
+    too_wide: dict[tuple[str, int], list[str]]  # what sticks out, by theme and width of the window
     inaccessible: list[str]
 
 
 @pytest.fixture(scope="module")
-def seen():
-    return {}
+def context(browser):
+    """All pages are opened in one: what they share is loaded once."""
+    with browser.new_context() as opened:
+        opened.set_default_timeout(30_000)
+        yield opened
 
 
-@pytest.fixture
-def look(browser_page, page_faults, seen):
-    """Look at a page in a theme; each is loaded once, and its window changed to all widths."""
+@pytest.fixture(scope="module")
+def look(context, book_address, note_faults):
+    """Look at a page by its name; each is loaded once, its theme and its window are changed."""
 
-    def at(name: str, theme: str) -> Look:
-        if (name, theme) not in seen:
-            page = browser_page(name, theme=theme)
-            page.evaluate("window.MathJax?.startup?.promise")
-            content = page.evaluate(CONTENT)
-            not_enlarged = page.evaluate(ENLARGE)
-            too_wide = {}
-            for width in reversed(WIDTHS):
-                page.set_viewport_size({"width": width, "height": 900})
-                too_wide[width] = page.evaluate(TOO_WIDE)
-            faults = page_faults.copy()  # axe itself asks for style sheets in wrong places
-            # Contrasts differ by theme, the rest by width: on a phone more has to scroll.
-            contrast = "color-contrast"
-            if theme == "light":
-                inaccessible = _serious(page, {"rules": {contrast: {"enabled": False}}})
-            else:
-                inaccessible = []
-            page.set_viewport_size({"width": 1440, "height": 900})
-            inaccessible += _serious(page, {} if theme == "light" else {"runOnly": [contrast]})
-            seen[name, theme] = Look(faults, too_wide, content, not_enlarged, inaccessible)
-            page_faults.clear()  # told by the test of them
-        return seen[name, theme]
+    @cache
+    def at(name: str) -> Look:
+        faults = []
+        page = context.new_page()
+        note_faults(page, faults)
+        _show(page, "light", 1440)
+        page.goto(f"{book_address}/{name}.html", wait_until="load")
+        page.evaluate("window.MathJax?.startup?.promise")
+        content = page.evaluate(CONTENT)
+        not_enlarged = page.evaluate(ENLARGE)
+        too_wide = {}
+        for theme in THEMES:
+            for width in WIDTHS:
+                _show(page, theme, width)
+                too_wide[theme, width] = page.evaluate(TOO_WIDE)
+            assert page.evaluate("document.documentElement.dataset.theme") == theme
+        so_far = faults.copy()  # axe itself asks for style sheets in wrong places
+        # Contrasts differ by theme, the rest by width: on a phone more has to scroll.
+        page.evaluate(AXE_SCRIPT)
+        inaccessible = page.evaluate(AXE, {"runOnly": ["color-contrast"]})
+        _show(page, "light", 1440)
+        inaccessible += page.evaluate(AXE, {"runOnly": ["color-contrast"]})
+        _show(page, "light", 390)
+        inaccessible += page.evaluate(AXE, {"rules": {"color-contrast": {"enabled": False}}})
+        page.close()
+        return Look(so_far, content, not_enlarged, too_wide, inaccessible)
 
     return at
 
 
-def _serious(page, options) -> list[str]:
-    """What axe-core calls a serious or critical fault, by its rules or some of them."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page, options={"resultTypes": ["violations"]} | options).response
-    return [
-        f"{rule['id']}: {node['target']}: {node['failureSummary']}"
-        for rule in found["violations"]
-        for node in rule["nodes"]
-        if node["impact"] in ("serious", "critical")
-    ]
+def _show(page, theme, width):
+    page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": width, "height": 900})
 
 
 each = pytest.mark.parametrize("name", PAGES)
-both = pytest.mark.parametrize("theme", ["light", "dark"])
 
 
 @each
-@both
-def test_page_asks_for_nothing_elsewhere_and_tells_no_error(name, theme, look):
-    assert look(name, theme).faults == []
+def test_page_asks_for_nothing_elsewhere_and_tells_no_error(name, look):
+    assert look(name).faults == []
 
 
 @each
-@both
-def test_page_does_not_scroll_sideways(name, theme, look):
-    assert look(name, theme).too_wide == {width: [] for width in WIDTHS}
+def test_page_does_not_scroll_sideways(name, look):
+    """In no theme and at no width."""
+    assert {window: found for window, found in look(name).too_wide.items() if found} == {}
 
 
 @each
-@both
-def test_page_is_accessible(name, theme, look):
+def test_page_is_accessible(name, look):
     """No fault that axe-core calls serious or critical."""
-    assert look(name, theme).inaccessible == []
+    assert look(name).inaccessible == []
 
 
 @each
 def test_figures_load_and_open_enlarged(name, look):
-    page = look(name, "light")
+    page = look(name)
     assert [picture for picture in page.content["pictures"] if not picture["width"]] == []
     assert [picture for picture in page.content["pictures"] if not picture["enlarges"]] == []
     assert page.not_enlarged == []
@@ -157,20 +162,20 @@ def test_figures_load_and_open_enlarged(name, look):
 @each
 def test_equations_are_set_by_files_beside_the_pages(name, look):
     """And only a page that has some loads what sets them."""
-    content = look(name, "light").content
+    content = look(name).content
     assert content["set"] == content["equations"]
     assert content["renderer"] == (content["equations"] > 0)
 
 
 @each
 def test_page_is_small_enough_to_be_sent(name, look):
-    assert look(name, "light").content["bytes"] < LARGEST
+    assert look(name).content["bytes"] < LARGEST
 
 
 @each
 def test_every_internal_link_and_anchor_leads_somewhere(name, look, book_address):
     """Pages of the book are known by what the browser finds on them, others are fetched."""
-    content = look(name, "light").content
+    content = look(name).content
     assert content["dangling"] == []
     broken = []
     for link in sorted(set(content["links"])):
@@ -180,7 +185,7 @@ def test_every_internal_link_and_anchor_leads_somewhere(name, look, book_address
             continue
         target = address.removeprefix(f"{book_address}/").removesuffix(".html")
         if target in PAGES:
-            if anchor and unquote(anchor) not in look(target, "light").content["anchors"]:
+            if anchor and unquote(anchor) not in look(target).content["anchors"]:
                 broken.append(link)
         else:
             with urlopen(address) as answer:  # raises where there is nothing
