@@ -76,7 +76,8 @@ def note_faults(book_address):
                 faults.append(f"{response.status} for {response.url}")
 
         def failed(request):
-            if request.failure != "net::ERR_ABORTED":  # given up by the browser, as a page is left
+            # Given up by the browser: as a page is left, or a script where it runs none.
+            if request.failure not in ("net::ERR_ABORTED", "csp"):
                 faults.append(f"no answer for {request.url}: {request.failure}")
 
         def told(message):

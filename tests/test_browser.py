@@ -119,6 +119,7 @@ def look(context, book_address, note_faults):
         _show(page, "light", 1440)
         inaccessible += page.evaluate(AXE, {"runOnly": ["color-contrast"]})
         _show(page, "light", 390)
+        page.wait_for_timeout(500)  # the theme waits 300 ms until it lets what scrolls have focus
         inaccessible += page.evaluate(AXE, {"rules": {"color-contrast": {"enabled": False}}})
         page.close()
         return Look(so_far, content, not_enlarged, too_wide, inaccessible)

@@ -34,7 +34,7 @@ def setup(app: Any) -> dict[str, bool]:
 
 def _link(app: Any, doctree: nodes.document, docname: str) -> None:
     terms = {
-        name.lower(): (page, anchor)
+        name.lower(): (name, page, anchor)
         for name, _, kind, page, anchor, _ in app.env.get_domain("std").get_objects()
         if kind == "term" and page != docname
     }
@@ -46,10 +46,10 @@ def _link(app: Any, doctree: nodes.document, docname: str) -> None:
             if term is None:
                 parts.append(nodes.Text(words))
             else:
-                page, anchor = terms[term]
+                name, page, anchor = terms[term]
                 link = make_refnode(app.builder, docname, page, anchor, nodes.Text(words))
                 link["classes"].append("glossary-term")
-                link["reftitle"] = f"Glossary: {term}"
+                link["reftitle"] = f"Glossary: {name}"
                 parts.append(link)
         text.parent.replace(text, parts)
 

@@ -45,8 +45,9 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 
     * balanced accuracy: mean over classes of the recall :math:`C_{kk} / t_k`;
     * AUROC: mean over classes of the area under the ROC curve, one class against the rest;
-    * MCC: :math:`(cs - \sum_k t_k p_k) / \sqrt{(s^2 - \sum_k p_k^2)(s^2 - \sum_k t_k^2)}`,
-      Gorodkin's form for several classes, 0 where the root is 0;
+    * MCC: :math:`cs - \sum_k t_k p_k` over the square root of
+      :math:`(s^2 - \sum_k p_k^2)(s^2 - \sum_k t_k^2)`, Gorodkin's form for several classes, 0 where
+      the root is 0;
     * macro F1: mean over classes of :math:`2 C_{kk} / (t_k + p_k)`.
 
     The means run over the classes *present* in `labels`: a class without a sample has no recall.
