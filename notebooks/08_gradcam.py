@@ -94,7 +94,7 @@ build = partial(
 # %% [markdown]
 # ## Maps
 #
-# Grad-CAM (Selvaraju et al. 2017) weights the features of the last convolutional layer by how much each
+# Grad-CAM {cite:p}`selvaraju2017` weights the features of the last convolutional layer by how much each
 # raises the score of a class. The score is the *logit of the true class*, not its probability, which
 # would mix in the evidence for all other classes. Intermediate fusion has one encoder per organelle, so
 # there is one map per organelle, and all are in the same units. The fused map is Grad-CAM of the joined
@@ -157,7 +157,7 @@ widgets_maps.gradcam_widget(
 #
 # A correlation above 0 is no sign of anything learnt by itself: the maps of all organelles are of the same
 # squares and go through one head. How much these alone give is shown by networks of the same architecture
-# that have learnt nothing (Adebayo et al. 2018): their weights are drawn anew, several times, and all
+# that have learnt nothing {cite:p}`adebayo2018`: their weights are drawn anew, several times, and all
 # images are explained again. What the trained network shows beyond the mean of these on the *same image*
 # is the last column, and it alone can be put down to learning.
 

@@ -55,3 +55,9 @@ def test_links_tables_captions_and_hyphens_are_left_alone(page):
 
 def test_case_of_the_page_is_kept(page):
     assert pieces(page([nodes.Text("UMAP")]), "umap") == [[("UMAP", "umap")]]
+
+
+def test_verb_is_no_term(page):
+    document = page([nodes.Text("Networks group patches by groups.")])
+    expected = [("Networks group patches by ", None), ("groups", "group"), (".", None)]
+    assert pieces(document, "group") == [expected]

@@ -22,6 +22,9 @@ NO_PROSE = (
 )
 """What is left as it is: headings, captions, tables, links, code and equations."""
 
+VERBS = ("group",)
+"""Terms that are verbs as well: linked in the plural alone."""
+
 WITHOUT = ("book/api",)
 """Beginnings of the names of pages that are no prose."""
 
@@ -91,7 +94,7 @@ def first_uses(
 
 def _pattern(terms: dict[str, Any]) -> re.Pattern:
     longest_first = sorted(terms, key=len, reverse=True)
-    words = "|".join(map(re.escape, longest_first))
+    words = "|".join(re.escape(term) + "(?=s)" * (term in VERBS) for term in longest_first)
     return re.compile(rf"(?<![\w-])({words})s?(?![\w-])", re.IGNORECASE)
 
 
