@@ -51,12 +51,12 @@ plan: .venv/.ready  ## say what make book would train and take, and do nothing
 pdf: .venv/.ready  ## print the pages that make book has built as one PDF
 	@$(BIN)/organelle-fusion pdf
 
-# Two files of tests at a time: most use one core.
+# Two files of tests at a time, here and below: most use one core.
 test: .venv/.ready  ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 pages: .venv/.ready  ## check the pages that make book has built
-	@$(BIN)/python -m pytest -m pages
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m pages
 
 # Peers that the project itself does not need, in a folder of their own. The stamp as above.
 .venv/peers/.ready: .venv/.ready benchmarks/peers.lock

@@ -1,6 +1,7 @@
 """The built pages in a real browser, from this machine alone; run by `make pages`."""
 
 import re
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +70,7 @@ ENLARGE = """async () => {
 
 
 # What axe-core calls a serious or critical fault, by its rules or some of them.
-AXE = """async ([what, options]) => (await axe.run(what, options)).violations
+AXE = """async ([what, options]) => (await axe.run(what ?? document, options)).violations
   .flatMap(rule => rule.nodes
   .filter(node => ["serious", "critical"].includes(node.impact))
   .map(node => `${rule.id}: ${node.target}: ${node.failureSummary}`))"""
@@ -104,11 +105,14 @@ def look(context, book_address, note_faults):
 
     @cache
     def at(name: str) -> Look:
+        with closing(context.new_page()) as page:
+            return _look(page, f"{book_address}/{name}.html", name in OF_CODE)
+
+    def _look(page, address, with_code):
         faults = []
-        page = context.new_page()
         note_faults(page, faults)
         _show(page, "light", 1440)
-        page.goto(f"{book_address}/{name}.html", wait_until="load")
+        page.goto(address, wait_until="load")
         page.evaluate("window.MathJax?.startup?.promise")
         content = page.evaluate(CONTENT)
         not_enlarged = page.evaluate(ENLARGE)
@@ -121,14 +125,15 @@ def look(context, book_address, note_faults):
         so_far = faults.copy()  # axe itself asks for style sheets in wrong places
         # Contrasts differ by theme, the rest by width: on a phone more has to scroll.
         page.evaluate(AXE_SCRIPT)
-        contrasts = [{} if name in OF_CODE else CODE, {"runOnly": ["color-contrast"]}]
+        contrasts = [None if with_code else CODE, {"runOnly": ["color-contrast"]}]
         inaccessible = page.evaluate(AXE, contrasts)
         _show(page, "light", 1440)
         inaccessible += page.evaluate(AXE, contrasts)
         _show(page, "light", 390)
         page.wait_for_timeout(500)  # the theme waits 300 ms until it lets what scrolls have focus
-        inaccessible += page.evaluate(AXE, [{}, {"rules": {"color-contrast": {"enabled": False}}}])
-        page.close()
+        inaccessible += page.evaluate(
+            AXE, [None, {"rules": {"color-contrast": {"enabled": False}}}]
+        )
         return Look(so_far, content, not_enlarged, too_wide, inaccessible)
 
     return at
