@@ -29,7 +29,7 @@ help:  ## list the commands
 		"; install one of them and name it: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo 'make: $(PYTHON) cannot make virtual environments; apt install python3-venv' >&2; exit 1; }
-	@echo 'Preparing the environment in .venv (about 3.5 GB, some minutes the first time)'
+	@echo 'Preparing the environment in .venv (about 4 GB, some minutes the first time)'
 	@if [ -e $@ ]; then rm $@; else rm -rf .venv && $(PYTHON) -m venv .venv; fi
 	@if [ ! -x $(BIN)/uv ]; then \
 		sed -n '/^uv==/,/^    # via/p' requirements.lock > .venv/uv.txt && \
