@@ -1,6 +1,12 @@
 """First uses of terms in the prose of a page."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import yaml
 from docutils import nodes
 from docutils.utils import new_document
 
@@ -61,3 +67,32 @@ def test_verb_is_no_term(page):
     document = page([nodes.Text("Networks group patches by groups.")])
     expected = [("Networks group patches by ", None), ("groups", "group"), (".", None)]
     assert pieces(document, "group") == [expected]
+
+
+def test_pages_are_built_with_the_links(tmp_path):
+    """The glossary does not lead to itself, and the reference is left alone."""
+    (tmp_path / "index.rst").write_text(
+        "Book\n====\n\nSome Folds, each fold.\n\n.. toctree::\n\n   words\n   book/api\n", "utf-8"
+    )
+    (tmp_path / "words.rst").write_text(
+        "Words\n=====\n\n.. glossary::\n\n   fold\n     One fold of five.\n", "utf-8"
+    )
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book/api.rst").write_text("API\n===\n\nA fold.\n", "utf-8")
+    extension = "extensions=organelle_fusion.glossary_links"
+    command = [sys.executable, "-m", "sphinx", "-CqW", "-D", extension, tmp_path, tmp_path / "html"]
+    subprocess.run(command, check=True)
+    links = {
+        path.stem: re.findall(r'<a class="glossary-term[^>]*>.*?</a>', path.read_text("utf-8"))
+        for path in (tmp_path / "html").rglob("*.html")
+    }
+    (link,) = links["index"]
+    assert 'href="words.html#term-fold"' in link
+    assert 'title="Glossary: fold"' in link
+    assert re.sub("<.*?>", "", link) == "Folds"
+    assert links["words"] == links["api"] == []
+
+
+def test_the_book_is_built_with_the_extension():
+    config = yaml.safe_load((Path(__file__).parents[1] / "_config.yml").read_text("utf-8"))
+    assert "organelle_fusion.glossary_links" in config["sphinx"]["extra_extensions"]

@@ -25,8 +25,8 @@ NO_PROSE = (
 VERBS = ("group",)
 """Terms that are verbs as well: linked in the plural alone."""
 
-WITHOUT = ("book/api",)
-"""Beginnings of the names of pages that are no prose."""
+REFERENCE = "book/api"
+"""Beginning of the names of pages that are no prose."""
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -36,13 +36,13 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def _link(app: Any, doctree: nodes.document, docname: str) -> None:
+    if docname.startswith(REFERENCE):
+        return
     terms = {
         name.lower(): (name, page, anchor)
         for name, _, kind, page, anchor, _ in app.env.get_domain("std").get_objects()
         if kind == "term" and page != docname
     }
-    if docname.startswith(WITHOUT):
-        return
     for text, pieces in first_uses(doctree, terms):
         parts = []
         for words, term in pieces:
