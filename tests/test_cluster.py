@@ -198,6 +198,19 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
     assert "\n" not in str(raised.value)
 
 
+def test_workers_of_ours_manage_memory_as_this_process_does(tmp_path, monkeypatch):
+    """What Dask sets for its workers makes trainings take twice as long; see `_GLIBC_OWN`."""
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+
+    def compute(cell):
+        return pd.DataFrame({"patch": [0], "set": ["MALLOC_TRIM_THRESHOLD_" in os.environ]})
+
+    with cluster.start_cluster(1) as started:
+        monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, started.scheduler_address)
+        paths = run_cells(CELLS[:1], compute, tmp_path, inputs={}, workers=1)
+    assert not read_predictions(paths)["set"].any()
+
+
 def test_processes_share_the_workers_of_the_one_that_started_them(tmp_path, monkeypatch):
     """Two scripts, one after the other, without the guard that spawned processes need."""
     monkeypatch.delenv(cluster.SCHEDULER_VARIABLE, raising=False)

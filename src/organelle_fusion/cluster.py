@@ -47,6 +47,12 @@ _QUIET_AND_PRIVATE = {
     "dashboard_address": "127.0.0.1:0",
 }
 _SETUP = "organelle_fusion.worker_process"
+
+# Dask sets this variable for its workers, so that freed memory goes back to the system at once. But
+# then glibc maps every array of a training step anew, and a training takes twice as long.
+_GLIBC_OWN = {
+    "DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": '{"MALLOC_TRIM_THRESHOLD_": None}',
+}
 _ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 
@@ -66,8 +72,8 @@ def network_workers(kind: str, backend: str) -> int:
     """Workers that networks with this kind of encoder are trained on, each with about 0.9 GB.
 
     A small network cannot fill two processors: two processes of one thread each were measured to
-    train 1.7 times (intermediate fusion) to 1.8 times (early fusion of the quick profile) as many
-    as one process of two threads. A large one can, and needs the memory of all.
+    train 1.2 times as many (early and intermediate fusion of the quick profile, JAX) as one process
+    of two threads. A large one can, and needs the memory of all.
 
     Parameters
     ----------
@@ -149,7 +155,8 @@ def start_cluster(workers: int) -> "SpecCluster":
     """
     # Read where Dask is imported, here and in the processes that keep the workers: they would tell
     # of their beginning and their end.
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
+    for variable, value in {"DASK_LOGGING__DISTRIBUTED": "error", **_GLIBC_OWN}.items():
+        os.environ.setdefault(variable, value)
     from distributed import Scheduler, SpecCluster
     from distributed.deploy.subprocess import SubprocessWorker
 
