@@ -396,3 +396,16 @@ def test_maps_of_a_network_in_mixed_precision(patches, strategy):
         assert np.any(found != expected)
         # Not of each pixel: where the input of a ReLU is about 0, rounding turns a gradient off.
         assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.97, method
+
+
+def test_logits_of_several_states_are_those_of_each(small):
+    """States stacked in front, in batches that straddle them; the classes follow the patches."""
+    model = linear_model()
+    states = np.stack([small, small[::-1], 2.0 * small])
+    found = gradients.target_logits(model, states, CLASSES)
+    expected = [gradients.target_logits(model, state, CLASSES) for state in states]
+    assert found.shape == (3, len(small))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    weights = pixel_weights()[0][..., CLASSES]
+    differences = np.einsum("nhwc,hwcn->n", 1.0 * small, weights)
+    np.testing.assert_allclose(found[2] - found[0], differences, rtol=1e-4)

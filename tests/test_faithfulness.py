@@ -44,7 +44,7 @@ def test_maps_that_know_the_score_remove_and_bring_back_better_than_lot():
     patches = np.ones((1, 2, 2, 2))
 
     def score(p):
-        return (p * weights).sum(axis=(1, 2, 3))
+        return (p * weights).sum(axis=(-3, -2, -1))
 
     own = weights.transpose(0, 3, 1, 2)
     arguments = {"baseline": np.zeros_like(patches), "steps": 8, "seed": 3}

@@ -13,7 +13,7 @@ BLACK = np.zeros_like(PATCHES)
 
 
 def of(patches, channel):
-    return patches[..., channel].mean(axis=(1, 2), dtype=float)
+    return patches[..., channel].mean(axis=(-2, -1), dtype=float)
 
 
 def test_additive_score_gives_each_channel_its_own_part():
@@ -38,8 +38,8 @@ def test_values_are_the_mean_over_all_orders_and_add_up(channels):
     absent = RNG.random(patches.shape)
 
     def score(p):
-        m = p.mean(axis=(1, 2))
-        return np.sin(m.sum(axis=1) * 3) + m.prod(axis=1) + m[:, 0] ** 2
+        m = p.mean(axis=(-3, -2))
+        return np.sin(m.sum(axis=-1) * 3) + m.prod(axis=-1) + m[..., 0] ** 2
 
     found = shapley_values(score, patches, absent)
     expected = np.zeros((4, channels))

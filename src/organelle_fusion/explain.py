@@ -204,11 +204,14 @@ def occlusion(
     whole = target_logits(model, patches, targets)
     rows, columns = (np.arange(cells + 1) * length // cells for length in (height, width))
     result = np.empty((len(patches), channels, cells, cells), np.float32)
-    for channel, row, column in np.ndindex(channels, cells, cells):
-        square = np.s_[:, rows[row] : rows[row + 1], columns[column] : columns[column + 1], channel]
-        covered = patches.astype(np.float32)
-        covered[square] = start[square]
-        result[:, channel, row, column] = whole - target_logits(model, covered, targets)
+    for channel, row in np.ndindex(channels, cells):
+        covered = np.repeat(patches[None].astype(np.float32), cells, axis=0)
+        for column, state in enumerate(covered):
+            square = np.s_[
+                :, rows[row] : rows[row + 1], columns[column] : columns[column + 1], channel
+            ]
+            state[square] = start[square]
+        result[:, channel, row] = (whole - target_logits(model, covered, targets)).T
     return result
 
 

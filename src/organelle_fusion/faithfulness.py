@@ -113,7 +113,7 @@ def removal_curves(
     Parameters
     ----------
     score
-        Patches (N, H, W, C) → score (N,).
+        States of the patches (S, N, H, W, C) → their scores (S, N).
     patches, baseline : (N, H, W, C)
         What is explained, and what stands for a pixel that is taken away.
     maps : (N, C, h, w) float
@@ -132,15 +132,15 @@ def removal_curves(
     size = patches.shape[1]
     flat = maps.reshape(len(maps), -1)
     random = np.random.default_rng(seed).random(flat.shape)
-    whole, empty = score(patches), score(baseline)
+    whole, empty = score(np.stack([patches, baseline]))
     curves: dict[str, dict[str, np.ndarray]] = {"deletion": {}, "insertion": {}}
     for name, ranked in (("map", flat), ("lot", random)):
         # Ties are broken by lot, so that a constant map is no better than chance.
         order = np.argsort(np.lexsort((-random, -ranked), axis=1), axis=1) / flat.shape[1]
         place = enlarge(order.reshape(maps.shape), size).transpose(0, 2, 3, 1)
-        taken = [place < step / steps for step in range(1, steps)]
-        deleted = [score(np.where(portion, baseline, patches)) for portion in taken]
-        inserted = [score(np.where(portion, patches, baseline)) for portion in taken]
+        taken = np.stack([place < step / steps for step in range(1, steps)])
+        deleted = score(np.where(taken, baseline, patches))
+        inserted = score(np.where(taken, patches, baseline))
         curves["deletion"][name] = np.stack([whole, *deleted, empty], axis=1, dtype=np.float64)
         curves["insertion"][name] = np.stack([empty, *inserted, whole], axis=1, dtype=np.float64)
     return curves

@@ -142,13 +142,30 @@ def gradient_function(model: keras.Model, of: str) -> Callable:
 
 
 def target_logits(model: keras.Model, patches: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Logit of its target class for every patch, float32 (N,); parameters as `explain_patches`."""
-    check_patches(model, patches)
+    """Logit of its target class for every patch, also of several states of the same patches.
+
+    Parameters
+    ----------
+    model
+        Of `models.build_model`.
+    patches : (…, N, H, W, C), uint8 or float
+        Intensities of 0..255. States of few patches are computed in full batches, and so faster
+        together than one after another.
+    targets : (N,) int
+        Class of each patch.
+
+    Returns
+    -------
+    (…, N) float32
+    """
+    one_by_one = patches.reshape(-1, *patches.shape[-3:])
+    check_patches(model, one_by_one)
+    classes_of_all = np.broadcast_to(targets, patches.shape[:-3]).reshape(-1)
     found = [
         model.predict_on_batch(batch)[np.arange(BATCH), classes][:size]
-        for batch, classes, size in batches(patches, targets)
+        for batch, classes, size in batches(one_by_one, classes_of_all)
     ]
-    return np.concatenate(found)
+    return np.concatenate(found).reshape(patches.shape[:-3])
 
 
 def check_channels(model: keras.Model, channels: Sequence[str], where: object) -> None:

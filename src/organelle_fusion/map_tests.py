@@ -224,7 +224,7 @@ def summary(
 
 
 def logit_of(network: keras.Model, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Score of patches: patches (N, H, W, C) → logit (N,) of the target class of each."""
+    """Score of states of patches: (…, N, H, W, C) → logits (…, N) of each patch's target class."""
     return lambda patches: target_logits(network, patches, targets)
 
 

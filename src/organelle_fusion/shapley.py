@@ -75,7 +75,8 @@ def shapley_values(
     Parameters
     ----------
     score
-        Patches (N, H, W, C) → score (N,), such as the logit of each patch's true class.
+        States of the patches (S, N, H, W, C) → their scores (S, N), such as the logit of each
+        patch's true class.
     patches : (N, H, W, C)
         To be explained.
     absent : (N, H, W, C)
@@ -87,10 +88,9 @@ def shapley_values(
     ShapleyValues
     """
     n_channels = patches.shape[3]
-    scores = {
-        present: np.asarray(score(np.where(np.array(present, bool), patches, absent)), np.float64)
-        for present in product((0, 1), repeat=n_channels)
-    }
+    sets = list(product((0, 1), repeat=n_channels))
+    states = np.stack([np.where(np.array(present, bool), patches, absent) for present in sets])
+    scores = dict(zip(sets, np.asarray(score(states), np.float64), strict=True))
     parts = np.zeros((len(patches), n_channels))
     for present, without in scores.items():
         size = sum(present)
