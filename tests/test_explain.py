@@ -401,10 +401,13 @@ def test_maps_of_a_network_in_mixed_precision(patches, strategy):
 def test_logits_of_several_states_are_those_of_each(small):
     """States stacked in front, in batches that straddle them; the classes follow the patches."""
     model = linear_model()
-    states = np.stack([small, small[::-1], 2.0 * small])
+    states = np.stack(
+        [small, small[::-1], 2.0 * small, *np.random.default_rng(1).random((30, *small.shape))]
+    )
+    assert len(states) * len(small) > gradients.BATCH
     found = gradients.target_logits(model, states, CLASSES)
     expected = [gradients.target_logits(model, state, CLASSES) for state in states]
-    assert found.shape == (3, len(small))
+    assert found.shape == (len(states), len(small))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     weights = pixel_weights()[0][..., CLASSES]
     differences = np.einsum("nhwc,hwcn->n", 1.0 * small, weights)

@@ -68,6 +68,8 @@ def test_maps_that_know_the_score_remove_and_bring_back_better_than_lot():
         faithfulness.removal_curves(score, patches, 0 * own, **arguments)
     )
     assert constant["deletion"] == pytest.approx([0])
+    ends = faithfulness.removal_curves(score, patches, own, **arguments | {"steps": 1})
+    np.testing.assert_allclose(ends["deletion"]["map"], [[8, 0]])  # nothing taken, and all
 
 
 def test_rank_correlation_is_scipys():

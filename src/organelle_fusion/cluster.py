@@ -50,9 +50,7 @@ _SETUP = "organelle_fusion.worker_process"
 
 # Dask sets this variable for its workers, so that freed memory goes back to the system at once. But
 # then glibc maps every array of a training step anew, and a training takes twice as long.
-_GLIBC_OWN = {
-    "DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": '{"MALLOC_TRIM_THRESHOLD_": None}',
-}
+_KEEP_MEMORY = '{"MALLOC_TRIM_THRESHOLD_": None}'
 _ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 
@@ -155,8 +153,8 @@ def start_cluster(workers: int) -> "SpecCluster":
     """
     # Read where Dask is imported, here and in the processes that keep the workers: they would tell
     # of their beginning and their end.
-    for variable, value in {"DASK_LOGGING__DISTRIBUTED": "error", **_GLIBC_OWN}.items():
-        os.environ.setdefault(variable, value)
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
+    os.environ.setdefault("DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON", _KEEP_MEMORY)
     from distributed import Scheduler, SpecCluster
     from distributed.deploy.subprocess import SubprocessWorker
 

@@ -132,17 +132,16 @@ def removal_curves(
     size = patches.shape[1]
     flat = maps.reshape(len(maps), -1)
     random = np.random.default_rng(seed).random(flat.shape)
-    whole, empty = score(np.stack([patches, baseline]))
     curves: dict[str, dict[str, np.ndarray]] = {"deletion": {}, "insertion": {}}
     for name, ranked in (("map", flat), ("lot", random)):
         # Ties are broken by lot, so that a constant map is no better than chance.
         order = np.argsort(np.lexsort((-random, -ranked), axis=1), axis=1) / flat.shape[1]
         place = enlarge(order.reshape(maps.shape), size).transpose(0, 2, 3, 1)
-        taken = np.stack([place < step / steps for step in range(1, steps)])
+        taken = np.stack([place < step / steps for step in range(steps + 1)])
         deleted = score(np.where(taken, baseline, patches))
         inserted = score(np.where(taken, patches, baseline))
-        curves["deletion"][name] = np.stack([whole, *deleted, empty], axis=1, dtype=np.float64)
-        curves["insertion"][name] = np.stack([empty, *inserted, whole], axis=1, dtype=np.float64)
+        curves["deletion"][name] = np.asarray(deleted, np.float64).T
+        curves["insertion"][name] = np.asarray(inserted, np.float64).T
     return curves
 
 
