@@ -15,6 +15,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from organelle_fusion import cluster, workers
+from organelle_fusion.computing import run_cells
 from organelle_fusion.config import ORGANELLES, load_profile
 from organelle_fusion.inputs import noted_files
 from organelle_fusion.manifest import read_manifest
@@ -22,7 +23,6 @@ from organelle_fusion.phantom import simulate_dataset
 from organelle_fusion.predictions import Cell, SweepError, read_predictions, read_provenance
 from organelle_fusion.preprocessing import tabulate_patches
 from organelle_fusion.rotation import rotate_dataset
-from organelle_fusion.sweep import run_cells
 
 CELLS = [Cell("toy", 350, model, fold, 7) for model in ("early", "late") for fold in (0, 1)]
 
@@ -219,7 +219,7 @@ def test_processes_share_the_workers_of_the_one_that_started_them(tmp_path, monk
         "import os, sys\n"
         "import pandas as pd\n"
         "from organelle_fusion.predictions import Cell, read_provenance\n"
-        "from organelle_fusion.sweep import run_cells\n"
+        "from organelle_fusion.computing import run_cells\n"
         "def compute(cell):\n"
         "    frame = pd.DataFrame({'p:x': [1.0]})\n"
         "    frame.attrs = {'process': os.getpid()}\n"
@@ -276,6 +276,33 @@ def test_a_cluster_started_by_hand_computes(tmp_path, monkeypatch):
             process.wait(60)
 
 
+def test_a_result_that_ends_with_its_worker_is_computed_again(tmp_path):
+    """Of three cells on one worker the last kills it once, while the second's waits to be fetched.
+
+    A worker that has ended takes seconds to be replaced.
+    """
+
+    def compute(cell):
+        if cell == "c":
+            try:
+                (tmp_path / "ended").touch(exist_ok=False)
+            except FileExistsError:
+                return cell
+            os._exit(1)
+        (tmp_path / f"{cell}-{time.monotonic_ns()}").touch()
+        return cell
+
+    results = workers.on_workers([workers.Job(compute, ["a", "b", "c"], tmp_path)], 1, disable=True)
+    found = [next(results)]
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "ended").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)  # until the scheduler has noticed
+    found += results
+    assert sorted((cell, result) for _, cell, result, _ in found) == [(x, x) for x in "abc"]
+    assert len(list(tmp_path.glob("b-*"))) == 2
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_the_process_that_started_them(tmp_path, end):
     """In the middle of a cell that would take a minute: killed, or by the Ctrl-C of a terminal.
@@ -286,13 +313,13 @@ def test_workers_end_with_the_process_that_started_them(tmp_path, end):
     script.write_text(
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from organelle_fusion.workers import on_workers\n"
+        "from organelle_fusion.workers import Job, on_workers\n"
         "folder = Path(sys.argv[1])\n"
         "def slow(cell):\n"
         "    (folder / str(os.getpid())).touch()\n"
         "    time.sleep(60)\n"
         "try:\n"
-        "    list(on_workers(slow, [0, 1], 2, folder, disable=True))\n"
+        "    list(on_workers([Job(slow, [0, 1], folder)], 2, disable=True))\n"
         "except KeyboardInterrupt:\n"
         "    sys.exit(130)\n"
     )

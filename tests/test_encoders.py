@@ -397,9 +397,11 @@ def test_impossible_encoders_are_refused(arguments, message):
 def test_another_file_of_weights_trains_again(tmp_path, monkeypatch):
     """Its hash is among what a training depends on; without a file nothing is added."""
     given = []
-    monkeypatch.setattr(
-        sweep, "run_cells", lambda *arguments, inputs, **options: given.append(inputs)
-    )
+
+    def run(cell_sets, **options):
+        given.extend(cell_set.inputs for cell_set, _ in cell_sets)
+
+    monkeypatch.setattr(sweep, "run_cell_sets", run)
     monkeypatch.setattr(sweep, "read_predictions", lambda paths: None)
     profile = load_profile("smoke")
     names = [f"image-{i}" for i in range(4)]

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from organelle_fusion import book, config, inputs, sources
+from organelle_fusion.computing import run_cells
 from organelle_fusion.config import load_profile
 from organelle_fusion.folds import read_folds, write_folds
 from organelle_fusion.manifest import read_manifest
@@ -21,7 +22,6 @@ from organelle_fusion.patchset import FILES, PatchSet
 from organelle_fusion.phantom import simulate_dataset
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import FILES_VARIABLE, hash_of, note_file, write_csv
-from organelle_fusion.sweep import run_cells
 from organelle_fusion.volumes import open_volume, write_ome_tiff
 
 PACKAGE = Path(config.__file__).parent

@@ -43,7 +43,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from organelle_fusion.predictions import Cell
 from organelle_fusion.provenance import atomic_path
-from organelle_fusion.sweep import run_cells
+from organelle_fusion.computing import run_cells
 
 
 def run(folder):

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from organelle_fusion import predictions
+from organelle_fusion.computing import run_cells
 from organelle_fusion.predictions import (
     Cell,
     SweepError,
@@ -20,7 +21,6 @@ from organelle_fusion.predictions import (
     stored_provenance,
     write_predictions,
 )
-from organelle_fusion.sweep import run_cells
 
 CELLS = [Cell("toy", 350, "early", fold, 7) for fold in (0, 1)]
 INPUTS = {"data": "d"}

@@ -32,19 +32,17 @@ def test_channels_are_taken_in_the_order_asked_for():
 
 def test_every_set_is_trained_on_its_own_channels(monkeypatch):
     """Where it is stored, and what it is given."""
-    given = []
+    given = {}
 
-    def train(patch_set, folds, **options):
-        given.append((patch_set, folds, options))
-        return len(given)
+    def train(trainings, **options):
+        given.update(trainings=dict(trainings), options=options)
+        return dict.fromkeys(given["trainings"], "predictions")
 
-    monkeypatch.setattr(subsets, "train_cells", train)
+    monkeypatch.setattr(subsets, "train_all", train)
     whole = four_patches()
     found = subsets.train_subsets(whole, "folds", dataset="cv5", seed=3)
-    assert found == {("r", "s"): 1, ("r", "t"): 2, ("s", "t"): 3}
-    patch_set, folds, options = given[1]
-    np.testing.assert_array_equal(patch_set.patches, whole.patches[..., [0, 2]])
-    assert (folds, options) == (
-        "folds",
-        {"models": ["intermediate"], "dataset": "cv5-r+t", "seed": 3},
-    )
+    assert found == dict.fromkeys([("r", "s"), ("r", "t"), ("s", "t")], "predictions")
+    own = given["trainings"]["r", "t"]
+    np.testing.assert_array_equal(own["patch_set"].patches, whole.patches[..., [0, 2]])
+    assert own["dataset"] == "cv5-r+t"
+    assert given["options"] == {"folds": "folds", "models": ["intermediate"], "seed": 3}

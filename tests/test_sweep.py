@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from organelle_fusion import sweep, workers
+from organelle_fusion import computing, sweep, workers
+from organelle_fusion.computing import CellSet, run_cell_sets, run_cells
 from organelle_fusion.config import EncoderSettings, load_profile
 from organelle_fusion.folds import FoldError
 from organelle_fusion.inputs import noted_files
@@ -21,6 +22,7 @@ from organelle_fusion.predictions import (
     Cell,
     SweepError,
     late_weights,
+    read_cell,
     read_predictions,
     read_provenance,
     write_predictions,
@@ -28,7 +30,7 @@ from organelle_fusion.predictions import (
 from organelle_fusion.provenance import note_file
 from organelle_fusion.sweep import (
     network_seed,
-    run_cells,
+    train_all,
     train_cells,
     train_sizes,
 )
@@ -303,10 +305,68 @@ def test_interrupt_ends_the_workers_and_keeps_what_is_written(tmp_path, monkeypa
         written.append(path)
         write_predictions(frame, path, facts, beside)
 
-    monkeypatch.setattr(sweep, "write_predictions", write)
+    monkeypatch.setattr(computing, "write_predictions", write)
     with pytest.raises(KeyboardInterrupt):
         run_cells(CELLS, counted(tmp_path / "c"), tmp_path / "runs", inputs=INPUTS, workers=2)
     assert files(tmp_path / "runs") == written
+
+
+def test_a_worker_that_is_free_goes_on_with_the_next_set(tmp_path):
+    """The last cell of the first set ends only after the same cell of the second has ended."""
+    first = CellSet(CELLS[:3], tmp_path / "a", INPUTS)
+    second = CellSet(CELLS, tmp_path / "b", INPUTS)
+    last, awaited = CELLS[2], CELLS[2].path(second.folder)
+
+    def compute(cell):
+        deadline = time.monotonic() + 60
+        while cell == last and not awaited.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return pd.DataFrame({"p:x": [float(cell != last or awaited.exists())]})
+
+    def doubled(cell):
+        return pd.DataFrame({"p:x": [2.0]})
+
+    run_cell_sets([(first, compute), (second, doubled)], workers=2)
+    assert [read_cell(path)[1]["p:x"].to_pylist() for path in first.paths] == [[1.0]] * 3
+    assert [read_cell(path)[1]["p:x"].to_pylist() for path in second.paths] == [[2.0]] * 4
+    assert files(tmp_path) == sorted([*first.paths, *second.paths])
+
+
+def test_the_next_set_is_made_when_no_cell_waits_for_a_worker(tmp_path):
+    """Of four cells on two workers, at least two are done then; large data lie in one file."""
+    done = []
+
+    def cell_sets():
+        for number in range(3):
+            done.append(len(files(tmp_path / str(number - 1))))
+            data = np.full(40_000, number)
+            yield (
+                CellSet(CELLS, tmp_path / str(number), INPUTS),
+                lambda cell, data=data: pd.DataFrame({"p:x": [data.mean()]}),
+            )
+
+    run_cell_sets(cell_sets(), workers=2)
+    assert done[0] == 0
+    assert all(2 <= count - 1 <= 4 for count in done[1:])  # less the file of what is sent
+    found = [read_cell(path)[1]["p:x"][0].as_py() for path in files(tmp_path)]
+    assert found == [0.0] * 4 + [1.0] * 4 + [2.0] * 4
+
+
+@pytest.mark.parametrize("number_of_workers", [0, 2])
+def test_an_error_in_making_the_next_set_keeps_what_is_done(tmp_path, number_of_workers):
+    """The cells before it are computed first; with none before, the error stands by itself."""
+
+    def cell_sets(fail_at):
+        for number in range(2):
+            if number == fail_at:
+                raise SweepError("no patches")
+            yield CellSet(CELLS[:3], tmp_path / str(number), INPUTS), counted(tmp_path / "calls")
+
+    with pytest.raises(SweepError, match=r"^no patches$"):
+        run_cell_sets(cell_sets(0), workers=number_of_workers)
+    with pytest.raises(SweepError, match=r"^no patches; 3 cells computed before are kept, run "):
+        run_cell_sets(cell_sets(1), workers=number_of_workers)
+    assert files(tmp_path / "0") == sorted(cell.path(tmp_path / "0") for cell in CELLS[:3])
 
 
 def test_workers_take_other_kinds_of_cell_and_note_what_they_read(tmp_path, monkeypatch):
@@ -572,6 +632,31 @@ def test_wrong_requests_are_refused(tmp_path):
     with pytest.raises(FoldError, match="group-0"):
         train(tmp_path, ["early"], folds=leaking)
     assert files(tmp_path) == []
+
+
+def test_several_trainings_at_once_are_as_one_after_another(trained, tmp_path):
+    """Of two data sets, late fusion and another profile among them, on two workers."""
+    dark = toy_patches()
+    dark = PatchSet(dark.patches // 4, dark.table, dark.channels, dark.pixel_size_um)
+    faster = PROFILE.model_copy(
+        update={"training": PROFILE.training.model_copy(update={"learning_rate": 0.1})}
+    )
+    trainings = {
+        "late": {"patch_set": toy_patches(), "models": ["late", "early"], "folder": tmp_path / "a"},
+        "dark": {"patch_set": dark, "models": ["early"], "folder": tmp_path / "b"},
+        "faster": {
+            "patch_set": dark, "models": ["early"], "folder": tmp_path / "c", "profile": faster,
+        },
+    }  # fmt: skip
+    common = {"folds": toy_folds(), "dataset": "toy", "size_px": 350, "seed": 3}
+    found = train_all(trainings.items(), profile=PROFILE, workers=2, **common)
+    assert list(found) == list(trainings)
+    for name, own in trainings.items():
+        again = own | {"folder": tmp_path / f"alone-{name}"}
+        alone = train_cells(**common | {"profile": PROFILE} | again, workers=2)
+        pd.testing.assert_frame_equal(found[name], alone)
+    assert found["late"]["model"].unique().tolist() == ["late", "early"]
+    assert not np.allclose(found["dark"]["p:long"], found["faster"]["p:long"])
 
 
 def test_sizes_are_trained_apart_in_the_same_folds(trained, tmp_path):

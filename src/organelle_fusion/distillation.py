@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from organelle_fusion.computing import run_cells
 from organelle_fusion.config import EncoderSettings, Profile, StudentSettings, TrainingSettings
 from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell, SweepError, read_predictions
 from organelle_fusion.provenance import atomic_path, code_version, file_hash, hash_of
-from organelle_fusion.sweep import default_workers, network_seed, run_cells
+from organelle_fusion.sweep import default_workers, network_seed
 
 if TYPE_CHECKING:
     import keras

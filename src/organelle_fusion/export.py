@@ -17,13 +17,13 @@ import pandas as pd
 from joblib.externals.loky import ProcessPoolExecutor
 
 from organelle_fusion.bootstrap import interval, sample_of
+from organelle_fusion.computing import run_cells
 from organelle_fusion.config import Profile, UserError
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.metrics import probability_columns
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell, read_predictions, read_provenance
 from organelle_fusion.provenance import code_version, file_hash, hash_of
-from organelle_fusion.sweep import run_cells
 
 if TYPE_CHECKING:
     import keras

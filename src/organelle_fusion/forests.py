@@ -14,11 +14,12 @@ from organelle_fusion.bootstrap import (
     sample_of,
     weighted_scores,
 )
+from organelle_fusion.computing import run_cells
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.metrics import EvaluationError
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import code_version, hash_of
-from organelle_fusion.sweep import network_seed, run_cells
+from organelle_fusion.sweep import network_seed
 
 JOBS = 2
 """Trees grown at once; the forest is the same for any number."""

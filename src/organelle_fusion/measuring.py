@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from organelle_fusion.cells import NUCLEUS, segment_cells
 from organelle_fusion.cluster import image_workers
+from organelle_fusion.computing import run_cells
 from organelle_fusion.config import HandcraftedSettings
 from organelle_fusion.handcrafted import TPG, drop_unusable, object_features
 from organelle_fusion.image_paths import image_hash, note_image
@@ -20,7 +21,6 @@ from organelle_fusion.manifest import open_image
 from organelle_fusion.objects import BETWEEN, measure_stack
 from organelle_fusion.predictions import read_provenance
 from organelle_fusion.provenance import code_version, hash_of, note_file
-from organelle_fusion.sweep import run_cells
 from organelle_fusion.volumes import READERS, open_volume
 from organelle_fusion.workers import of_each
 

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 from sklearn.preprocessing import QuantileTransformer
 
+from organelle_fusion.computing import run_cells
 from organelle_fusion.config import TrainingSettings, TuningSettings, UserError
 from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import code_version, hash_of
-from organelle_fusion.sweep import network_seed, run_cells
+from organelle_fusion.sweep import network_seed
 from organelle_fusion.trials import candidate_settings
 
 if TYPE_CHECKING:

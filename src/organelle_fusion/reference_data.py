@@ -71,8 +71,8 @@ def recipe(profile: Profile, dataset: str) -> str:
 def cut_images(images: list[Image], profile: Profile, dataset: str, folder: Path) -> None:
     """Simulate and cut some stacks at once, each in a process of its own.
 
-    Not on the workers of `sweep.run_cells`: a borrowed machine may have no more than Python's own
-    means to compute in several processes.
+    Not on the workers of `computing.run_cells`: a borrowed machine may have no more than Python's
+    own means to compute in several processes.
     """
     with ProcessPoolExecutor(len(images), mp_context=get_context("spawn")) as processes:
         for _ in processes.map(partial(_cut_and_write, profile, dataset, folder), images):

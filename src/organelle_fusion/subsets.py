@@ -9,7 +9,7 @@ import pandas as pd
 
 from organelle_fusion.config import title
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.sweep import train_cells
+from organelle_fusion.sweep import train_all
 
 
 def channel_subsets(channels: Sequence[str]) -> list[tuple[str, ...]]:
@@ -48,20 +48,21 @@ def train_subsets(
     dataset
         The files of a set are sorted under ``<dataset>-<channel>+<channel>``.
     options
-        Of `sweep.train_cells`, all but ``models``.
+        Of `sweep.train_all`, all but ``models``.
 
     Returns
     -------
     dict
         Set of channels → predictions.
     """
-    return {
-        channels: train_cells(
-            select_channels(patch_set, channels),
-            folds,
-            models=["intermediate"],
-            dataset=f"{dataset}-{'+'.join(channels)}",
-            **options,
+    trainings = (
+        (
+            channels,
+            {
+                "patch_set": select_channels(patch_set, channels),
+                "dataset": f"{dataset}-{'+'.join(channels)}",
+            },
         )
         for channels in channel_subsets(patch_set.channels)
-    }
+    )
+    return train_all(trainings, folds=folds, models=["intermediate"], **options)

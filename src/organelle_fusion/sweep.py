@@ -5,21 +5,18 @@ parquet file that says in its metadata what it came from, and a cell is left alo
 holds. Everything that is scored or drawn later is read from these files.
 """
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.cluster import HERE, network_workers
+from organelle_fusion.cluster import network_workers
+from organelle_fusion.computing import CellSet, Compute, run_cell_sets
 from organelle_fusion.config import FUSIONS, EncoderSettings, Profile
 from organelle_fusion.devices import backend_name, device_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
-from organelle_fusion.locks import run_lock
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import (
     Cell,
@@ -27,8 +24,6 @@ from organelle_fusion.predictions import (
     read_cell,
     read_predictions,
     singles_hash,
-    stored_provenance,
-    write_predictions,
 )
 from organelle_fusion.provenance import (
     atomic_path,
@@ -36,122 +31,7 @@ from organelle_fusion.provenance import (
     file_hash,
     hash_of,
     note_file,
-    provenance,
 )
-from organelle_fusion.workers import asked_of_workers, on_workers, one_by_one
-
-Inputs = Mapping[str, str]
-
-
-def run_cells(
-    cells: Sequence[Cell],
-    compute: Callable[[Cell], pd.DataFrame],
-    folder: Path,
-    *,
-    inputs: Inputs | Callable[[Cell], Inputs],
-    beside: Callable[[Cell], Iterable[Path]] = lambda cell: (),
-    device: Callable[[], str] | None = None,
-    workers: int = HERE,
-    unit: str = "cell",
-) -> list[Path]:
-    """Compute the cells that are not there yet, or came from something else.
-
-    A cell is skipped if its file and those `beside` it are as they were written, by their
-    checksums, and its stored inputs equal `inputs`; a line names a file that was damaged. Where
-    `device` is given, one run does not mix devices either: as long as everything is stored, and of
-    one kind of device, it is taken as it is; as soon as anything must be computed, `device` is
-    asked, and cells of another device are computed again too. So a run that finds everything done
-    need not load Keras to learn where it would have computed.
-
-    Files appear whole or not at all: an exception, Ctrl-C or the end of the process loses the
-    running cells only. Two runs in one folder at once are refused, see `locks.run_lock`.
-
-    Parameters
-    ----------
-    cells
-        What to compute, in this order. `Cell`, or another frozen dataclass that can be printed and
-        has such a ``path``.
-    compute
-        Cell → frame, of predictions for instance. What it puts into ``frame.attrs`` (JSON) is
-        stored under ``details`` of the provenance. What it reads is noted (`note_file`) only where
-        it runs, so note for yourself what a stored cell depends on.
-    folder
-        Root of the files, see `Cell.path`.
-    inputs
-        Hashes of everything the result depends on; or a function that gives them per cell.
-    beside
-        Cell → further files that `compute` writes and that belong to a whole cell.
-    device
-        Gives the kind of device computed on; asked only if something is computed.
-    workers
-        `HERE`: this process computes. Else so many workers do, see `cluster.connect`, and a bar
-        shows how far it is; `compute` is sent to them with all that it refers to. The results are
-        the same for any number; this process may have more threads, and round otherwise.
-    unit
-        What a cell is called where its progress is printed.
-
-    Returns
-    -------
-    list of pathlib.Path
-        One file per cell, in the order of `cells`.
-
-    Raises
-    ------
-    SweepError
-        A cell failed; the message names it, and the cause is attached. Or no worker could
-        compute it, or its file could not be written.
-    LockError
-        Another run is at work in `folder`.
-    """
-    with run_lock(folder):
-        inputs_of = inputs if callable(inputs) else lambda cell: inputs
-        devices = {}
-        for cell in cells:
-            try:
-                stored = stored_provenance(cell.path(folder), cell, inputs_of(cell), beside(cell))
-            except SweepError as error:
-                print(f"{cell}: computed again, {error}")
-                continue
-            if stored is not None:
-                devices[cell] = stored["device"]
-        stale = [cell for cell in cells if cell not in devices]
-        here = None
-        if device is not None and (stale or len(set(devices.values())) > 1):
-            here = device() if workers == HERE else asked_of_workers(device, workers)
-            stale = [cell for cell in cells if devices.get(cell) != here]
-        if cells:
-            there = len(cells) - len(stale)
-            print(f"{len(cells)} {unit}s: {there} stored, {len(stale)} to compute")
-        started = time.perf_counter()
-        alone = workers == HERE or not stale
-        results = (
-            one_by_one(compute, stale)
-            if alone
-            else on_workers(compute, stale, workers, folder, unit=unit)
-        )
-        done = 0
-        try:
-            with closing(results):
-                for cell, frame, seconds in results:
-                    facts = provenance(
-                        cell=asdict(cell),
-                        inputs=dict(inputs_of(cell)),
-                        device=here,
-                        seconds=seconds,
-                    )
-                    write_predictions(frame, cell.path(folder), facts, beside(cell))
-                    done += 1
-        except SweepError as error:
-            raise SweepError(
-                f"{error}; {done} {unit}s computed before are kept, run again to go on"
-            ) from error.__cause__
-        if stale:
-            seconds = time.perf_counter() - started
-            print(f"{len(stale)} {unit}s computed in {seconds:.1f} s")
-    for cell in cells:
-        for path in (cell.path(folder), *beside(cell)):
-            note_file(path)
-    return [cell.path(folder) for cell in cells]
 
 
 def train_cells(
@@ -193,7 +73,7 @@ def train_cells(
         Together with the number of the fold it seeds initial values, order and augmentation, so
         each fold starts from its own network.
     workers
-        See `run_cells`; by `cluster.network_workers` unless given.
+        See `computing.run_cell_sets`; by `cluster.network_workers` unless given.
     only_folds
         Numbers of the folds to train now; all unless given.
     keep_weights
@@ -212,6 +92,80 @@ def train_cells(
     FoldError
         The folds leak, or do not fit the patches.
     """
+    training = {
+        "patch_set": patch_set, "folds": folds, "models": models, "dataset": dataset,
+        "size_px": size_px, "folder": folder, "seed": seed, "only_folds": only_folds,
+        "keep_weights": keep_weights,
+    }  # fmt: skip
+    return train_all([(dataset, training)], profile=profile, workers=workers)[dataset]
+
+
+def train_all(
+    trainings: Iterable[tuple[Hashable, Mapping[str, Any]]],
+    *,
+    profile: Profile,
+    workers: int | None = None,
+    **common: Any,
+) -> dict[Hashable, pd.DataFrame]:
+    """Train as several calls of `train_cells` would, with no worker idle between two of them.
+
+    Parameters
+    ----------
+    trainings
+        Pairs of a name of any kind and arguments of `train_cells`. A generator is asked for the
+        next pair when no cell is left waiting for a worker, so that the patches of two are in
+        memory, and not of all.
+    profile
+        That of each training which has none of its own.
+    workers
+        See `computing.run_cell_sets`; by `cluster.network_workers` unless given.
+    common
+        Arguments of `train_cells` for each training which does not say otherwise.
+
+    Returns
+    -------
+    dict
+        Name → predictions of all its models and folds.
+
+    Raises
+    ------
+    SweepError, FoldError
+        See `train_cells`.
+    """
+    late, files = [], {}
+
+    def networks() -> Iterator[tuple[CellSet, Compute]]:
+        for name, own in trainings:
+            plan = _plan(**{"profile": profile, **common, **own})
+            late.extend(plan.late)
+            files[name] = plan.files
+            yield plan.trained
+
+    run_cell_sets(networks(), workers=default_workers(profile) if workers is None else workers)
+    run_cell_sets(late)
+    return {name: read_predictions(paths) for name, paths in files.items()}
+
+
+class _Plan(NamedTuple):
+    """What a call of `train_cells` computes: networks, then late fusion where it is asked for."""
+
+    trained: tuple[CellSet, Compute]
+    late: list[tuple[CellSet, Compute]]
+    files: list[Path]
+
+
+def _plan(
+    patch_set: PatchSet,
+    folds: pd.DataFrame,
+    models: Sequence[str],
+    profile: Profile,
+    dataset: str,
+    size_px: int,
+    folder: Path,
+    seed: int,
+    only_folds: Sequence[int] | None = None,
+    keep_weights: bool = True,
+) -> _Plan:
     channels = patch_set.channels
     known = (*channels, *FUSIONS)
     for name in models:
@@ -234,29 +188,31 @@ def train_cells(
     def cells(names: Iterable[str]) -> list[Cell]:
         return [Cell(dataset, size_px, name, fold, seed) for name in names for fold in numbers]
 
+    def singles(cell: Cell) -> list[Path]:
+        own = [Cell(dataset, size_px, name, cell.fold, seed) for name in channels]
+        return [single.path(folder) for single in own]
+
     inputs = training_inputs(profile, channels, patch_set.data_hash, folds)
-    run_cells(
+    networks = CellSet(
         cells(trained),
-        lambda cell: _train(cell, patch_set, folds, profile, folder if keep_weights else None),
         folder,
-        inputs=inputs,
+        inputs,
         beside=lambda cell: (cell.weights_path(folder),) if keep_weights else (),
         device=keras_device,
-        workers=default_workers(profile) if workers is None else workers,
     )
-    if "late" in models:
-
-        def singles(cell: Cell) -> list[Path]:
-            own = [Cell(dataset, size_px, name, cell.fold, seed) for name in channels]
-            return [single.path(folder) for single in own]
-
-        run_cells(
-            cells(["late"]),
-            lambda cell: _combine(singles(cell), channels),
-            folder,
-            inputs=lambda cell: {**inputs, "singles": singles_hash(singles(cell))},
-        )
-    return read_predictions([cell.path(folder) for cell in cells(models)])
+    late = CellSet(
+        cells(["late"]),
+        folder,
+        inputs=lambda cell: {**inputs, "singles": singles_hash(singles(cell))},
+    )
+    return _Plan(
+        (
+            networks,
+            lambda cell: _train(cell, patch_set, folds, profile, folder if keep_weights else None),
+        ),
+        [(late, lambda cell: _combine(singles(cell), channels))] if "late" in models else [],
+        [cell.path(folder) for cell in cells(models)],
+    )
 
 
 def training_inputs(
@@ -282,7 +238,7 @@ def training_inputs(
 def train_sizes(
     patch_sets: Iterable[tuple[int, PatchSet]], folds: pd.DataFrame, **options: Any
 ) -> pd.DataFrame:
-    """Train on patches of several sizes in the same folds, with one size in memory at a time.
+    """Train on patches of several sizes in the same folds, with two sizes in memory at most.
 
     Parameters
     ----------
@@ -299,11 +255,12 @@ def train_sizes(
     pandas.DataFrame
         Predictions of all sizes, told apart by ``size_px``.
     """
-    frames = []
-    for size, patch_set in patch_sets:
-        frames.append(train_cells(patch_set, folds, size_px=size, **options))
-        del patch_set  # or it would be held while the next is cut
-    return pd.concat(frames, ignore_index=True)
+    of_sizes = train_all(
+        ((size, {"patch_set": each, "size_px": size}) for size, each in patch_sets),
+        folds=folds,
+        **options,
+    )
+    return pd.concat(of_sizes.values(), ignore_index=True)
 
 
 def network_seed(seed: int, fold: int) -> int:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from organelle_fusion.computing import run_cells
 from organelle_fusion.config import (
     EncoderSettings,
     Profile,
@@ -23,7 +24,7 @@ from organelle_fusion.models import Strategy, build_model
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import code_version, hash_of
-from organelle_fusion.sweep import network_seed, run_cells, weights_inputs
+from organelle_fusion.sweep import network_seed, weights_inputs
 from organelle_fusion.training import compiled_model, device, reset_model, train_fold
 from organelle_fusion.trials import COLUMNS, SEARCHED, candidate_settings, read_trials
 

@@ -4,7 +4,9 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,17 @@ Unit = Cell | str
 """What is computed at once: a cell of a sweep, or the image of a name."""
 
 Compute = Callable[[Unit], Any]
-Computed = tuple[Unit, Any, float]
+Computed = tuple[int, Unit, Any, float]
+"""Number of the job from 0, what was computed, the result, and the seconds it took."""
+
+
+class Job(NamedTuple):
+    """What one function computes; where it has to be sent, it may lie in `folder` for that long."""
+
+    compute: Compute
+    cells: Sequence[Unit]
+    folder: Path
+
 
 # A training takes seconds in the quick profile and minutes in the others: a line for each would
 # flood the page of the first.
@@ -42,33 +54,35 @@ class _Failure(NamedTuple):
     traceback: str
 
 
-def one_by_one(compute: Compute, cells: Sequence[Unit]) -> Iterator[Computed]:
-    """Compute the cells in their order; now and then a line says which one it is.
+def one_by_one(jobs: Iterable[Job]) -> Iterator[Computed]:
+    """Compute the cells of all jobs in their order; now and then a line says which one it is.
 
     Yields
     ------
     tuple
-        Cell, its frame, and the seconds it took.
+        See `Computed`.
 
     Raises
     ------
     SweepError
         A cell failed; the message names it, and the cause is attached.
     """
-    started = time.perf_counter()
     last_line = -np.inf
-    for number, cell in enumerate(cells, start=1):
-        now = time.perf_counter()
-        if now - last_line >= _SECONDS_BETWEEN_LINES:
-            last_line = now
-            left = (now - started) / max(number - 1, 1) * (len(cells) - number + 1)
-            estimate = f", about {left:.0f} s left" if number > 1 else ""
-            print(f"{cell}: {number} of {len(cells)}{estimate}")
-            sys.stdout.flush()
-        try:
-            yield _timed(compute, cell)
-        except Exception as error:
-            raise SweepError(_message(cell, error)) from error
+    for job_number, (compute, cells, _) in enumerate(jobs):
+        started = time.perf_counter()
+        for number, cell in enumerate(cells, start=1):
+            now = time.perf_counter()
+            if now - last_line >= _SECONDS_BETWEEN_LINES:
+                last_line = now
+                left = (now - started) / max(number - 1, 1) * (len(cells) - number + 1)
+                estimate = f", about {left:.0f} s left" if number > 1 else ""
+                print(f"{cell}: {number} of {len(cells)}{estimate}")
+                sys.stdout.flush()
+            try:
+                computed = _timed(compute, cell)
+            except Exception as error:
+                raise SweepError(_message(cell, error)) from error
+            yield job_number, cell, *computed
 
 
 def of_each(
@@ -103,56 +117,92 @@ def of_each(
         for image in tqdm(images, **bar):
             yield image, compute(image)
     else:
-        for image, result, _ in on_workers(compute, images, workers, Path.cwd(), **bar):
+        for _, image, result, _ in on_workers([Job(compute, images, Path.cwd())], workers, **bar):
             yield image, result
 
 
-def on_workers(
-    compute: Compute, cells: Sequence[Unit], workers: int, folder: Path, **bar: Any
-) -> Iterator[Computed]:
+def on_workers(jobs: Iterable[Job], workers: int, **bar: Any) -> Iterator[Computed]:
     """Compute cells on workers of one thread each, with a progress bar.
 
-    A cell whose worker ends, for want of memory for instance, is computed again on another.
+    The next job is taken when no cell of the ones before waits for a worker: the workers go on
+    while it is made, and no more data are held than needed for that. A cell whose worker ends, for
+    want of memory for instance, is computed again on another.
 
     Parameters
     ----------
-    compute
-        Sent to the workers with all that it refers to, once for all cells.
-    cells
-        What to compute; or names of images.
+    jobs
+        A function is sent to the workers with all that it refers to, once for all its cells. With
+        nothing to compute, no worker is looked for.
     workers
         Their number, where this process has to start them, see `cluster.connect`.
-    folder
-        Where what is sent may lie for that long.
     bar
         Options of `tqdm.tqdm` for the progress bar.
 
     Yields
     ------
     tuple
-        As `one_by_one`, in the order in which the cells are done.
+        See `Computed`, in the order in which the cells are done.
 
     Raises
     ------
     SweepError
         A cell failed, or ended one worker after another; or the cluster was lost.
+    Exception
+        What `jobs` raises, after the cells of the jobs before it.
     """
+    numbered = ((number, job) for number, job in enumerate(jobs) if job.cells)
+    no_more: Exception | None = None
+    first = next(numbered, None)
+    if first is None:
+        return
     from distributed import KilledWorker, as_completed
 
     client = connect(workers)
     scene = _scene(client)
-    with parcel(compute, folder) as sent, tqdm(total=len(cells), **bar) as done:
-        waiting = {client.submit(_in_worker, sent, cell, scene, pure=False): cell for cell in cells}
+    there = len(client.scheduler_info(n_workers=-1)["workers"])
+    waiting, left, sent_files = {}, Counter(), {}
+    finished = as_completed(loop=client.loop)
+    with tqdm(total=len(first[1].cells), **bar) as done, ExitStack() as files:
+
+        def send(number: int, job: Job) -> None:
+            sent_files[number] = files.enter_context(ExitStack())
+            sent = sent_files[number].enter_context(parcel(job.compute, job.folder))
+            left[number] = len(job.cells)
+            for cell in job.cells:
+                future = client.submit(_in_worker, sent, cell, scene, pure=False)
+                waiting[future] = number, cell
+                finished.add(future)
+
         try:
-            for future in as_completed(list(waiting), loop=client.loop):
-                cell = waiting.pop(future)
+            send(*first)
+            del first  # which may hold much
+            while waiting:
+                while no_more is None and len(waiting) <= there:
+                    try:
+                        following = next(numbered, None)
+                    except Exception as error:  # raised below, when the cells here are done
+                        no_more = error
+                        break
+                    if following is None:
+                        break
+                    done.total += len(following[1].cells)
+                    send(*following)
+                future = next(finished)
+                number, cell = waiting.pop(future)
                 if future.status == "finished":
                     result = future.result()
                     if isinstance(result, _Failure):
                         raise SweepError(result.message) from RuntimeError(result.traceback)
                     future.release()  # or the workers would keep the frames of all
+                    left[number] -= 1
+                    if not left[number]:
+                        sent_files.pop(number).close()
                     done.update()
-                    yield result
+                    yield number, cell, *result
+                elif future.status == "lost" and client.status == "running":
+                    # Its worker has ended before the result was fetched; another computes it again.
+                    waiting[future] = number, cell
+                    finished.add(future)
                 elif future.status == "error" and isinstance(future.exception(), KilledWorker):
                     raise SweepError(
                         f"{cell}: expected its frame, found that each worker which computed it "
@@ -164,6 +214,8 @@ def on_workers(
                         f"{future.exception() if future.status == 'error' else 'no scheduler'}; "
                         "see whether the cluster is still running"
                     )
+            if no_more is not None:
+                raise no_more
         finally:
             client.cancel(list(waiting))
 
@@ -240,7 +292,7 @@ def _enter(scene: _Scene) -> None:
         os.environ[FILES_VARIABLE] = scene.notes
 
 
-def _in_worker(sent: Parcel, cell: Unit, scene: _Scene) -> Computed | _Failure:
+def _in_worker(sent: Parcel, cell: Unit, scene: _Scene) -> tuple[Any, float] | _Failure:
     try:
         _enter(scene)
         return _timed(unpack(sent), cell)
@@ -253,10 +305,10 @@ def _answer(question: Callable[[], Any], scene: _Scene) -> Any:
     return question()
 
 
-def _timed(compute: Compute, cell: Unit) -> Computed:
+def _timed(compute: Compute, cell: Unit) -> tuple[Any, float]:
     begun = time.perf_counter()
-    frame = compute(cell)
-    return cell, frame, round(time.perf_counter() - begun, 3)
+    result = compute(cell)
+    return result, round(time.perf_counter() - begun, 3)
 
 
 def _message(cell: Unit, error: Exception) -> str:
