@@ -389,21 +389,22 @@ unfiltered, *_ = preprocessing.build_patch_set(
     settings=settings.patches.model_copy(update={"min_foreground": 0.0}),
     output_px=settings.encoder.input_px,
 )
-variants = {"without the sparsity filter": ("cv5-unfiltered", unfiltered)}
+variants = {
+    "without the sparsity filter": {
+        "patch_set": unfiltered,
+        "dataset": "cv5-unfiltered",
+    }
+}
 obstacle = ablations.channel_obstacle(images, settings.channels, "nucleus")
 if not obstacle:
     nuclear = ablations.with_channel(patch_set, images, "nucleus")
-    variants["with the nucleus"] = ("cv5-nucleus", nuclear)
-ablated = {
-    name: sweep.train_cells(
-        of_variant,
-        split,
-        models=["intermediate"],
-        dataset=dataset,
-        **training,
-    )
-    for name, (dataset, of_variant) in variants.items()
-}
+    variants["with the nucleus"] = {
+        "patch_set": nuclear,
+        "dataset": "cv5-nucleus",
+    }
+ablated = sweep.train_all(
+    variants.items(), folds=split, models=["intermediate"], **training
+)
 
 # %%
 intermediate = predictions[predictions["model"] == "intermediate"]

@@ -73,19 +73,22 @@ training = {
     "folder": run.folder / "predictions",
 }
 seeds = [settings.folds.seed + number for number in range(many.repeats)]
-whole = [
-    sweep.train_cells(
-        patch_set,
-        folds.make_folds(
+repeats = {
+    seed: {
+        "seed": seed,
+        "folds": folds.make_folds(
             patch_set.table, **settings.folds.model_dump() | {"seed": seed}
         ),
-        dataset="cv5",
-        seed=seed,
-        profile=settings,
-        **training,
-    )
+    }
     for seed in seeds
-]
+}
+whole = sweep.train_all(
+    repeats.items(),
+    patch_set=patch_set,
+    dataset="cv5",
+    profile=settings,
+    **training,
+)
 
 # %% [markdown]
 # ## Parted images: folds by patch
@@ -129,8 +132,10 @@ parted = sweep.train_cells(
 parted["group"] = patch_set.table["group"].to_numpy()[parted["patch"]]
 n_splits = settings.folds.n_splits
 groupings = {
-    f"{n_splits} folds by image": whole[0],
-    f"{many.repeats} × {n_splits} folds by image": pd.concat(whole),
+    f"{n_splits} folds by image": whole[seeds[0]],
+    f"{many.repeats} × {n_splits} folds by image": pd.concat(
+        whole.values()
+    ),
     f"{many.n_splits} folds by patch": parted,
 }
 bootstrap = {
@@ -308,7 +313,7 @@ findings = [
 ]
 flattery = evaluation.folding_difference(
     parted[parted["model"] == "intermediate"],
-    whole[0][whole[0]["model"] == "intermediate"],
+    whole[seeds[0]].query("model == 'intermediate'"),
     **bootstrap,
 )
 findings.append(

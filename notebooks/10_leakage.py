@@ -214,21 +214,25 @@ for name, of_set in sets.items():
 # %% tags=["hide-output"]
 repeated = f"{many.repeats} × {n_splits} folds by {unit}"
 once = f"{n_splits} folds by {unit}"
-for name, of_set in sets.items():
-    repeats = [
-        sweep.train_cells(
-            of_set,
-            folds.make_folds(of_set.table, **divided | {"seed": own}),
-            dataset="cv5",
-            profile=settings,
-            folder=folders[name],
-            seed=own,
-            **early,
-        )
-        for own in range(seed, seed + many.repeats)
-    ]
-    results[name, repeated] = pd.concat(repeats)
-    results[name, once] = repeats[0]
+seeds = range(seed, seed + many.repeats)
+trainings = {
+    (name, own): {
+        "patch_set": of_set,
+        "folds": folds.make_folds(of_set.table, **divided | {"seed": own}),
+        "folder": folders[name],
+        "seed": own,
+    }
+    for name, of_set in sets.items()
+    for own in seeds
+}
+of_seeds = sweep.train_all(
+    trainings.items(), dataset="cv5", profile=settings, **early
+)
+for name in sets:
+    results[name, repeated] = pd.concat(
+        [of_seeds[name, own] for own in seeds]
+    )
+    results[name, once] = of_seeds[name, seed]
 
 # %% [markdown]
 # However folds were cut, intervals resample whole images: what is uncertain is which images were
@@ -320,20 +324,24 @@ trials = tuning.read_trials(
 candidates = tuning.candidate_settings(
     trials, settings.training, settings.leakage.candidates
 )
-tried = {name: [] for name in sets}
-for number, training in enumerate(candidates, start=1):
-    for name, of_set in sets.items():
-        tried[name].append(
-            sweep.train_cells(
-                of_set,
-                folds.make_folds(of_set.table, **divided),
-                dataset=f"candidate-{number}",
-                profile=settings.model_copy(update={"training": training}),
-                folder=folders[name],
-                seed=seed,
-                **early,
-            )
-        )
+trainings = {
+    (name, number): {
+        "patch_set": of_set,
+        "folds": folds.make_folds(of_set.table, **divided),
+        "dataset": f"candidate-{number}",
+        "profile": settings.model_copy(update={"training": training}),
+        "folder": folders[name],
+    }
+    for number, training in enumerate(candidates, start=1)
+    for name, of_set in sets.items()
+}
+of_candidates = sweep.train_all(
+    trainings.items(), profile=settings, seed=seed, **early
+)
+tried = {
+    name: [of_candidates[name, k + 1] for k in range(len(candidates))]
+    for name in sets
+}
 
 # %%
 searched = pd.DataFrame(

@@ -120,22 +120,18 @@ seen = sweep.train_cells(
 wide = settings.training.model_copy(
     update={"dense_units": settings.planted.wide_head}
 )
-wider = sweep.train_cells(
-    touching,
-    split,
-    models=["intermediate"],
-    dataset="cv5-wide-head",
-    profile=settings.model_copy(update={"training": wide}),
-    **place,
-)
 part = touching.take(touching.table.index % settings.planted.fewer == 0)
-fewer = sweep.train_cells(
-    part,
-    split,
-    models=joined,
-    dataset="cv5-fewer",
-    profile=settings,
-    **place,
+controls = {
+    "wider": {
+        "patch_set": touching,
+        "models": ["intermediate"],
+        "dataset": "cv5-wide-head",
+        "profile": settings.model_copy(update={"training": wide}),
+    },
+    "fewer": {"patch_set": part, "models": joined, "dataset": "cv5-fewer"},
+}
+controlled = sweep.train_all(
+    controls.items(), folds=split, profile=settings, **place
 )
 probe = planted.coarse_probe(touching, split, settings.planted.grids)
 
@@ -147,8 +143,8 @@ contact = {
     ]
     for frame, control in (
         (seen, ""),
-        (wider, ", wide head"),
-        (fewer, f", {share}"),
+        (controlled["wider"], ", wide head"),
+        (controlled["fewer"], f", {share}"),
         (probe, ""),
     )
     for model in frame["model"].unique()
@@ -296,20 +292,18 @@ folders = {
 }
 folders[NOTHING] = run.folder / "null" / "predictions"
 datasets = dict.fromkeys(channels, "cv5") | {NOTHING: "cv5-same-places"}
-trained = {
-    name: sweep.train_cells(
-        of_set,
-        split5,
-        models=[*channels, "intermediate"]
-        if name == NOTHING
-        else ["intermediate"],
-        dataset=datasets[name],
-        folder=folders[name],
-        profile=settings,
-        **training,
-    )
+trainings = {
+    name: {
+        "patch_set": of_set,
+        "models": [*channels * (name == NOTHING), "intermediate"],
+        "dataset": datasets[name],
+        "folder": folders[name],
+    }
     for name, of_set in sets.items()
 }
+trained = sweep.train_all(
+    trainings.items(), folds=split5, profile=settings, **training
+)
 
 # %% [markdown]
 # The networks of each fold explain patches of images that they have not seen.
