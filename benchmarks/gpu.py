@@ -101,14 +101,16 @@ def gflop(model) -> float:
 
     A multiplication and an addition are two. Forward only: training takes three times as many.
     """
+    from keras import layers
+
     total = 0
     for layer in model.layers:
         if hasattr(layer, "layers"):
             total += 1e9 * gflop(layer)
-        elif type(layer).__name__ in ("Conv2D", "DepthwiseConv2D"):
+        elif isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
             places = int(np.prod(layer.output.shape[1:3]))
             total += 2 * places * int(np.prod(layer.kernel.shape))
-        elif type(layer).__name__ == "Dense":
+        elif isinstance(layer, layers.Dense):
             places = int(np.prod(layer.output.shape[1:-1]))
             total += 2 * places * int(np.prod(layer.kernel.shape))
     return total / 1e9

@@ -287,7 +287,8 @@ def test_layer_summary_lists_every_parameter_once():
     assert per_part["fusion_head"] == head_parameters(16)
     assert table["parameters"].sum() == model.count_params()
     stem = table[(table["part"] == "encoder_mitochondria") & (table["layer"] == "stem")].iloc[0]
-    assert (stem["kind"], stem["output shape"], stem["parameters"]) == ("Conv2D", (8, 8, 4), 36)
+    found = (stem["kind"], stem["output shape"], stem["parameters"])
+    assert found == ("PlaneConvolution", (8, 8, 4), 36)
 
 
 @pytest.mark.parametrize(
