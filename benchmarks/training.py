@@ -6,15 +6,18 @@ ratios, and the share of the input pipeline.
 The peer is cross-validation as it is commonly written with Keras: for every fold clear the session,
 build, compile, fit and predict. Both train the same network, with the same seeds, on the same
 patches of noise, in five folds whose parts are whole numbers of batches; so the predictions must be
-equal. Each runs in a process of its own that has compiled nothing before.
+equal. Each runs in a process of its own that has compiled nothing before. The networks are those of
+the paper's strategies: three of a single organelle in each fold, early and intermediate fusion.
 """
 
+import itertools
 import multiprocessing
 import resource
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -24,7 +27,18 @@ from organelle_fusion.config import Profile, load_profile, use_backend
 
 FOLDS = 5
 CLASSES = 6
-OURS = "organelle-fusion"
+OURS, PEER = "organelle-fusion", f"Keras {version('keras')}"
+TITLES = {"single": "one organelle", "early": "early fusion", "intermediate": "intermediate fusion"}
+
+
+def numbers_of(strategy: str, profile: Profile) -> range:
+    """Numbers of the trainings of all folds: of each organelle by itself, or of all together."""
+    return range(FOLDS * (len(profile.channels) if strategy == "single" else 1))
+
+
+def channels_of(strategy: str, profile: Profile) -> tuple[str, ...]:
+    """Names of the channels of a network."""
+    return ("channel",) if strategy == "single" else profile.channels
 
 
 def folds_of(profile: Profile, channels: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
@@ -44,32 +58,34 @@ def folds_of(profile: Profile, channels: int) -> tuple[np.ndarray, np.ndarray, l
 
 
 def our_folds(strategy: str, profile: Profile) -> Callable[[int], np.ndarray]:
-    """Fold → probabilities of its patches that are not trained on, by this package."""
+    """Number of a training → probabilities of the patches not trained on, by this package."""
     from organelle_fusion.training import compiled_model, reset_model, train_fold
 
-    patches, labels, parts = folds_of(profile, len(profile.channels))
+    channels = channels_of(strategy, profile)
+    patches, labels, parts = folds_of(profile, len(channels))
 
     def fold(number: int) -> np.ndarray:
         model, build = compiled_model(
-            strategy, profile.channels, CLASSES, profile.encoder, profile.training
+            strategy, channels, CLASSES, profile.encoder, profile.training
         )
         reset_model(model, build, number)
         return train_fold(
-            model, patches, labels, parts[number], settings=profile.training, seed=number
+            model, patches, labels, parts[number % FOLDS], settings=profile.training, seed=number
         )[0]
 
     return fold
 
 
 def plain_folds(strategy: str, profile: Profile) -> Callable[[int], np.ndarray]:
-    """Fold → probabilities, by a plain Keras loop."""
+    """Number of a training → probabilities, by a plain Keras loop."""
     import keras
     from scipy.special import softmax
 
     from organelle_fusion.models import build_model, set_seed
     from organelle_fusion.training import class_weights, compile_model
 
-    patches, labels, parts = folds_of(profile, len(profile.channels))
+    channels = channels_of(strategy, profile)
+    patches, labels, parts = folds_of(profile, len(channels))
     settings = profile.training
 
     def fold(number: int) -> np.ndarray:
@@ -77,14 +93,14 @@ def plain_folds(strategy: str, profile: Profile) -> Callable[[int], np.ndarray]:
         set_seed(number)
         model = build_model(
             strategy,
-            channels=profile.channels,
+            channels=channels,
             n_classes=CLASSES,
             encoder=profile.encoder,
             training=settings,
         )
         compile_model(model, settings)
         set_seed(number)
-        train, validation = (parts[number] == part for part in ("train", "validation"))
+        train, validation = (parts[number % FOLDS] == part for part in ("train", "validation"))
         model.fit(
             patches[train],
             labels[train],
@@ -112,39 +128,38 @@ def plain_folds(strategy: str, profile: Profile) -> Callable[[int], np.ndarray]:
 def bare_steps(strategy: str, profile: Profile) -> tuple[float, float]:
     """Seconds of the steps of a fold, on batches that are on the device; and those of `fit`.
 
-    Of `fit` without validation, right after: what it needs more is the input pipeline and Keras'
-    own loop. Medians of three after the first.
+    What `fit`, without validation, needs more is the input pipeline and Keras' own loop. Both are
+    differences of twice as many epochs and as many, so that neither holds what a training needs to
+    begin and to end. Of each the fastest of six.
     """
     import keras
 
     from organelle_fusion.training import compiled_model, fit_model, reset_model
 
-    settings = profile.training
-    patches, labels, parts = folds_of(profile, len(profile.channels))
+    settings, channels = profile.training, channels_of(strategy, profile)
+    patches, labels, parts = folds_of(profile, len(channels))
     train = np.flatnonzero(parts[0] == "train")
-    model, build = compiled_model(strategy, profile.channels, CLASSES, profile.encoder, settings)
+    model, build = compiled_model(strategy, channels, CLASSES, profile.encoder, settings)
     rows = train.reshape(-1, settings.batch_size)
     arrays = [(patches[row], labels[row], np.ones(len(row), np.float32)) for row in rows]
     batches = [tuple(map(keras.ops.convert_to_tensor, batch)) for batch in arrays]
 
-    def fit() -> float:
-        reset_model(model, build, 0)
-        begun = time.perf_counter()
-        fit_model(model, patches, labels, parts[0], settings=settings, seed=0, validated=False)
-        return time.perf_counter() - begun
+    def fit(epochs: int) -> None:
+        as_long = settings.model_copy(update={"epochs": epochs})
+        fit_model(model, patches, labels, parts[0], settings=as_long, seed=0, validated=False)
 
-    fit()
+    fit(1)
     steps = _jax_steps(model) if keras.backend.backend() == "jax" else _tensorflow_steps(model)
-
-    def bare() -> float:
-        reset_model(model, build, 0)
-        begun = time.perf_counter()
-        steps(batches, settings.epochs)
-        return time.perf_counter() - begun
-
-    bare()
-    seconds = [(bare(), fit()) for _ in range(3)]
-    return tuple(np.median(seconds, axis=0).tolist())
+    ways = {"steps": lambda epochs: steps(batches, epochs), "fit": fit}
+    seconds = {}
+    for _ in range(6):
+        for way, epochs in itertools.product(ways, (settings.epochs, 2 * settings.epochs)):
+            reset_model(model, build, 0)
+            begun = time.perf_counter()
+            ways[way](epochs)
+            seconds.setdefault((way, epochs), []).append(time.perf_counter() - begun)
+    fastest = {key: min(found) for key, found in seconds.items()}
+    return tuple(fastest[way, 2 * settings.epochs] - fastest[way, settings.epochs] for way in ways)
 
 
 def _jax_steps(model) -> Callable:
@@ -182,13 +197,13 @@ def _tensorflow_steps(model) -> Callable:
 def _measure(way: str, strategy: str, profile: Profile) -> dict:
     """All folds one way, in a new process: seconds of each, probabilities, and memory."""
     # Before the clock runs.
-    import keras
+    import keras  # noqa: F401
 
     from organelle_fusion import training  # noqa: F401
 
     fold = {"ours": our_folds, "plain": plain_folds}[way](strategy, profile)
     seconds, probabilities = [], []
-    for number in range(FOLDS):
+    for number in numbers_of(strategy, profile):
         begun = time.perf_counter()
         probabilities.append(fold(number))
         seconds.append(time.perf_counter() - begun)
@@ -201,7 +216,6 @@ def _measure(way: str, strategy: str, profile: Profile) -> dict:
         "peak_mb": peak_mb,
         "steps": steps,
         "fit": fit,
-        "version": keras.__version__,
     }
 
 
@@ -212,28 +226,29 @@ def _in_new_process(*arguments) -> dict:
 
 
 def compare(
-    profile: str = "quick", strategies: tuple[str, ...] = ("early", "intermediate")
+    profile: str = "quick", strategies: tuple[str, ...] = ("single", "early", "intermediate")
 ) -> pd.DataFrame:
     """Measure both, on the backend of the profile.
 
     Returns
     -------
     pandas.DataFrame
-        benchmark, task, who, seconds, equal, peak_mb. ``fold``: mean of five. ``fold without its
-        steps``: less the bare steps, measured in the same process; also apart for the first fold,
-        with what a new process has to compile, and the later ones. ``steps`` and ``fit`` are the
-        bare steps and Keras' training without validation; what is between them is the input
-        pipeline and Keras' loop.
+        benchmark, task, who, seconds, equal, peak_mb. ``fold``: mean of all folds. ``fold without
+        its steps``: less the bare steps, measured in the same process; also apart for the first
+        fold, with what a new process has to compile, and the later ones. ``steps`` and ``fit`` are
+        the bare steps and Keras' training without validation; what is between them is the input
+        pipeline and Keras' loop. Last, the overhead of all networks of these strategies together.
     """
     settings = load_profile(profile)
     use_backend(settings)
-    rows = []
+    rows, overheads = [], {OURS: [], PEER: []}
     for strategy in strategies:
         found = {way: _in_new_process(way, strategy, settings) for way in ("ours", "plain")}
         deviation = np.abs(found["ours"]["probabilities"] - found["plain"]["probabilities"]).max()
         equal = f"probabilities to {deviation:.0e}"
-        for way, who in (("ours", OURS), ("plain", f"Keras {found['plain']['version']}")):
+        for way, who in (("ours", OURS), ("plain", PEER)):
             of = found[way]
+            overheads[who].extend(of["seconds"] - of["steps"])
             tasks = {
                 "fold": of["seconds"].mean(),
                 "fold without its steps": of["seconds"].mean() - of["steps"],
@@ -245,7 +260,7 @@ def compare(
             rows += [
                 {
                     "benchmark": "training",
-                    "task": f"{strategy} fusion: {task}, s per fold",
+                    "task": f"{TITLES[strategy]}: {task}, s per fold",
                     "who": who,
                     "seconds": seconds,
                     "equal": equal,
@@ -253,6 +268,15 @@ def compare(
                 }
                 for task, seconds in tasks.items()
             ]
+    rows += [
+        {
+            "benchmark": "training",
+            "task": f"all {len(own)} networks of {FOLDS} folds: without their steps, s per network",
+            "who": who,
+            "seconds": np.mean(own),
+        }
+        for who, own in overheads.items()
+    ]
     return pd.DataFrame(rows)
 
 

@@ -10,7 +10,12 @@ keras = pytest.importorskip("keras")
 
 from organelle_fusion import encoders, sweep  # noqa: E402
 from organelle_fusion.config import EncoderSettings, load_profile  # noqa: E402
-from organelle_fusion.encoders import ModelError, PlaneConvolution, build_encoder  # noqa: E402
+from organelle_fusion.encoders import (  # noqa: E402
+    BandedDepthwise,
+    ModelError,
+    PlaneConvolution,
+    build_encoder,
+)
 from organelle_fusion.models import build_model, set_seed  # noqa: E402
 from organelle_fusion.patchset import PatchSet  # noqa: E402
 
@@ -114,27 +119,38 @@ def test_stride_of_the_stem(kind, stem, parity, edge, stored):
     np.testing.assert_allclose(found, expected[:, parity::2, parity::2], atol=1e-5 * expected.std())
 
 
-@pytest.mark.parametrize(("edge", "kernel", "stride"), [(8, 3, 1), (8, 3, 2), (7, 3, 2), (9, 4, 3)])
-def test_a_plane_is_convolved_as_keras_does(edge, kernel, stride):
-    """Values, and what a step of training makes of kernel and bias; even and odd edges."""
-    options = {"filters": 4, "kernel_size": kernel, "strides": stride, "padding": "same"}
-    image = np.random.default_rng(4).normal(size=(3, edge, edge + 2, 1)).astype(np.float32)
-    ours, theirs = PlaneConvolution(**options), keras.layers.Conv2D(**options)
+@pytest.mark.parametrize(
+    ("own", "kerass", "channels", "options"),
+    [
+        (PlaneConvolution, keras.layers.Conv2D, 1, {"filters": 4, "kernel_size": 3}),
+        (PlaneConvolution, keras.layers.Conv2D, 1, {"filters": 4, "kernel_size": 3, "strides": 2}),
+        (PlaneConvolution, keras.layers.Conv2D, 1, {"filters": 4, "kernel_size": 4, "strides": 3}),
+        (BandedDepthwise, keras.layers.DepthwiseConv2D, 3, {"kernel_size": 7}),
+        (BandedDepthwise, keras.layers.DepthwiseConv2D, 3, {"kernel_size": 4}),
+    ],
+)
+@pytest.mark.parametrize("edge", [8, 9])
+def test_products_are_the_convolutions_of_keras(own, kerass, channels, options, edge):
+    """Values, and what a step of training makes of kernel and bias; images are not square."""
+    random = np.random.default_rng(4)
+    image = random.normal(size=(3, edge, edge + 4, channels)).astype(np.float32)
+    ours, theirs = (kind(padding="same", **options) for kind in (own, kerass))
     for layer in (ours, theirs):
         layer.build(image.shape)
-    ours.set_weights([np.random.default_rng(5).normal(size=w.shape) for w in ours.weights])
+    ours.set_weights([random.normal(size=weight.shape) for weight in ours.weights])
     theirs.set_weights(ours.get_weights())
     expected = as_numpy(theirs(image))
     np.testing.assert_allclose(as_numpy(ours(image)), expected, atol=1e-5)
     assert ours.compute_output_shape(image.shape) == expected.shape
-    trained = []
+    trained, untrained = [], ours.get_weights()
     for layer in (ours, theirs):
         network = keras.Sequential([keras.Input(image.shape[1:]), layer])
         network.compile(keras.optimizers.SGD(0.1), "mse")
         network.train_on_batch(image, np.zeros_like(expected))
         trained.append(layer.get_weights())
-    for found, wanted in zip(*trained, strict=True):
+    for found, wanted, before in zip(*trained, untrained, strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
+        assert np.abs(found - before).max() > 1e-3
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])

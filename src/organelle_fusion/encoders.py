@@ -174,6 +174,34 @@ class PlaneConvolution(layers.Conv2D):
         return ops.matmul(under, ops.reshape(kernel, (-1, self.filters)))
 
 
+@keras.saving.register_keras_serializable(package="organelle_fusion")
+class BandedDepthwise(layers.DepthwiseConv2D):
+    """`keras.layers.DepthwiseConv2D` of stride 1, padded to ``same``; on JAX a matrix product.
+
+    XLA on a processor loops over the channels and pixels of such a convolution. Here the rows under
+    the kernel, (f, N h, k w), are multiplied by one band matrix for each channel, (f, k w, w). That
+    is more arithmetic, and five times as fast for a step of early fusion with ``compact_convnext``.
+    """
+
+    def call(self, inputs):
+        if keras.backend.backend() != "jax":
+            return super().call(inputs)
+        size = self.kernel_size[0]
+        before = (size - 1) // 2
+        _, height, width, channels = inputs.shape
+        column = np.arange(width)
+        # 1 where the kernel's column j takes the image's column u to the result's column v.
+        band = column[:, None] - column + before == np.arange(size)[:, None, None]
+        band = ops.cast(band, self.compute_dtype)
+        bands = ops.einsum("ijf,juv->fiuv", self.kernel[..., 0], band)
+        padded = ops.pad(inputs, ((0, 0), (before, size - 1 - before), (0, 0), (0, 0)))
+        rows = ops.stack([padded[:, k : k + height] for k in range(size)], axis=2)
+        rows = ops.reshape(ops.transpose(rows, (4, 0, 1, 2, 3)), (channels, -1, size * width))
+        result = ops.matmul(rows, ops.reshape(bands, (channels, size * width, width)))
+        result = ops.reshape(result, (channels, -1, height, width))
+        return ops.transpose(result, (1, 2, 3, 0)) + self.bias
+
+
 def _convolution(x, width: int, kernel: int, stride: int, name: str):
     """Convolution and batch normalisation, which makes a bias needless."""
     layer = PlaneConvolution if x.shape[-1] == 1 else layers.Conv2D
@@ -220,7 +248,7 @@ def _compact_convnext_encoder(
         stage = f"stage{number}"
         if number:
             x = _squares(width, 2, f"{stage}_down")(_layer_norm(x, f"{stage}_down_norm"))
-        y = layers.DepthwiseConv2D(
+        y = BandedDepthwise(
             7,
             padding="same",
             depthwise_initializer=FlatGlorotUniform(),
