@@ -292,7 +292,9 @@ def test_a_result_that_ends_with_its_worker_is_computed_again(tmp_path):
         (tmp_path / f"{cell}-{time.monotonic_ns()}").touch()
         return cell
 
-    results = workers.on_workers([workers.Job(compute, ["a", "b", "c"], tmp_path)], 1, disable=True)
+    results = workers.on_workers(
+        [workers.Job(0, compute, ["a", "b", "c"], tmp_path)], 1, disable=True
+    )
     found = [next(results)]
     deadline = time.monotonic() + 60
     while not (tmp_path / "ended").exists() and time.monotonic() < deadline:
@@ -319,7 +321,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path, end):
         "    (folder / str(os.getpid())).touch()\n"
         "    time.sleep(60)\n"
         "try:\n"
-        "    list(on_workers([Job(slow, [0, 1], folder)], 2, disable=True))\n"
+        "    list(on_workers([Job(0, slow, [0, 1], folder)], 2, disable=True))\n"
         "except KeyboardInterrupt:\n"
         "    sys.exit(130)\n"
     )

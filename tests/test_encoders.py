@@ -21,6 +21,7 @@ from organelle_fusion.patchset import PatchSet  # noqa: E402
 
 pytestmark = pytest.mark.keras
 
+VALID = {"padding": "valid"}
 MEAN = (103.939 + 116.779 + 123.68) / 3  # of ImageNet, as Keras subtracts it
 
 
@@ -127,6 +128,11 @@ def test_stride_of_the_stem(kind, stem, parity, edge, stored):
         (PlaneConvolution, keras.layers.Conv2D, 1, {"filters": 4, "kernel_size": 4, "strides": 3}),
         (BandedDepthwise, keras.layers.DepthwiseConv2D, 3, {"kernel_size": 7}),
         (BandedDepthwise, keras.layers.DepthwiseConv2D, 3, {"kernel_size": 4}),
+        # Where they are none, Keras' own are computed.
+        (PlaneConvolution, keras.layers.Conv2D, 2, {"filters": 4, "kernel_size": 3}),
+        (PlaneConvolution, keras.layers.Conv2D, 1, {"filters": 4, "kernel_size": 3, **VALID}),
+        (BandedDepthwise, keras.layers.DepthwiseConv2D, 3, {"kernel_size": 3, **VALID}),
+        (BandedDepthwise, keras.layers.DepthwiseConv2D, 3, {"kernel_size": 3, "strides": 2}),
     ],
 )
 @pytest.mark.parametrize("edge", [8, 9])
@@ -134,7 +140,7 @@ def test_products_are_the_convolutions_of_keras(own, kerass, channels, options, 
     """Values, and what a step of training makes of kernel and bias; images are not square."""
     random = np.random.default_rng(4)
     image = random.normal(size=(3, edge, edge + 4, channels)).astype(np.float32)
-    ours, theirs = (kind(padding="same", **options) for kind in (own, kerass))
+    ours, theirs = (kind(**{"padding": "same"} | options) for kind in (own, kerass))
     for layer in (ours, theirs):
         layer.build(image.shape)
     ours.set_weights([random.normal(size=weight.shape) for weight in ours.weights])

@@ -1,9 +1,11 @@
 """Sweeps: what is resumed, what is computed again, and what an interruption leaves."""
 
+import gc
 import os
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -353,6 +355,48 @@ def test_the_next_set_is_made_when_no_cell_waits_for_a_worker(tmp_path):
 
 
 @pytest.mark.parametrize("number_of_workers", [0, 2])
+def test_data_of_a_set_are_not_held_while_the_next_are_made(tmp_path, number_of_workers):
+    """Neither by value nor, where they are large, as what is written into the file."""
+    held, references = [], []
+
+    def cell_sets():
+        for number, size in enumerate((10, 40_000, 40_000)):
+            gc.collect()
+            held.append([reference() for reference in references if reference() is not None])
+            data = np.full(size, number)
+            references.append(weakref.ref(data))
+            yield (
+                CellSet(CELLS[:3], tmp_path / str(number), INPUTS),
+                lambda cell, data=data: pd.DataFrame({"p:x": [data.mean()]}),
+            )
+            del data
+
+    run_cell_sets(cell_sets(), workers=number_of_workers)
+    assert held == [[], [], []]
+
+
+def test_a_cell_in_two_sets_is_refused(tmp_path):
+    """One would overwrite the other; the first set is computed."""
+    sets = [CellSet(CELLS[:2], tmp_path, INPUTS), CellSet(CELLS[1:], tmp_path, INPUTS)]
+    with pytest.raises(SweepError, match=r"early fold 1 seed 7: expected in one set .* 2 cells"):
+        run_cell_sets([(each, Compute()) for each in sets])
+
+
+def test_a_change_of_the_code_ends_a_run_on_workers(tmp_path, monkeypatch):
+    """What the workers would compute by the old code would be stored as of the new."""
+
+    def cell_sets():
+        for number in range(2):
+            if number:
+                monkeypatch.setattr(workers, "_code", lambda: "another")
+            yield CellSet(CELLS, tmp_path / str(number), INPUTS), counted(tmp_path / "calls")
+
+    with pytest.raises(SweepError, match=r"expected the code that the run began with, .*; run"):
+        run_cell_sets(cell_sets(), workers=2)
+    assert not (tmp_path / "1").exists() or files(tmp_path / "1") == []
+
+
+@pytest.mark.parametrize("number_of_workers", [0, 2])
 def test_an_error_in_making_the_next_set_keeps_what_is_done(tmp_path, number_of_workers):
     """The cells before it are computed first; with none before, the error stands by itself."""
 
@@ -651,6 +695,8 @@ def test_several_trainings_at_once_are_as_one_after_another(trained, tmp_path):
     common = {"folds": toy_folds(), "dataset": "toy", "size_px": 350, "seed": 3}
     found = train_all(trainings.items(), profile=PROFILE, workers=2, **common)
     assert list(found) == list(trainings)
+    with pytest.raises(SweepError, match="training late: expected once, found twice"):
+        train_all([("late", trainings["late"])] * 2, profile=PROFILE, **common)
     for name, own in trainings.items():
         again = own | {"folder": tmp_path / f"alone-{name}"}
         alone = train_cells(**common | {"profile": PROFILE} | again, workers=2)
@@ -660,10 +706,20 @@ def test_several_trainings_at_once_are_as_one_after_another(trained, tmp_path):
 
 
 def test_sizes_are_trained_apart_in_the_same_folds(trained, tmp_path):
-    """Predictions of both sizes, told apart by their size, with a file each."""
-    patch_set = toy_patches()
+    """Predictions of both sizes, told apart by their size, with a file each; one in memory."""
+    references = []
+
+    def patch_sets():
+        for size in (200, 350):
+            gc.collect()
+            assert all(reference() is None for reference in references)
+            patch_set = toy_patches()
+            references.append(weakref.ref(patch_set))
+            yield size, patch_set
+            del patch_set
+
     found = train_sizes(
-        iter([(200, patch_set), (350, patch_set)]),
+        patch_sets(),
         toy_folds(),
         models=["early"],
         profile=PROFILE,

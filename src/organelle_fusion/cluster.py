@@ -118,7 +118,7 @@ def connect(workers: int) -> "Client":
 def running_workers() -> int:
     """Workers of the cluster that is named, or shared by a process above; else `HERE`."""
     if {SCHEDULER_VARIABLE, _SHARED_VARIABLE} & set(os.environ):
-        return _size(connect(HERE))
+        return number_of_workers(connect(HERE))
     return HERE
 
 
@@ -195,10 +195,11 @@ def start_cluster(workers: int) -> "SpecCluster":
 
 
 def _named_workers() -> int:
-    return _size(connect(HERE)) if is_named() else 0
+    return number_of_workers(connect(HERE)) if is_named() else 0
 
 
-def _size(client: "Client") -> int:
+def number_of_workers(client: "Client") -> int:
+    """Workers that a cluster has at the moment."""
     return len(client.scheduler_info(n_workers=-1)["workers"])
 
 

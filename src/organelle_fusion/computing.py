@@ -106,7 +106,8 @@ def run_cell_sets(
     need not load Keras to learn where it would have computed.
 
     Files appear whole or not at all: an exception, Ctrl-C or the end of the process loses the
-    running cells only. Two runs in one folder at once are refused, see `locks.run_lock`.
+    running cells only, and such as have ended while the next set was made. Two runs in one folder
+    at once are refused, see `locks.run_lock`.
 
     Parameters
     ----------
@@ -115,7 +116,8 @@ def run_cell_sets(
         instance. What it puts into ``frame.attrs`` (JSON) is stored under ``details`` of the
         provenance. What it reads is noted (`note_file`) only where it runs, so note for yourself
         what a stored cell depends on. The next pair is taken when no cell is left waiting for a
-        worker, so that a generator may hold large data for each: those of two are in memory.
+        worker, and the one before is not held any longer: a generator may make large data for
+        each, which are in memory one after the other, and in files as long as workers need them.
     workers
         `HERE`: this process computes. Else so many workers do, see `cluster.connect`, and a bar
         shows how far it is; functions are sent to them with all that they refer to. The results are
@@ -127,11 +129,12 @@ def run_cell_sets(
     ------
     SweepError
         A cell failed; the message names it, and the cause is attached. Or no worker could
-        compute it, or its file could not be written.
+        compute it, its file could not be written, or two sets have it.
     LockError
         Another run is at work in the folder.
     """
     taken: list[tuple[CellSet, str | None]] = []  # with the device that is computed on
+    places: set[Path] = set()
 
     @cache  # asked once, since workers answer between two cells only
     def device_here(device: Callable[[], str]) -> str:
@@ -141,13 +144,22 @@ def run_cell_sets(
 
         def jobs() -> Iterator[Job]:
             for cell_set, compute in cell_sets:
+                for cell, path in zip(cell_set.cells, cell_set.paths, strict=True):
+                    if path in places:
+                        raise SweepError(
+                            f"{cell}: expected in one set of cells, found in two, which would "
+                            "overwrite each other's file; name their data sets differently"
+                        )
+                    places.add(path)
                 locks.enter_context(run_lock(cell_set.folder))
                 stale, here = _stale(cell_set, device_here)
                 if cell_set.cells:
                     there = len(cell_set.cells) - len(stale)
                     print(f"{len(cell_set.cells)} {unit}s: {there} stored, {len(stale)} to compute")
                 taken.append((cell_set, here))
-                yield Job(compute, stale, cell_set.folder)
+                if stale:
+                    yield Job(len(taken) - 1, compute, stale, cell_set.folder)
+                del compute  # and all it refers to, before the next set is made
 
         started = time.perf_counter()
         done = 0
@@ -167,7 +179,7 @@ def run_cell_sets(
                     )
                     done += 1
         except SweepError as error:
-            if not taken:  # what was asked for is at fault, and not the computing
+            if not done:
                 raise
             raise SweepError(
                 f"{error}; {done} {unit}s computed before are kept, run again to go on"

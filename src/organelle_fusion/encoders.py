@@ -151,7 +151,7 @@ def _compact_encoder(
 
 @keras.saving.register_keras_serializable(package="organelle_fusion")
 class PlaneConvolution(layers.Conv2D):
-    """`keras.layers.Conv2D` of one channel, padded to ``same``; on JAX as a matrix product.
+    """`keras.layers.Conv2D`; of one channel, padded to ``same``, it is a matrix product on JAX.
 
     The convolution itself, of a single channel, takes XLA so long on a processor that it was a
     fifth of a training of intermediate fusion in the quick profile. The product is that of the
@@ -159,7 +159,12 @@ class PlaneConvolution(layers.Conv2D):
     """
 
     def convolution_op(self, inputs, kernel):
-        if keras.backend.backend() != "jax":
+        as_product = (
+            keras.backend.backend() == "jax"
+            and (self.padding, self.data_format) == ("same", "channels_last")
+            and (tuple(self.dilation_rate), inputs.shape[-1]) == ((1, 1), 1)
+        )
+        if not as_product:
             return super().convolution_op(inputs, kernel)
         margins, starts = [(0, 0)], []
         for edge, size, stride in zip(
@@ -176,7 +181,7 @@ class PlaneConvolution(layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="organelle_fusion")
 class BandedDepthwise(layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` of stride 1, padded to ``same``; on JAX a matrix product.
+    """`keras.layers.DepthwiseConv2D`; of stride 1, padded to ``same``, a matrix product on JAX.
 
     XLA on a processor loops over the channels and pixels of such a convolution. Here the rows under
     the kernel, (f, N h, k w), are multiplied by one band matrix for each channel, (f, k w, w). That
@@ -184,7 +189,15 @@ class BandedDepthwise(layers.DepthwiseConv2D):
     """
 
     def call(self, inputs):
-        if keras.backend.backend() != "jax":
+        as_product = (
+            keras.backend.backend() == "jax"
+            and (self.padding, self.data_format) == ("same", "channels_last")
+            and {*self.strides, *self.dilation_rate, self.depth_multiplier} == {1}
+            and self.kernel_size[0] == self.kernel_size[1]
+            and self.use_bias
+            and self.activation is keras.activations.linear
+        )
+        if not as_product:
             return super().call(inputs)
         size = self.kernel_size[0]
         before = (size - 1) // 2

@@ -49,7 +49,9 @@ def parcel(value: Any, folder: Path) -> Iterator[Parcel]:
     content = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     stretches = [memoryview(content), *(buffer.raw() for buffer in buffers)]
     if sum(stretch.nbytes for stretch in stretches) <= _BY_VALUE:
-        yield Parcel(cloudpickle.dumps(value, protocol=5), None, ())
+        content = cloudpickle.dumps(value, protocol=5)
+        del value, buffers, stretches  # or they would be held as long as the block lasts
+        yield Parcel(content, None, ())
         return
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +64,7 @@ def parcel(value: Any, folder: Path) -> Iterator[Parcel]:
                 file.write(bytes(-file.tell() % _ALIGNED))
                 places.append((file.tell(), stretch.nbytes))
                 file.write(stretch)
+        del value, buffers, stretches, stretch
         yield Parcel(b"", path, tuple(places))
     finally:
         path.unlink(missing_ok=True)

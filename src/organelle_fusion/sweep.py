@@ -113,12 +113,13 @@ def train_all(
     ----------
     trainings
         Pairs of a name of any kind and arguments of `train_cells`. A generator is asked for the
-        next pair when no cell is left waiting for a worker, so that the patches of two are in
-        memory, and not of all.
+        next pair when no cell is left waiting for a worker and the patches of the one before are
+        not held any longer, so that not all are in memory.
     profile
         That of each training which has none of its own.
     workers
-        See `computing.run_cell_sets`; by `cluster.network_workers` unless given.
+        See `computing.run_cell_sets`; unless given by `cluster.network_workers` for the encoder of
+        `profile`, whatever encoders others have.
     common
         Arguments of `train_cells` for each training which does not say otherwise.
 
@@ -136,10 +137,12 @@ def train_all(
 
     def networks() -> Iterator[tuple[CellSet, Compute]]:
         for name, own in trainings:
-            plan = _plan(**{"profile": profile, **common, **own})
-            late.extend(plan.late)
-            files[name] = plan.files
-            yield plan.trained
+            if name in files:
+                raise SweepError(f"training {name}: expected once, found twice; name one otherwise")
+            trained, of_late, files[name] = _plan(**{"profile": profile, **common, **own})
+            late.extend(of_late)
+            yield trained
+            del own, trained  # and the patches, before the next are made
 
     run_cell_sets(networks(), workers=default_workers(profile) if workers is None else workers)
     run_cell_sets(late)
@@ -238,7 +241,7 @@ def training_inputs(
 def train_sizes(
     patch_sets: Iterable[tuple[int, PatchSet]], folds: pd.DataFrame, **options: Any
 ) -> pd.DataFrame:
-    """Train on patches of several sizes in the same folds, with two sizes in memory at most.
+    """Train on patches of several sizes in the same folds, with one size in memory at a time.
 
     Parameters
     ----------
@@ -255,11 +258,13 @@ def train_sizes(
     pandas.DataFrame
         Predictions of all sizes, told apart by ``size_px``.
     """
-    of_sizes = train_all(
-        ((size, {"patch_set": each, "size_px": size}) for size, each in patch_sets),
-        folds=folds,
-        **options,
-    )
+
+    def trainings() -> Iterator[tuple[int, dict[str, Any]]]:
+        for size, patch_set in patch_sets:
+            yield size, {"patch_set": patch_set, "size_px": size}
+            del patch_set  # before the next is cut
+
+    of_sizes = train_all(trainings(), folds=folds, **options)
     return pd.concat(of_sizes.values(), ignore_index=True)
 
 

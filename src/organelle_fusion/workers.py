@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from organelle_fusion.cluster import HERE, connect, is_named, running_workers
+from organelle_fusion.cluster import (
+    HERE,
+    connect,
+    is_named,
+    number_of_workers,
+    running_workers,
+)
 from organelle_fusion.handover import Parcel, parcel, unpack
 from organelle_fusion.predictions import Cell, SweepError
 from organelle_fusion.provenance import FILES_VARIABLE, code_version
@@ -24,12 +30,13 @@ Unit = Cell | str
 
 Compute = Callable[[Unit], Any]
 Computed = tuple[int, Unit, Any, float]
-"""Number of the job from 0, what was computed, the result, and the seconds it took."""
+"""Number of the job, what was computed, the result, and the seconds it took."""
 
 
 class Job(NamedTuple):
     """What one function computes; where it has to be sent, it may lie in `folder` for that long."""
 
+    number: int
     compute: Compute
     cells: Sequence[Unit]
     folder: Path
@@ -68,7 +75,7 @@ def one_by_one(jobs: Iterable[Job]) -> Iterator[Computed]:
         A cell failed; the message names it, and the cause is attached.
     """
     last_line = -np.inf
-    for job_number, (compute, cells, _) in enumerate(jobs):
+    for job_number, compute, cells, _ in jobs:
         started = time.perf_counter()
         for number, cell in enumerate(cells, start=1):
             now = time.perf_counter()
@@ -83,6 +90,7 @@ def one_by_one(jobs: Iterable[Job]) -> Iterator[Computed]:
             except Exception as error:
                 raise SweepError(_message(cell, error)) from error
             yield job_number, cell, *computed
+        del compute  # and all it refers to, before the next job is made
 
 
 def of_each(
@@ -117,22 +125,23 @@ def of_each(
         for image in tqdm(images, **bar):
             yield image, compute(image)
     else:
-        for _, image, result, _ in on_workers([Job(compute, images, Path.cwd())], workers, **bar):
+        job = Job(0, compute, images, Path.cwd())
+        for _, image, result, _ in on_workers([job], workers, **bar):
             yield image, result
 
 
 def on_workers(jobs: Iterable[Job], workers: int, **bar: Any) -> Iterator[Computed]:
     """Compute cells on workers of one thread each, with a progress bar.
 
-    The next job is taken when no cell of the ones before waits for a worker: the workers go on
-    while it is made, and no more data are held than needed for that. A cell whose worker ends, for
-    want of memory for instance, is computed again on another.
+    The next job is taken when no cell of the ones before waits for a worker, so that the workers go
+    on while it is made. A cell whose worker ends, for want of memory for instance, is computed
+    again on another.
 
     Parameters
     ----------
     jobs
-        A function is sent to the workers with all that it refers to, once for all its cells. With
-        nothing to compute, no worker is looked for.
+        A function is sent to the workers with all that it refers to, once for all its cells, and
+        not held here any longer. Without a job, no worker is looked for.
     workers
         Their number, where this process has to start them, see `cluster.connect`.
     bar
@@ -146,47 +155,53 @@ def on_workers(jobs: Iterable[Job], workers: int, **bar: Any) -> Iterator[Comput
     Raises
     ------
     SweepError
-        A cell failed, or ended one worker after another; or the cluster was lost.
+        A cell failed, or ended one worker after another; the cluster was lost; or the code of this
+        package has changed since the first job was sent.
     Exception
         What `jobs` raises, after the cells of the jobs before it.
     """
-    numbered = ((number, job) for number, job in enumerate(jobs) if job.cells)
-    no_more: Exception | None = None
-    first = next(numbered, None)
-    if first is None:
+    jobs, no_more = iter(jobs), None
+    job = next(jobs, None)
+    if job is None:
         return
     from distributed import KilledWorker, as_completed
 
     client = connect(workers)
     scene = _scene(client)
-    there = len(client.scheduler_info(n_workers=-1)["workers"])
     waiting, left, sent_files = {}, Counter(), {}
     finished = as_completed(loop=client.loop)
-    with tqdm(total=len(first[1].cells), **bar) as done, ExitStack() as files:
+    with tqdm(total=len(job.cells), **bar) as done, ExitStack() as files:
 
-        def send(number: int, job: Job) -> None:
-            sent_files[number] = files.enter_context(ExitStack())
-            sent = sent_files[number].enter_context(parcel(job.compute, job.folder))
-            left[number] = len(job.cells)
+        def send(job: Job) -> None:
+            if _code() != scene.code:
+                raise SweepError(
+                    "worker: expected the code that the run began with, found that a module was "
+                    "changed meanwhile; run again"
+                )
+            sent_files[job.number] = files.enter_context(ExitStack())
+            sent = sent_files[job.number].enter_context(parcel(job.compute, job.folder))
+            left[job.number] = len(job.cells)
             for cell in job.cells:
                 future = client.submit(_in_worker, sent, cell, scene, pure=False)
-                waiting[future] = number, cell
+                waiting[future] = job.number, cell
                 finished.add(future)
 
         try:
-            send(*first)
-            del first  # which may hold much
+            send(job)
+            del job  # and all it refers to, before the next one is made
             while waiting:
-                while no_more is None and len(waiting) <= there:
+                # One at least: those of a cluster come and go.
+                while no_more is None and len(waiting) <= max(1, number_of_workers(client)):
                     try:
-                        following = next(numbered, None)
+                        job = next(jobs, None)
                     except Exception as error:  # raised below, when the cells here are done
                         no_more = error
                         break
-                    if following is None:
+                    if job is None:
                         break
-                    done.total += len(following[1].cells)
-                    send(*following)
+                    done.total += len(job.cells)
+                    send(job)
+                    del job
                 future = next(finished)
                 number, cell = waiting.pop(future)
                 if future.status == "finished":
@@ -231,6 +246,11 @@ def asked_of_workers(question: Callable[[], Any], workers: int) -> Any:
     client = connect(workers)
     scene = _scene(client)
     addresses = list(client.scheduler_info(n_workers=-1)["workers"])
+    if not addresses:
+        raise SweepError(
+            "workers: expected one at least, found that all have ended; wait until one has started "
+            "again, and run again"
+        )
     futures = [
         client.submit(_answer, question, scene, workers=[address], pure=False)
         for address in addresses
