@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 keras = pytest.importorskip("keras")
 
 from organelle_fusion import cli  # noqa: E402
+from organelle_fusion.cluster import HERE  # noqa: E402
 from organelle_fusion.config import load_profile, paper_px_to_um  # noqa: E402
 from organelle_fusion.folds import fold_parts, make_folds, write_folds  # noqa: E402
 from organelle_fusion.intensity import stack_statistics  # noqa: E402
@@ -26,7 +27,7 @@ from organelle_fusion.pages import PageError, open_run  # noqa: E402
 from organelle_fusion.patches import patch_table  # noqa: E402
 from organelle_fusion.predictions import Cell  # noqa: E402
 from organelle_fusion.preprocessing import build_patch_set  # noqa: E402
-from organelle_fusion.sweep import HERE, train_cells  # noqa: E402
+from organelle_fusion.sweep import train_cells  # noqa: E402
 from organelle_fusion.volumes import write_ome_tiff  # noqa: E402
 
 pytestmark = pytest.mark.keras
