@@ -108,8 +108,9 @@ def test_a_packed_network_predicts_as_the_chapter_did(clone, call, tmp_path, mod
     path = tmp_path / "network.keras"
     result = call("pack", path, *RUN, "--model", model, "--fold", fold)
     assert result.exit_code == 0, result.exception
-    assert f"model {model}, the network of fold {fold} of 3 (profile tiny" in result.output
-    assert "On images that it has not seen: balanced accuracy" in result.output
+    printed = " ".join(result.output.split())  # wherever its lines end
+    assert f"model {model}, the network of fold {fold} of 3 (profile tiny" in printed
+    assert "On images that it has not seen: balanced accuracy" in printed
     tested = stored(clone, model, fold).query("part == 'test'")
     patches = pd.read_parquet(clone / "data/runs/tiny/own-stacks/patches/60px/patches.parquet")
     places = patches[["z", "y", "x"]].iloc[tested["patch"]].reset_index(drop=True)
