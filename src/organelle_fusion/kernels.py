@@ -49,27 +49,29 @@ def count_foreground(plane: np.ndarray, thresholds: np.ndarray, sizes: np.ndarra
         `patches.patch_grid` at the first size, in its order, then those at the second…
     """
     n_channels, height, width = plane.shape
-    total = 0
+    total, bottom, right = 0, 0, 0
     for size in sizes:
         total += (height // size) * (width // size)
+        bottom = max(bottom, height // size * size)
+        right = max(right, width // size * size)
     counts = np.zeros((n_channels + 1, total), np.int64)
     # Foreground in each column, from the upper border to the present row; and the same at the
     # upper edge of the present patches of each size. A patch is the difference of the two, which
     # 16 bits hold, though the sum of a column may go beyond them.
-    columns = np.zeros((n_channels + 1, width), np.uint16)
-    above = np.zeros((len(sizes), n_channels + 1, width), np.uint16)
-    union = np.empty(width, np.uint16)
-    for y in range(height):
+    columns = np.zeros((n_channels + 1, right), np.uint16)
+    above = np.zeros((len(sizes), n_channels + 1, right), np.uint16)
+    union = np.empty(right, np.uint16)
+    for y in range(bottom):
         union[:] = 0
         for channel in range(n_channels):
             pixels, threshold = plane[channel, y], thresholds[channel]
             column = columns[channel]
-            for x in range(width):
+            for x in range(right):
                 bright = np.uint16(pixels[x] > threshold)
                 column[x] += bright
                 union[x] |= bright
         column = columns[n_channels]
-        for x in range(width):
+        for x in range(right):
             column[x] += union[x]
         patch = 0
         for index, size in enumerate(sizes):
@@ -120,6 +122,7 @@ def average_areas(
     output, size = weights.shape
     result = np.empty((len(corners), output, output, n_channels), np.uint8)
     line = np.empty(size, np.float64)
+    means = np.empty(output, np.float64)
     for patch in range(len(corners)):
         top, left = corners[patch]
         for channel in range(n_channels):
@@ -132,11 +135,19 @@ def average_areas(
                     pixels = plane[channel, top + k, left : left + size]
                     for x in range(size):
                         line[x] += weight * min(max(pixels[x], lowest), highest)
+                if output == size:  # every weight is 1
+                    means[:] = line
+                else:
+                    for column in range(output):
+                        mean = 0.0
+                        for k in range(bounds[column, 0], bounds[column, 1]):
+                            mean += weights[column, k] * line[k]
+                        means[column] = mean
+                # Apart from the loops around it, where several pixels are rounded at once.
                 for column in range(output):
-                    mean = 0.0
-                    for k in range(bounds[column, 0], bounds[column, 1]):
-                        mean += weights[column, k] * line[k]
-                    value = (mean - lowest) * scale
+                    value = (means[column] - lowest) * scale
                     # to 1e-6 first: a mean of exactly ½ must round alike however it was summed
-                    result[patch, row, column, channel] = np.rint(np.rint(value * 1e6) / 1e6)
+                    means[column] = np.rint(np.rint(value * 1e6) / 1e6)
+                for column in range(output):
+                    result[patch, row, column, channel] = means[column]
     return result
