@@ -244,13 +244,15 @@ def paper_parameters(
         dropout=0, l2=0, dense_units=dense_units,
     )  # fmt: skip
     copies, channels = (3, ORGANELLES[:1]) if strategy == "late" else (1, ORGANELLES)
-    model = build_model(
-        "single" if strategy == "late" else strategy,
-        channels=channels,
-        n_classes=6,
-        encoder=encoder,
-        training=head,
-    )
+    # The weights have shapes and no values: to draw those would be most of the time.
+    with keras.StatelessScope(initialize_variables=False):
+        model = build_model(
+            "single" if strategy == "late" else strategy,
+            channels=channels,
+            n_classes=6,
+            encoder=encoder,
+            training=head,
+        )
     return copies * count_parameters(model)["trainable"]
 
 
