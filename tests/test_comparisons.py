@@ -125,6 +125,19 @@ def test_attrition_difference_by_hand():
     assert evaluation.attrition_difference(table, 2, 4, repeats=50) == pytest.approx(expected)
 
 
+def test_attrition_difference_ties_classes_that_share_a_group():
+    """Of two groups one holds both classes: they are exchanged for each other, as elsewhere."""
+    rows = [("x", "a", 2, "sparse"), ("x", "b", 2, "sparse"), ("y", "b", 2, "")]
+    rows += [("x", "a", 4, ""), ("y", "b", 4, "")]
+    table = pd.DataFrame(rows, columns=["group", "label", "paper_px", "reason"])
+    found = evaluation.attrition_difference(table, 2, 4, repeats=400)
+    assert (found["value"], found["low"], found["high"]) == (pytest.approx(2 / 3), 0, 1)
+    with pytest.raises(EvaluationError, match="group y: expected patches of 2 and of 4 px"):
+        evaluation.attrition_difference(table.iloc[:-1], 2, 4)
+    with pytest.raises(EvaluationError, match=r"group x: .* found none of 8 px"):
+        evaluation.attrition_difference(table, 2, 8)
+
+
 def test_attrition_difference_resamples_groups():
     """Two groups of one class: all of one, none of the other removed at 2 px."""
     rows = [("x", 2, "sparse"), ("y", 2, ""), ("x", 4, ""), ("y", 4, "")]

@@ -1,5 +1,7 @@
 """What chapters call: where their files are, and how a page shows a result."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -17,18 +19,27 @@ def project(tmp_path, monkeypatch):
 
 
 def test_runs_do_not_share_folders(project):
-    """Phantom and own stacks, and two profiles, keep their results apart."""
+    """Phantom and own stacks, two profiles, and two tables of one name keep their results apart."""
     smoke, quick = load_profile("smoke"), load_profile("quick")
     folders = {
         pages.open_run(smoke).folder.as_posix(),
         pages.open_run(quick).folder.as_posix(),
-        pages.open_run(quick, "mine/cells.csv").folder.as_posix(),
+        pages.open_run(quick, "cells.csv").folder.as_posix(),
     }
     assert folders == {
         "data/runs/smoke/phantom",
         "data/runs/quick/phantom",
         "data/runs/quick/own-cells",
     }
+    elsewhere = {
+        pages.open_run(quick, place).folder.as_posix()
+        for place in ("mine/cells.csv", "theirs/cells.csv", str(project.parent / "cells.csv"))
+    }
+    assert len(elsewhere) == 3
+    assert all(re.fullmatch(r"data/runs/quick/own-cells-[0-9a-f]{8}", name) for name in elsewhere)
+    # A table is the same however its path is written.
+    assert pages.open_run(quick, str(project / "mine" / "cells.csv")).folder.as_posix() in elsewhere
+    assert pages.open_run(quick, "./cells.csv").folder == pages.open_run(quick, "cells.csv").folder
 
 
 def test_missing_result_names_the_chapter_to_run(project):

@@ -48,12 +48,29 @@ def count_groups(
     n, k = len(names), probabilities.shape[1]
     confusion = np.zeros((n, k, k))
     np.add.at(confusion, (group, truth, guess), 1)
-    held = confusion.sum(axis=2) > 0
-    # A group that holds several classes (a slide, a day) ties them together: no class can then be
-    # kept at its number of groups, and all groups are resampled alike.
-    stratum = held.argmax(axis=1) if (held.sum(axis=1) == 1).all() else np.zeros(n, dtype=int)
+    stratum = group_strata(truth, groups)
     pairs = _won_pairs(probabilities, truth, group, n) if auroc else None
     return GroupCounts(stratum, confusion, pairs)
+
+
+def group_strata(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Number of the class of each group, int (G,), in the order of the sorted groups and classes.
+
+    Resampled groups are exchanged for others of their class. A group that holds several classes (a
+    slide, a day) ties them together: no class can then be kept at its number of groups, and all
+    groups have the number 0.
+
+    Parameters
+    ----------
+    labels, groups : (N,)
+        Class and group of each row.
+    """
+    label, classes = pd.factorize(np.asarray(labels), sort=True)
+    group, names = pd.factorize(np.asarray(groups), sort=True)
+    held = np.zeros((len(names), len(classes)), bool)
+    held[group, label] = True
+    pure = (held.sum(axis=1) == 1).all()
+    return held.argmax(axis=1) if pure else np.zeros(len(names), dtype=int)
 
 
 def _won_pairs(probabilities: np.ndarray, truth: np.ndarray, group: np.ndarray, n: int):
@@ -137,12 +154,8 @@ def mean_interval(
     tuple of float
         Mean, and the lower and upper end of the interval.
     """
-    codes = pd.factorize(np.asarray(labels))[0]
-    group, names = pd.factorize(np.asarray(groups), sort=True)
-    held = np.zeros((len(names), codes.max() + 1), bool)
-    held[group, codes] = True
-    stratum = held.argmax(axis=1) if (held.sum(axis=1) == 1).all() else np.zeros(len(names), int)
-    weights = draw_groups(stratum, repeats, seed)
+    group = pd.factorize(np.asarray(groups), sort=True)[0]
+    weights = draw_groups(group_strata(labels, groups), repeats, seed)
     sums, sizes = np.bincount(group, values), np.bincount(group)
     return float(np.mean(values)), *interval((weights @ sums) / (weights @ sizes))
 

@@ -190,7 +190,15 @@ def start_cluster(workers: int) -> "SpecCluster":
         },
         silence_logs=logging.ERROR,
     )
-    cluster.wait_for_workers(workers, timeout=_SECONDS_TO_START)  # their processes take seconds
+    try:
+        cluster.wait_for_workers(workers, timeout=_SECONDS_TO_START)  # their processes take seconds
+    except TimeoutError:
+        cluster.close()
+        raise SweepError(
+            f"workers: expected {workers} processes of this machine to start in "
+            f"{_SECONDS_TO_START} s, found fewer; end what else keeps it busy, or set "
+            "OMP_NUM_THREADS=1 to compute in one process"
+        ) from None
     return cluster
 
 
@@ -232,7 +240,7 @@ def _connected(address: str) -> "Client":
     return client
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # where several GPUs are used, images have another number than networks
 def _own(workers: int) -> "Client":
     from distributed import Client
 

@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.bootstrap import draw_groups, interval, of_model, sample_of, two_sided_p
+from organelle_fusion.bootstrap import (
+    draw_groups,
+    group_strata,
+    interval,
+    of_model,
+    sample_of,
+    two_sided_p,
+)
 from organelle_fusion.metrics import METRICS, EvaluationError
 
 
@@ -325,15 +332,28 @@ def attrition_difference(
     -------
     dict
         value, low, high, p: the difference.
+
+    Raises
+    ------
+    EvaluationError
+        A group has patches at one of the sizes only.
     """
-    groups = table.groupby("group", sort=True)["label"].first()
-    sides = []
+    of_sizes = table[table["paper_px"].isin([a, b])].assign(sparse=table["reason"] == "sparse")
+    counted = of_sizes.pivot_table(
+        index="group", columns="paper_px", values="sparse", aggfunc=["sum", "size"]
+    )
     for size in (a, b):
-        of_size = table[table["paper_px"] == size]
-        sparse = (of_size["reason"] == "sparse").groupby(of_size["group"])
-        sides.append(sparse.agg(["sum", "size"]).reindex(groups.index).to_numpy(dtype=float))
-    stratum = pd.factorize(groups)[0]
-    weights = np.vstack([np.ones(len(groups)), draw_groups(stratum, repeats, seed)])
-    first, second = ((weights @ side[:, 0]) / (weights @ side[:, 1]) for side in sides)
+        lacking = counted["size"].reindex(columns=[size])[size].isna()
+        if lacking.any():
+            raise EvaluationError(
+                f"group {lacking.idxmax()}: expected patches of {a} and of {b} px, found none of "
+                f"{size} px; tabulate both sizes of the same images"
+            )
+    stratum = group_strata(of_sizes["label"], of_sizes["group"])
+    weights = np.vstack([np.ones(len(stratum)), draw_groups(stratum, repeats, seed)])
+    first, second = (
+        (weights @ counted["sum"][size].to_numpy(float)) / (weights @ counted["size"][size])
+        for size in (a, b)
+    )
     difference = first - second
     return _difference(difference[0], difference[1:])

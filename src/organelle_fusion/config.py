@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from importlib import resources
 from pathlib import Path
@@ -32,6 +33,7 @@ METRIC_TITLES = {
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Filters = Annotated[tuple[Positive, ...], Field(min_length=1)]  # of the stem, and of each block
 Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 ShareRange = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 Choices = Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -83,7 +85,7 @@ class EncoderSettings(Settings):
 
     kind: Literal["compact", "resnet50", "compact_convnext", "convnext_tiny"]
     input_px: Annotated[int, Field(ge=16)]
-    filters: tuple[Positive, ...] = (8, 16, 32)
+    filters: Annotated[Filters, Field(min_length=2)] = (8, 16, 32)  # spatial fusion needs a block
     stem_stride: Literal[1, 2] = 2
     weights: str | None = None  # "imagenet", or the path of a file with the same weights
 
@@ -225,7 +227,7 @@ class RealCellsSettings(Settings):
 class StudentSettings(Settings):
     """A small network of all channels that is taught by intermediate fusion."""
 
-    filters: tuple[Positive, ...]  # of its compact encoder
+    filters: Filters  # of its compact encoder
     dense_units: Positive
     temperature: Annotated[float, Field(ge=1)]  # at which the teacher's probabilities are softened
     teacher_weight: Share  # of the loss; the labels have the rest
@@ -235,7 +237,7 @@ class BackboneSettings(Settings):
     """Another encoder, compared with the profile's own at the same size of input."""
 
     kind: Literal["compact_convnext", "convnext_tiny"]
-    filters: tuple[Positive, ...] = (8, 16, 32)  # of compact_convnext
+    filters: Filters = (8, 16, 32)  # of compact_convnext
     weights: str | None = None
 
 
@@ -306,6 +308,14 @@ class Profile(Settings):
             )
         if len(set(self.channels)) != len(self.channels):
             raise ValueError(f"channels {list(self.channels)} repeat a name")
+        for name in self.channels:
+            # They become names of layers, which TensorFlow restricts, of folders and of models.
+            if name in FUSIONS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+                raise ValueError(
+                    f"channels: expected names of letters of a to z, digits, _, - and ., other "
+                    f"than {', '.join(FUSIONS)}, found {name!r}; give the channel such a name "
+                    "here, and say in the manifest column channel_map what it is called in the file"
+                )
         return self
 
 

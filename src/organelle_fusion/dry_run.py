@@ -111,7 +111,7 @@ def _table(plan: pd.DataFrame, memory: pd.Series, preparing: float) -> list[str]
                 what,
                 f"{trained['trainings'].sum():,}",
                 _range(trained["train"]),
-                _range([trained["epochs_least"].min(), trained["epochs_most"].max()]),
+                _range([*trained["epochs_least"], *trained["epochs_most"]]),
                 *(_figure(trained[end].sum() / seconds) for end in _ENDS.values()),
                 "" if chapter == last else _bytes(memory[chapter]),
             )
@@ -247,5 +247,7 @@ def _seconds(value: float) -> str:
 
 
 def _range(values: Sequence[int]) -> str:
+    if len(values) == 0:  # nothing is trained
+        return ""
     low, high = min(values), max(values)
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"

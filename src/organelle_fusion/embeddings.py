@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.metrics import silhouette_samples
 from sklearn.neighbors import NearestNeighbors
 
-from organelle_fusion.bootstrap import draw_groups, interval
+from organelle_fusion.bootstrap import draw_groups, group_strata, interval
 from organelle_fusion.config import UserError
 from organelle_fusion.folds import fold_parts
 
@@ -259,14 +259,11 @@ def cluster_table(
             sums = known.pivot_table(
                 index="group", columns="label", values=measure, aggfunc=["sum", "size"]
             ).fillna(0)
-            held = (sums["size"] > 0).to_numpy()
-            # A group that holds several classes ties them together, as in count_groups.
-            whole = (held.sum(axis=1) == 1).all()
-            stratum = held.argmax(axis=1) if whole else np.zeros(len(held), dtype=int)
-            weights = np.vstack([np.ones(len(held)), draw_groups(stratum, repeats, seed)])
+            stratum = group_strata(known["label"], known["group"])
+            weights = np.vstack([np.ones(len(stratum)), draw_groups(stratum, repeats, seed)])
             totals, sizes = weights @ sums["sum"].to_numpy(), weights @ sums["size"].to_numpy()
             means = np.divide(totals, sizes, out=np.full(totals.shape, np.nan), where=sizes > 0)
             means = np.nanmean(means, axis=1)
             low, high = interval(means[1:])
-            rows.append((name, measure, means[0], low, high, held.shape[1]))
+            rows.append((name, measure, means[0], low, high, totals.shape[1]))
     return pd.DataFrame(rows, columns=["patches", "measure", "value", "low", "high", "classes"])

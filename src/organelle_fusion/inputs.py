@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata, resources
@@ -117,11 +118,20 @@ def _imported_names(code: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def _requirements() -> list[str]:
+    """What this package asks for, as `pyproject.toml` says it, that of extras with their marker."""
+    try:
+        return metadata.requires("organelle-fusion")
+    except metadata.PackageNotFoundError:  # not installed, as in `organelle_fusion.__version__`
+        text = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
+        return tomllib.loads(text)["project"]["dependencies"]
+
+
 @functools.cache  # nothing is installed meanwhile
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that this one asks for, as they are installed."""
     # Those of an extra carry a marker that says so.
-    asked = [text for text in metadata.requires("organelle-fusion") if "extra ==" not in text]
+    asked = [text for text in _requirements() if "extra ==" not in text]
     names = sorted(re.match(r"[\w.-]+", text)[0] for text in asked)
     return {
         "Python": platform.python_version(),

@@ -33,8 +33,8 @@ def run_lock(folder: Path) -> Iterator[None]:
     ever left behind. Processes that this one starts, such as workers, do not hold it, and need not
     ask for it. Within the block the same process may ask again.
 
-    A folder that cannot be written to is not locked, since nobody can change what is in it. Where
-    the file system has no locks, a line says so, and the block runs without.
+    A folder that this process cannot write to is not locked, since the process cannot change what
+    is in it. Where the file system has no locks, a line says so, and the block runs without.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def run_lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _locked(folder / LOCK_FILE)
     except OSError as error:
-        if error.errno not in (*_NO_WRITING, *_NO_LOCKS):
+        read_only = error.errno in _NO_WRITING and not os.access(folder, os.W_OK)
+        if not read_only and error.errno not in _NO_LOCKS:
             raise
         if error.errno in _NO_LOCKS:
             print(
@@ -79,7 +80,11 @@ def run_lock(folder: Path) -> Iterator[None]:
 def _locked(path: Path) -> int:
     """Open and lock the file, and write into it who holds it; return its descriptor."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            # Of another user, who has the folder in common with this one, and may be at work.
+            handle = os.open(path, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(handle, path):

@@ -10,7 +10,7 @@ import pandas as pd
 from organelle_fusion.config import Profile, UserError, decimals
 from organelle_fusion.downloads import with_data
 from organelle_fusion.manifest import read_manifest
-from organelle_fusion.provenance import note_file
+from organelle_fusion.provenance import hash_of, note_file
 from organelle_fusion.published import read_published
 
 
@@ -62,7 +62,9 @@ def open_run(profile: Profile, manifest: str = "") -> Run:
     """Folder and manifest of a run: the phantom, or one's own stacks when `manifest` names a CSV.
 
     Results of different profiles and manifests never share a folder. The path of the manifest is
-    relative to the folder of the repository.
+    relative to the folder of the repository. The folder of results has its name; tables in other
+    folders than that of the repository, of which two may have one name, are told apart by eight
+    letters and digits, made of the path from the repository to the table.
 
     Raises
     ------
@@ -77,8 +79,12 @@ def open_run(profile: Profile, manifest: str = "") -> Run:
     if not manifest:
         folder = results_folder(profile, "phantom")
         return Run(folder, folder / "images" / "manifest.csv", True)
-    path = project_root() / manifest  # an absolute path stays as it is
-    return Run(results_folder(profile, f"own-{path.stem}"), path, False)
+    root = project_root()
+    path = root / manifest  # an absolute path stays as it is
+    name, place = f"own-{path.stem}", Path(os.path.relpath(path, root))
+    if len(place.parts) > 1 or path.suffix != ".csv":
+        name += f"-{hash_of(place.as_posix())[:8]}"
+    return Run(results_folder(profile, name), path, False)
 
 
 def results_folder(profile: Profile, dataset: str) -> Path:

@@ -1,6 +1,7 @@
 """Figures 2 and 3, and spatial fusion: networks, drawn from the layers of the built models."""
 
 from collections.abc import Mapping, Sequence
+from string import ascii_lowercase
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -286,7 +287,9 @@ def architecture_figure(
         height_ratios=heights, layout="constrained",
     )  # fmt: skip
     figure.get_layout_engine().set(w_pad=0.03)
-    for axes, letter, (strategy, table) in zip(grid[:, 0], "abc", tables.items(), strict=False):
+    for axes, letter, (strategy, table) in zip(
+        grid[:, 0], ascii_lowercase[: len(tables)], tables.items(), strict=True
+    ):
         _draw(axes, strategy, table, channels)
         total = table["parameters"].sum() * (len(channels) if strategy == "late" else 1)
         mark = f"({letter}) " if len(tables) > 1 else ""

@@ -33,7 +33,7 @@ from organelle_fusion.predicted_files import (
 )
 from organelle_fusion.probability_maps import cell_px, probability_map
 from organelle_fusion.provenance import atomic_path, code_version, hash_of, write_csv
-from organelle_fusion.volumes import Volume, write_ome_tiff
+from organelle_fusion.volumes import READERS, Volume, write_ome_tiff
 
 if TYPE_CHECKING:
     import keras
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _CODE = (
-    *("image_checks", "intensity", "kernels", "patches", "plots_predictions", "predicting"),
-    *("prediction", "prediction_report", "probability_maps"),
+    *("image_checks", "intensity", "kernels", "model_file", "patches", "plots_maps"),
+    *("plots_predictions", "predicting", "prediction", "prediction_report", "probability_maps"),
+    *("stitching", "streaming", "style", "training", *READERS),
 )
 """Modules whose changes make images be predicted again."""
 

@@ -63,7 +63,8 @@ def on_terminal(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]
     finally:
         for handler in shown:
             _PACKAGE.removeHandler(handler)
-        _PACKAGE.level, _PACKAGE.propagate = level
+        before, _PACKAGE.propagate = level
+        _PACKAGE.setLevel(before)  # which forgets what loggers below it remember of their level
 
 
 def _handler(stream: TextIO, wanted: Callable[[int], bool]) -> logging.Handler:

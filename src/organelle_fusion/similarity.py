@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.bootstrap import draw_groups, interval
+from organelle_fusion.bootstrap import mean_interval
 from organelle_fusion.config import UserError
 
 WITH_OTHERS = "the other organelles"
@@ -109,13 +109,10 @@ def mean_similarity(similarities: pd.DataFrame, *, repeats: int, seed: int) -> p
                 f"Grad-CAM of {organelle}: expected maps that vary, found them constant in all "
                 f"{found['image'].nunique()} images; train the network longer"
             )
-        groups = known.groupby("group", sort=True)
-        # A group that holds several classes ties them together, as in count_groups.
-        tied = groups["label"].nunique().max() > 1
-        stratum = np.zeros(len(groups)) if tied else pd.factorize(groups["label"].first())[0]
-        weights = draw_groups(stratum, repeats, seed)
-        sums, sizes = groups["value"].sum().to_numpy(), groups["value"].size().to_numpy()
-        drawn = (weights @ sums) / (weights @ sizes)
-        images = known["image"].nunique()
-        rows.append((organelle, other, known["value"].mean(), *interval(drawn), images))
+        mean = mean_interval(
+            *(known[name].to_numpy() for name in ("value", "label", "group")),
+            repeats=repeats,
+            seed=seed,
+        )
+        rows.append((organelle, other, *mean, known["image"].nunique()))
     return pd.DataFrame(rows, columns=[*_COMPARED, "value", "low", "high", "images"])
