@@ -259,14 +259,19 @@ def test_score_table_holds_values_and_quantiles():
     assert table.loc["balanced_accuracy", ["low", "high"]].tolist() == pytest.approx([low, high])
 
 
-def test_perfect_predictions_have_no_spread():
-    """All right in every resample: value, low and high are 1."""
+def test_perfect_predictions_have_no_interval():
+    """All right in every resample: nothing tells what other groups would have given."""
     predictions = make_predictions(signal=0)
     for name in CLASSES:
         predictions[f"p:{name}"] = (predictions["label"] == name).astype(float)
     for level in ("patch", "image"):
         table = evaluation.score_table(predictions, level=level, repeats=100)
-        np.testing.assert_allclose(table[["value", "low", "high"]], 1.0)
+        np.testing.assert_allclose(table["value"], 1.0)
+        assert table[["low", "high"]].isna().all(axis=None)
+    rows = evaluation.paper_table(table, {table["model"].iloc[0]: "Perfect"})
+    assert rows.iloc[0].tolist() == ["1.00 [no interval]"] * 4
+    with pytest.raises(EvaluationError, match="repeats: expected 1 or more resamples, found 0"):
+        evaluation.score_table(predictions, repeats=0)
 
 
 def test_fold_scores_name_the_classes_present():
@@ -289,9 +294,9 @@ def test_paired_difference_uses_the_same_groups():
     one = make_predictions("early", seed=1)
     twin = one.assign(model="late")
     both = pd.concat([one, twin], ignore_index=True)
-    assert evaluation.paired_difference(both, "early", "late", repeats=100) == {
-        "value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0,
-    }  # fmt: skip
+    assert evaluation.paired_difference(both, "early", "late", repeats=100) == pytest.approx(
+        {"value": 0.0, "low": np.nan, "high": np.nan, "p": 1.0}, nan_ok=True
+    )
     other = make_predictions("late", seed=2, signal=3)
     found = evaluation.paired_difference(pd.concat([one, other]), "late", "early", repeats=300)
     table = evaluation.score_table(pd.concat([one, other]), repeats=300).set_index(

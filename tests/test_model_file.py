@@ -256,7 +256,7 @@ def test_weights_of_another_network_are_refused(tmp_path, packed):
 def test_a_score_is_said_with_what_it_was_measured_on(facts_of):
     facts = facts_of()
     assert score_sentence(facts.score) == (
-        "balanced accuracy 0.75 by patch (too few groups for an interval; 40 patches of 4 images, "
-        "2 classes), 3 of 4 images right"
+        "balanced accuracy 0.75 by patch (no interval: too few groups, or all of them alike; 40 "
+        "patches of 4 images, 2 classes), 3 of 4 images right"
     )
     assert "(95 % interval 0.50 to 0.90; 200" in score_sentence(facts.score_of_all_folds)

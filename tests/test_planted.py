@@ -108,16 +108,19 @@ def test_each_network_comes_with_patches_it_has_not_seen(tmp_path):
 
 
 def test_an_organelle_is_named_above_nothing_and_above_the_others():
-    """Named; over the others but not over the reference; overlapping the second."""
+    """Named; over the others but not over the reference; overlapping the second; no interval."""
     rows = [
         ("m", "a", "a", 0.5, 0.4, 0.6, 0.2), ("m", "a", "b", 0.3, 0.2, 0.39, 0.2),
         ("m", "b", "a", 0.5, 0.4, 0.6, 0.45), ("m", "b", "b", 0.1, 0.0, 0.2, 0.45),
         ("m", "c", "a", 0.4, 0.3, 0.45, 0.2), ("m", "c", "b", 0.5, 0.44, 0.6, 0.2),
+        ("m", "d", "a", 1.0, np.nan, np.nan, 0.2), ("m", "d", "b", 0.5, 0.44, 0.6, 0.2),
+        ("m", "e", "a", 1.0, np.nan, np.nan, 0.2), ("m", "e", "b", 1.0, np.nan, np.nan, 0.2),
     ]  # fmt: skip
     columns = ["measure", "planted", "organelle", "value", "low", "high", "reference"]
     found = planted.named_organelles(pd.DataFrame(rows, columns=columns))
-    assert found["planted"].tolist() == ["a", "b", "c"]
-    assert found["named"].tolist() == ["a", planted.NOTHING, planted.NOTHING]
+    assert found["planted"].tolist() == list("abcde")
+    nothing = planted.NOTHING
+    assert found["named"].tolist() == ["a", nothing, nothing, "a", nothing]
 
 
 def test_correlations_of_blocks_by_hand():

@@ -33,6 +33,7 @@ def test_the_thirteen_claims_are_complete():
         (ABOVE, "below", 0, "fails"),
         (BELOW, "below", 0, "holds"),
         (ABOVE, "above", 0.1, "open"),  # the interval touches the reference
+        ({"value": 0.2, "low": np.nan, "high": np.nan}, "above", 0, "open"),  # no interval
         (0.02, "below", 0.03, "holds"),
         (0.07, "below", 0.03, "fails"),
         (0.0, "above", 0, "fails"),  # an exact number that only equals the reference
@@ -140,7 +141,8 @@ def test_findings_survive_the_file(tmp_path):
     found = scorecard.read_findings([one, two])
     assert found["claim"].tolist() == ["C13", "C1", "C2", "C1"]
     assert found.loc[1, ["value", "low", "high", "reference"]].tolist() == [0.2, 0.1, 0.3, 0]
-    assert found.loc[2, ["low", "reference"]].isna().all()
+    assert found.loc[2, ["value", "low", "high"]].tolist() == [0.5] * 3
+    assert np.isnan(found.loc[2, "reference"])
     assert found["data"].tolist() == ["phantom"] * 3 + ["real cells"]
 
 

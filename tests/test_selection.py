@@ -96,7 +96,9 @@ def test_the_interval_chooses_anew_in_each_resample():
 
 def test_one_candidate_leaves_nothing_to_choose():
     found = selection.compare_choices(LARGE, "size_px", repeats=100)
-    assert found.optimism == {"value": 0.0, "low": 0.0, "high": 0.0}
+    none = {"value": 0.0, "low": np.nan, "high": np.nan}
+    assert found.optimism == pytest.approx(none, nan_ok=True)
+    assert selection.printed({"size": found})["difference"].tolist() == ["+0.00 [no interval]"]
     assert found.not_nested == found.nested
 
 

@@ -20,18 +20,20 @@ CLASSES = ("a", "b")
     ("differences", "expected"),
     [
         ([-1, 1, 1, 1], 2 * 2 / 5),
-        ([-1] * 99, 2 * 1 / 100),
-        ([1] * 99, 2 * 1 / 100),
+        ([-1] * 98 + [-2], 2 * 1 / 100),
+        ([1] * 98 + [2], 2 * 1 / 100),
+        ([0.2] * 99, np.nan),  # nothing varies: no chance is known
         ([0, 0, 0], 1.0),
         ([-1, 1], 1.0),  # 4/3 is cut off
         ([-1, 1, 1, 1, np.nan], 2 * 2 / 5),
         ([0.3 - 0.1 - 0.2] * 3, 1.0),  # 0 up to rounding
     ],
-    ids=["one-below", "all-below", "all-above", "ties", "cut", "nan", "rounding"],
+    ids=["one-below", "all-below", "all-above", "equal", "ties", "cut", "nan", "rounding"],
 )
 def test_two_sided_p_by_hand(differences, expected):
     """Twice the smaller tail, with the difference itself as one resample more."""
-    assert two_sided_p(np.array(differences, float)) == pytest.approx(expected)
+    found = two_sided_p(np.array(differences, float))
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_corrected_t_test_by_hand():

@@ -29,7 +29,7 @@ def scores():
         [
             ("scored", 200, 7.0, 0.4, 0.3, 0.5),
             ("scored", 350, 12.0, 0.8, 0.7, 0.9),
-            ("separate", 350, 12.0, 0.6, 0.5, 0.7),
+            ("separate", 350, 12.0, 0.6, np.nan, np.nan),  # no interval
         ],
         columns=["images", "size_px", "size_um", "value", "low", "high"],
     )
@@ -54,7 +54,7 @@ def test_patch_is_drawn_to_scale_over_the_cell(scores):
     assert facts["start"] == 1
     assert facts["curves"] == [
         {"name": "scored", "points": [[200, 0.4, 0.3, 0.5], [350, 0.8, 0.7, 0.9]]},
-        {"name": "separate", "points": [[350, 0.6, 0.5, 0.7]]},
+        {"name": "separate", "points": [[350, 0.6, None, None]]},
     ]
     found = pixels(soup.img["src"])
     assert found.shape == (29, 29, 3)

@@ -159,18 +159,23 @@
       let reading = "not scored";
       for (const [px, value, low, high] of points) {
         const own = px === size.px;
+        if (low !== null) {
+          inside.append(
+            drawn("line", {
+              class: "widget-interval", x1: x(at(px)), x2: x(at(px)), y1: y(low), y2: y(high),
+            }),
+          );
+        }
         inside.append(
-          drawn("line", {
-            class: "widget-interval", x1: x(at(px)), x2: x(at(px)), y1: y(low), y2: y(high),
-          }),
           drawn("circle", {
             class: own ? "widget-mark" : "widget-dot", cx: x(at(px)), cy: y(value), r: own ? 7 : 4,
           }),
         );
         if (own) {
-          reading =
-            `balanced accuracy ${value.toFixed(2)} ` +
-            `(95 % interval ${low.toFixed(2)} to ${high.toFixed(2)})`;
+          const ends = low === null
+            ? "no interval"
+            : `95 % interval ${low.toFixed(2)} to ${high.toFixed(2)}`;
+          reading = `balanced accuracy ${value.toFixed(2)} (${ends})`;
         }
       }
       const used = size.used == null ? "" : `, ${size.used.toLocaleString("en")} patches used`;

@@ -18,6 +18,9 @@ from organelle_fusion.metrics import (
     scores,
 )
 
+_SAME = 1e-12
+"""Scores that differ by less are equal but for rounding."""
+
 
 class GroupCounts(NamedTuple):
     """All that the scores of a resample need of each group."""
@@ -161,12 +164,18 @@ def mean_interval(
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % percentile interval of resampled scores.
+    """95 % percentile interval of resampled scores; both ends are NaN where all are equal.
+
+    Groups that are all alike, such as images that are all classified rightly, show no scatter to
+    tell by what other groups would have given; an interval of no width would say that it is known.
 
     Only AUROC can be NaN, in a resample that caught a single class and so has no ROC curve; such
     a resample is left out.
     """
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    known = values[~np.isnan(values)]
+    if len(known) == 0 or np.ptp(known) < _SAME:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -175,9 +184,12 @@ def two_sided_p(differences: np.ndarray) -> float:
 
     Twice the share of resamples at or beyond 0, on the side where it is smaller, at most 1. The
     difference itself counts as one resample more on that side, so that p is never 0. It is below
-    0.05 where the interval of `interval` leaves 0 out, up to that one resample.
+    0.05 where the interval of `interval` leaves 0 out, up to that one resample. Where all
+    differences are equal and none is 0, it is NaN, as the interval is.
     """
     found = differences[~np.isnan(differences)].round(12)  # what is equal up to rounding is equal
+    if len(found) == 0 or (found[0] != 0 and np.ptp(found) < _SAME):
+        return float("nan")
     fewer = min((found <= 0).sum(), (found >= 0).sum())
     return float(min(1, 2 * (fewer + 1) / (len(found) + 1)))
 

@@ -34,6 +34,7 @@ from organelle_fusion.metrics import (
     probability_columns,
     scores,
 )
+from organelle_fusion.significance import interval_text
 
 __all__ = [
     "METRICS",
@@ -88,8 +89,9 @@ def score_table(
 
     The interval is a percentile bootstrap: whole groups are drawn with replacement within their
     class, so that patches of one image stay together. With four groups per class it is too
-    narrow. Where a group holds several classes, groups are drawn from all of them together, and
-    a resample that lacks a class is scored on the classes it has.
+    narrow, and where all groups of each class are scored alike there is none (NaN). Where a group
+    holds several classes, groups are drawn from all of them together, and a resample that lacks a
+    class is scored on the classes it has.
 
     Parameters
     ----------
@@ -111,8 +113,10 @@ def score_table(
     Raises
     ------
     EvaluationError
-        As `pooled` and `scores`.
+        `repeats` is below 1; and as `pooled` and `scores`.
     """
+    if repeats < 1:
+        raise EvaluationError(f"repeats: expected 1 or more resamples, found {repeats}; give 2000")
     rows = []
     for model, part in _by_model(predictions):
         sample = sample_of(part, level)
@@ -274,7 +278,7 @@ def paper_table(
             cell = NOT_COMPUTED
             if (model, metric) in scored.index:
                 value, low, high = scored.loc[(model, metric), ["value", "low", "high"]]
-                cell = f"{value:.2f} [{low:.2f}, {high:.2f}]"
+                cell = interval_text(value, low, high, "")
             if (model, metric) in known:
                 cell += f"\npublished {known[model, metric]:.2f}"
             line[METRIC_TITLES[metric]] = cell

@@ -19,6 +19,7 @@ from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.metrics import EvaluationError
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import code_version, hash_of
+from organelle_fusion.significance import interval_text
 from organelle_fusion.sweep import network_seed
 
 JOBS = 2
@@ -255,7 +256,7 @@ def printed(table: pd.DataFrame, what: str) -> pd.DataFrame:
     what
         What its rows are, in a word.
     """
-    texts = [f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in table.itertuples()]
+    texts = [interval_text(row.value, row.low, row.high, "") for row in table.itertuples()]
     named = table.assign(text=texts, chance=[f"{chance:.2f}" for chance in table["chance"]])
     named = named.rename(columns={"panel": "protocol", "row": what})
     kept = ["protocol", what, "trainings", "chance"]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.comparisons import folding_difference
-from organelle_fusion.config import decimals
+from organelle_fusion.significance import interval_text
 
 METRIC = "balanced_accuracy"
 
@@ -153,14 +153,13 @@ def printed(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     baseline
         What the differences are to, in words.
     """
-    scores = [f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in table.itertuples()]
-    differences = []
-    for row in table.itertuples():
-        ends = row.difference_low, row.difference_high
-        digits = decimals(*ends)
-        low, high = (f"{end:+.{digits}f}" for end in ends)
-        known = np.isfinite(row.difference)
-        differences.append(f"{row.difference:+.{digits}f} [{low}, {high}]" if known else "")
+    scores = [interval_text(row.value, row.low, row.high, "") for row in table.itertuples()]
+    differences = [
+        interval_text(row.difference, row.difference_low, row.difference_high)
+        if np.isfinite(row.difference)
+        else ""
+        for row in table.itertuples()
+    ]
     return pd.DataFrame(
         {
             "data set": table["data"],

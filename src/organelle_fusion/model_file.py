@@ -120,7 +120,7 @@ class ModelFacts(Settings):
 def score_sentence(score: Score) -> str:
     """State a score, its interval or why there is none, and what it was measured on."""
     if score.low is None:
-        spread = "too few groups for an interval"
+        spread = "no interval: too few groups, or all of them alike"
     else:
         spread = f"95 % interval {score.low:.2f} to {score.high:.2f}"
     return (

@@ -157,7 +157,7 @@ def score_of(predictions: pd.DataFrame, profile: Profile) -> Score:
     """Score the test rows of one model, of one fold or of several.
 
     The interval resamples whole groups within their class, as in chapter 6; where a class has a
-    single group, nothing can be drawn, and there is none.
+    single group, nothing can be drawn, and there is none, nor where all groups are alike.
     """
     sample = sample_of(predictions, "patch")
     counts = count_groups(sample.codes, sample.probabilities, sample.groups, auroc=False)
@@ -166,7 +166,7 @@ def score_of(predictions: pd.DataFrame, profile: Profile) -> Score:
         resampled = sample.resampled(
             "balanced_accuracy", profile.bootstrap_repeats, profile.folds.seed
         )
-        low, high = interval(resampled)
+        low, high = (None if np.isnan(end) else end for end in interval(resampled))
     images = pooled(predictions, "image")
     guesses = images[probability_columns(images)].idxmax(axis=1).str.removeprefix("p:")
     return Score(

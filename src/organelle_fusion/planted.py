@@ -152,7 +152,8 @@ def named_organelles(naming: pd.DataFrame) -> pd.DataFrame:
     """Say which organelle each measure names, if any.
 
     An organelle is named if its interval lies above what one gets that tells nothing, and above
-    the intervals of all others.
+    the intervals of all others. Where all images are alike (such as all classified rightly), so
+    that there is no interval, the value stands for it.
 
     Parameters
     ----------
@@ -166,6 +167,7 @@ def named_organelles(naming: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (measure, planted), found in naming.groupby(["measure", "planted"], sort=False):
+        found = found.fillna({end: found["value"] for end in ("low", "high")})
         best, *others = found.sort_values("value", ascending=False).to_dict("records")
         beaten = max([best["reference"], *(other["high"] for other in others)])
         rows.append((measure, planted, best["organelle"] if best["low"] > beaten else NOTHING))

@@ -300,7 +300,9 @@ def grouping_figure(table: pd.DataFrame, chance: float) -> Figure:
             rows["value"], place, xerr=spread, color=color, marker=marker, markersize=5,
             linestyle="none", elinewidth=2, label=grouping,
         )  # fmt: skip
-        for x, y, value in zip(rows["high"], place, rows["value"], strict=True):
+        for x, y, value in zip(
+            rows["high"].fillna(rows["value"]), place, rows["value"], strict=True
+        ):
             axes.annotate(f"{value:.2f}", (x, y), xytext=(4, 0), textcoords="offset points",
                           fontsize=8, va="center", color=color)  # fmt: skip
     axes.set_yticks(range(len(models)), [_model_title(name) for name in models])

@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -21,9 +20,10 @@ from organelle_fusion.comparisons import (
     rival_difference,
     strategy_differences,
 )
-from organelle_fusion.config import UserError, decimals
+from organelle_fusion.config import UserError
 from organelle_fusion.evaluation import NOT_COMPUTED
 from organelle_fusion.provenance import note_file, write_csv
+from organelle_fusion.significance import interval_text
 
 COLUMNS = ("claim", "measure", "value", "low", "high", "reference", "sense", "data")
 CONCERNS = ("method", "cell lines", "computation")
@@ -66,7 +66,8 @@ def finding(
     measure
         What was measured, in words.
     figure
-        ``value``, ``low`` and ``high`` (95 % interval), or one number that has no interval.
+        ``value``, ``low`` and ``high`` (95 % interval; NaN where the groups give none), or one
+        exact number.
     data
         What it was measured on: ``phantom``, or words for other data.
     reference, sense
@@ -82,7 +83,7 @@ def finding(
     if claim not in known:
         raise ScorecardError(f"finding: expected a claim out of {', '.join(known)}, found {claim}")
     if not isinstance(figure, Mapping):
-        figure = {"value": float(figure), "low": float("nan"), "high": float("nan")}
+        figure = dict.fromkeys(("value", "low", "high"), float(figure))
     row = {name: float(figure[name]) for name in ("value", "low", "high")}
     return {
         "claim": claim,
@@ -235,16 +236,14 @@ def outcome(row: Mapping) -> Outcome:
     """Say whether one decisive finding bears its claim out.
 
     It ``holds`` if the whole interval lies on the side of the reference that the claim asks for,
-    ``fails`` if the whole interval lies on the other side, and is ``open`` otherwise. A number
-    without an interval holds or fails by itself.
+    ``fails`` if the whole interval lies on the other side, and is ``open`` otherwise, and where
+    there is no interval. An exact number, whose ends are itself, holds or fails.
     """
-    exact = bool(np.isnan(row["low"]))
     sign = 1 if row["sense"] == "above" else -1
-    ends = [row["value"]] if exact else [row["low"], row["high"]]
-    margins = [sign * (end - row["reference"]) for end in ends]
-    if min(margins) > 0:
+    ends = [sign * (row[name] - row["reference"]) for name in ("low", "high")]
+    if min(ends) > 0:
         return "holds"
-    return "fails" if exact or max(margins) < 0 else "open"
+    return "fails" if max(ends) < 0 or row["low"] == row["high"] else "open"
 
 
 def verdict(
@@ -332,7 +331,6 @@ def deciding(findings: pd.DataFrame, claims: Iterable[str]) -> pd.DataFrame:
 
 
 def _line(row: Mapping) -> str:
-    ends = [] if np.isnan(row["low"]) else [row["low"], row["high"]]
-    digits = decimals(*ends)
-    text = f"{row['measure']}: {row['value']:.{digits}f}"
-    return text + (f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "")
+    exact = row["low"] == row["high"]
+    numbers = (row["value"], row["low"], row["high"])
+    return f"{row['measure']}: " + (f"{row['value']:.2f}" if exact else interval_text(*numbers, ""))

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import Sample, interval, sample_of
-from organelle_fusion.config import decimals
 from organelle_fusion.metrics import METRICS, EvaluationError, probability_columns, scores
+from organelle_fusion.significance import interval_text
 
 
 class Choices(NamedTuple):
@@ -173,27 +173,21 @@ def printed(choices: Mapping[str, Choices]) -> pd.DataFrame:
     """Format the same as text, with the candidates that were chosen."""
     rows = []
     for question, made in choices.items():
-        digits = decimals(made.optimism["low"], made.optimism["high"])
-        signed = {name: f"{end:+.{digits}f}" for name, end in made.optimism.items()}
         taken = made.candidates[made.candidates["folds"] > 0]
         rows.append(
             {
                 "choice of": question,
                 "candidates": len(made.candidates),
                 "chosen on test": made.best,
-                "its score": _score(made.not_nested),
+                "its score": interval_text(**made.not_nested, sign=""),
                 "chosen nested": ", ".join(
                     f"{row.candidate} ({row.folds})" for row in taken.itertuples()
                 ),
-                "nested score": _score(made.nested),
-                "difference": f"{signed['value']} [{signed['low']}, {signed['high']}]",
+                "nested score": interval_text(**made.nested, sign=""),
+                "difference": interval_text(**made.optimism),
             }
         )
     return pd.DataFrame(rows)
-
-
-def _score(figure: dict) -> str:
-    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
 
 
 def _figure(value: float, ends: tuple[float, float]) -> dict:

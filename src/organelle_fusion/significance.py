@@ -162,8 +162,9 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     """Adjust the p-values of several tests after Holm (1979), float64 (m,) in their order.
 
     The smallest is multiplied by m, the next by m − 1 and so on; none becomes smaller than the one
-    before it, nor larger than 1. Rejecting what stays below 0.05 keeps the chance of even one false
-    rejection below 0.05, however the tests depend on each other.
+    before it, nor larger than 1. One that is not known (NaN) stays so, and counts among the m.
+    Rejecting what stays below 0.05 keeps the chance of even one false rejection below 0.05, however
+    the tests depend on each other.
     """
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p)
@@ -201,7 +202,7 @@ def comparison_lines(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Comparison, Test, Difference ("+0.06 [-0.00, +0.12]", with a third decimal where two would
+        Comparison, Test, Difference ("+0.06 [-0.02, +0.12]", with a third decimal where two would
         hide the side of 0), p, p (Holm).
     """
     shown = table.sort_values(
@@ -222,11 +223,18 @@ def comparison_lines(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def interval_text(value: float, low: float, high: float, sign: str = "+") -> str:
-    """A number and its interval, such as "+0.06 [-0.02, +0.12]"; `sign` "" prints no plus."""
+    """A number and its interval, such as "+0.06 [-0.02, +0.12]"; `sign` "" prints no plus.
+
+    Ends that are NaN, see `bootstrap.interval`, read "+0.06 [no interval]".
+    """
+    if np.isnan(low):
+        return f"{value:{sign}.2f} [no interval]"
     digits = decimals(low, high)
     return "{0:{3}.{4}f} [{1:{3}.{4}f}, {2:{3}.{4}f}]".format(value, low, high, sign, digits)
 
 
 def p_text(p: float) -> str:
-    """A p-value with three decimals, or "< 0.001"."""
+    """A p-value with three decimals, or "< 0.001"; a dash for none (NaN)."""
+    if np.isnan(p):
+        return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -103,7 +103,11 @@ def patch_size_widget(
                 {
                     "name": name,
                     "points": [
-                        [row.size_px, row.value, row.low, row.high]
+                        [
+                            row.size_px,
+                            row.value,
+                            *(None if np.isnan(end) else end for end in (row.low, row.high)),
+                        ]
                         for row in scores[scores["images"] == name].itertuples()
                     ],
                 }
