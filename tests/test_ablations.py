@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion import ablations
+from organelle_fusion import ablations, patchset
 from organelle_fusion.config import PAPER_PIXEL_UM, PatchSettings
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.manifest import read_manifest
@@ -37,7 +37,7 @@ def patch_set(manifest, channels, **changes):
     )[0]
 
 
-def test_a_channel_is_added_at_the_patches_that_others_chose(manifest):
+def test_a_channel_is_added_at_the_patches_that_others_chose(manifest, monkeypatch):
     """Pixels as if all patches had been cut with it, at the places that a and b let pass."""
     chosen = patch_set(manifest, ("a", "b"))
     found = ablations.with_channel(chosen, manifest, "nucleus")
@@ -50,6 +50,10 @@ def test_a_channel_is_added_at_the_patches_that_others_chose(manifest):
     assert len(rows) == 4 < len(places) == 8
     np.testing.assert_array_equal(found.patches, everything.patches[rows])
     assert found.patches[..., 2].std() > 10  # a nucleus that varies, not zeros
+    monkeypatch.setattr(patchset, "MEMORY_SHARE", 0)
+    mapped = ablations.with_channel(chosen, manifest, "nucleus")
+    assert isinstance(mapped.patches, np.memmap)
+    np.testing.assert_array_equal(mapped.patches, found.patches)
 
 
 def test_rows_of_an_image_need_not_stand_together(manifest):

@@ -242,6 +242,18 @@ def test_as_many_patches_as_memory_holds_are_read(patch_set, tmp_path, monkeypat
         assert isinstance(PatchSet.load(tmp_path / "set").patches, np.memmap) == mapped
 
 
+def test_rows_are_copied_into_memory_or_a_file(patch_set, little_memory):
+    """Patches by their size; features are small, and of another type."""
+    rows = np.array([3, 0, 1])
+    few, many = (patchset.take_rows(patch_set.patches, rows[:n].repeat(2)) for n in (1, 3))
+    assert (isinstance(few, np.memmap), isinstance(many, np.memmap)) == (False, True)
+    np.testing.assert_array_equal(many, patch_set.patches[rows.repeat(2)])
+    features = np.arange(40, dtype=np.float32).reshape(4, 10)
+    taken = patchset.take_rows(features, rows)
+    assert taken.dtype == np.float32
+    np.testing.assert_array_equal(taken, features[rows])
+
+
 def test_files_of_new_patches_go_with_them(little_memory):
     """Each is there as long as a view of its array is."""
     patches = new_patches((8, 3, 3, 2))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from organelle_fusion import subsets
+from organelle_fusion import patchset, subsets
 from organelle_fusion.patchset import PatchSet
 
 
@@ -20,7 +20,7 @@ def test_sets_lie_between_one_channel_and_all():
     assert subsets.subset_title(("early_endosomes", "s")) == "early endosomes + s"
 
 
-def test_channels_are_taken_in_the_order_asked_for():
+def test_channels_are_taken_in_the_order_asked_for(monkeypatch):
     """And the names say nothing of which they are, so that one network serves all pairs."""
     whole = four_patches()
     part = subsets.select_channels(whole, ("t", "r"))
@@ -28,6 +28,10 @@ def test_channels_are_taken_in_the_order_asked_for():
     np.testing.assert_array_equal(part.patches[..., 1], whole.patches[..., 0])
     assert part.channels == ("channel1", "channel2")
     assert part.table.equals(whole.table)
+    monkeypatch.setattr(patchset, "MEMORY_SHARE", 0)
+    mapped = subsets.select_channels(whole, ("t", "r"))
+    assert isinstance(mapped.patches, np.memmap)
+    np.testing.assert_array_equal(mapped.patches, part.patches)
 
 
 def test_every_set_is_trained_on_its_own_channels(monkeypatch):

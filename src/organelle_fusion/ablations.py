@@ -13,7 +13,7 @@ from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.comparisons import folding_difference
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import LEVELS
-from organelle_fusion.patchset import PatchSet
+from organelle_fusion.patchset import PatchSet, new_patches
 from organelle_fusion.preprocessing import cut_places
 from organelle_fusion.significance import interval_text
 
@@ -60,8 +60,12 @@ def with_channel(patch_set: PatchSet, manifest: pd.DataFrame, channel: str) -> P
     """
     output_px = patch_set.patches.shape[1]
     added = cut_places(patch_set.table, manifest, [channel], output_px)
+    *shape, n_channels = patch_set.patches.shape
+    patches = new_patches((*shape, n_channels + 1))
+    patches[..., :-1] = patch_set.patches
+    patches[..., -1:] = added
     return PatchSet(
-        np.concatenate([patch_set.patches, added], axis=3),
+        patches,
         patch_set.table,
         (*patch_set.channels, channel),
         patch_set.pixel_size_um,

@@ -85,7 +85,7 @@ class EncoderSettings(Settings):
 
     kind: Literal["compact", "resnet50", "compact_convnext", "convnext_tiny"]
     input_px: Annotated[int, Field(ge=16)]
-    filters: Annotated[Filters, Field(min_length=2)] = (8, 16, 32)  # spatial fusion needs a block
+    filters: Filters = (8, 16, 32)
     stem_stride: Literal[1, 2] = 2
     weights: str | None = None  # "imagenet", or the path of a file with the same weights
 
@@ -308,6 +308,11 @@ class Profile(Settings):
             )
         if len(set(self.channels)) != len(self.channels):
             raise ValueError(f"channels {list(self.channels)} repeat a name")
+        if self.encoder.kind == "compact" and len(self.encoder.filters) < 2:
+            raise ValueError(
+                f"encoder.filters: expected two or more, as spatial fusion mixes before the last "
+                f"block, found {list(self.encoder.filters)}"
+            )
         for name in self.channels:
             # They become names of layers, which TensorFlow restricts, of folders and of models.
             if name in FUSIONS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):

@@ -156,7 +156,8 @@ def distill_cells(
         targets = np.zeros((len(labels), 1 + len(classes)), np.float32)
         targets[:, 0] = labels
         targets[shown, 1:] = soften(
-            training.predict_proba(teacher, patch_set.patches[shown]), student.temperature
+            training.predict_proba(teacher, patch_set.patches, np.flatnonzero(shown)),
+            student.temperature,
         )
         network, build = _compiled_student(
             channels, len(classes), own.encoder, _shared(own.training), student
@@ -177,7 +178,7 @@ def distill_cells(
         frame = patch_set.table[["image", "group", "label"]].iloc[rows].reset_index(drop=True)
         frame.insert(0, "patch", rows)
         frame["part"] = parts[rows]
-        probabilities = training.predict_proba(network, patch_set.patches[rows])
+        probabilities = training.predict_proba(network, patch_set.patches, rows)
         frame[[f"p:{name}" for name in classes]] = probabilities
         frame.attrs = {"network_seed": own_seed, "history": history.history}
         return frame

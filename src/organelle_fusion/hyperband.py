@@ -24,6 +24,7 @@ from organelle_fusion.config import TrainingSettings, TuningSettings, UserError
 from organelle_fusion.devices import backend_name
 from organelle_fusion.locks import run_lock
 from organelle_fusion.models import set_seed
+from organelle_fusion.patchset import take_rows
 from organelle_fusion.provenance import code_version, hash_of, is_current, record_files
 from organelle_fusion.training import compile_model, fit_model
 from organelle_fusion.trials import OBJECTIVE, SEARCHED, with_values
@@ -94,8 +95,8 @@ def search_settings(
         Another run searches in `folder`.
     """
     parts = np.asarray(parts)
-    used = parts != "test"
-    data, labels, parts = data[used], labels[used], parts[used]
+    used = np.flatnonzero(parts != "test")
+    data, labels, parts = take_rows(data, used), labels[used], parts[used]
     whole = hash_of(
         {
             "data": data,

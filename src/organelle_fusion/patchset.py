@@ -126,9 +126,7 @@ class PatchSet:
     def take(self, index: np.ndarray) -> "PatchSet":
         """Part of the set: those of a boolean mask (N,), or of row numbers in the order given."""
         rows = np.arange(len(self.table))[np.asarray(index)]
-        patches = new_patches((len(rows), *self.patches.shape[1:]))
-        # Not "raise", which would copy the result once more.
-        np.take(self.patches, rows, axis=0, out=patches, mode="clip")
+        patches = take_rows(self.patches, rows)
         table = self.table.iloc[rows].reset_index(drop=True)
         return PatchSet(patches, table, self.channels, self.pixel_size_um)
 
@@ -289,6 +287,14 @@ def new_patches(shape: tuple[int, int, int, int]) -> np.ndarray:
     # Of the map and not of the array, of which only views may be left.
     weakref.finalize(patches._mmap, Path(name).unlink, missing_ok=True)
     return patches
+
+
+def take_rows(data: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Copy rows, int (n,), of patches, kept as those of `new_patches`, or of features."""
+    shape = (len(rows), *data.shape[1:])
+    taken = new_patches(shape) if data.dtype == np.uint8 else np.empty(shape, data.dtype)
+    # Not "raise", which would copy the result once more.
+    return np.take(data, rows, axis=0, out=taken, mode="clip")
 
 
 def exceeds_memory(size: int) -> bool:

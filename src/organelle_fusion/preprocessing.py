@@ -218,7 +218,7 @@ def cut_places(
     Returns
     -------
     ndarray, uint8 (N, output_px, output_px, C)
-        One patch per row of `places`.
+        One patch per row of `places`; see `patchset.new_patches`.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def cut_places(
             f"manifest: expected image {unknown[0]} of the patch set, found none; "
             "cut the patches from this manifest"
         )
-    patches = np.empty((len(places), output_px, output_px, len(channels)), np.uint8)
+    patches = new_patches((len(places), output_px, output_px, len(channels)))
     for row in manifest.itertuples(index=False):
         of_image = (places["image"] == row.image).to_numpy()
         if of_image.any():

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from organelle_fusion.config import title
-from organelle_fusion.patchset import PatchSet
+from organelle_fusion.patchset import PatchSet, new_patches
 from organelle_fusion.sweep import train_all
 
 
@@ -30,7 +29,9 @@ def select_channels(patch_set: PatchSet, channels: Sequence[str]) -> PatchSet:
     of one size are then one architecture, which is compiled once.
     """
     places = [patch_set.channels.index(name) for name in channels]
-    patches = np.ascontiguousarray(patch_set.patches[..., places])
+    patches = new_patches((*patch_set.patches.shape[:3], len(places)))
+    for own, place in enumerate(places):
+        patches[..., own] = patch_set.patches[..., place]
     names = tuple(f"channel{number + 1}" for number in range(len(places)))
     return PatchSet(patches, patch_set.table, names, patch_set.pixel_size_um)
 
