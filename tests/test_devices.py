@@ -30,6 +30,12 @@ def test_a_cpu_is_called_a_cpu(monkeypatch):
     assert devices.device_name() == jax.devices()[0].device_kind
 
 
+@pytest.mark.keras
+def test_a_device_is_a_kind():
+    """Without a number: the second GPU computes what the first does."""
+    assert devices.keras_device() in {"cpu", "gpu", "tpu"}
+
+
 def test_jax_is_asked_without_keras():
     """Importing Keras takes seconds."""
     code = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from organelle_fusion import costs, dry_run, plan_data, training
+from organelle_fusion import costs, devices, dry_run, plan_data
 from organelle_fusion.config import load_profile
 from organelle_fusion.costs import NetworkCost, PreprocessingCost
 from organelle_fusion.intensity import PatchError
@@ -31,7 +31,7 @@ def text_of(monkeypatch, tmp_path):
             return preprocessing
 
         monkeypatch.setattr(costs, "time_preprocessing", time_preprocessing)
-        monkeypatch.setattr(training, "device", lambda: "cpu")
+        monkeypatch.setattr(devices, "keras_device", lambda: "cpu")
         run = Run(tmp_path / "smoke" / "phantom", Path("manifest.csv"), True)
         return dry_run.dry_run(profile, STACKS, run)
 
@@ -42,6 +42,14 @@ def cells(text, beginning):
     """Columns of the line that begins so."""
     (line,) = [line for line in text.splitlines() if line.startswith(beginning)]
     return re.split(r"\s{2,}", line)
+
+
+def test_what_is_not_trained_has_no_numbers(text_of):
+    """Thirty runs of one repeat are those of chapter 6 for all but the folds by patch."""
+    once = SMOKE.many_folds.model_copy(update={"repeats": 1})
+    text = text_of(0.01, profile=SMOKE.model_copy(update={"many_folds": once}))
+    line = next(line for line in text.splitlines() if "all networks, 1 times" in line)
+    assert re.split(r"\s{2,}", line.strip())[:3] == ["07", "all networks, 1 times", "0"]
 
 
 def test_it_fits_one_screen_and_says_what_it_is(text_of):

@@ -464,7 +464,7 @@ CHANNELS = ("a", "b", "c")
 SETTINGS = load_profile("smoke")
 PROFILE = SETTINGS.model_copy(
     update={
-        "encoder": EncoderSettings(kind="compact", input_px=16, filters=(4,)),
+        "encoder": EncoderSettings(kind="compact", input_px=16, filters=(4, 4)),
         "training": SETTINGS.training.model_copy(update={"batch_size": 8, "epochs": 2}),
     }
 )

@@ -21,7 +21,6 @@ from organelle_fusion.training import (  # noqa: E402
     combine,
     compile_model,
     compiled_model,
-    device,
     fit_late_weights,
     predict_proba,
     reset_model,
@@ -412,8 +411,3 @@ def test_combine_by_hand():
     np.testing.assert_allclose(
         combine(probabilities, np.array([0.75, 0.25])), [[0.3, 0.7]], rtol=1e-6
     )
-
-
-def test_device_is_a_kind():
-    """Without a number: the second GPU computes what the first does."""
-    assert device() in {"cpu", "gpu", "tpu"}

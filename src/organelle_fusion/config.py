@@ -125,6 +125,10 @@ class TrainingSettings(Settings):
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the encoders
     jit: Literal["auto", True, False] = "auto"  # XLA; auto: on a GPU, and with JAX anywhere
 
+    def of_any_length(self) -> "TrainingSettings":
+        """Give the same for trainings of any length, by which compiled networks are told apart."""
+        return self.model_copy(update={"epochs": 1, "patience": 1})
+
     def head_width(self, strategy: str) -> int:
         """Width of the dense layer of a strategy of `models.build_model`."""
         if isinstance(self.dense_units, HeadWidths):

@@ -21,17 +21,18 @@ def backend_name() -> str:
 
 
 def keras_device() -> str:
-    """Kind of device that Keras computes on, see `training.device`; Keras is imported here only.
+    """Kind of device that Keras computes on: ``cpu``, ``gpu`` or ``tpu``.
 
-    And not even here on JAX, which can be asked itself, in half of the time.
+    Keras is imported here only, and not even here on JAX, which can be asked itself, in half of
+    the time.
     """
     if backend_name() == "jax":
         import jax
 
         return jax.default_backend()
-    from organelle_fusion.training import device
+    import keras
 
-    return device()
+    return keras.distribution.list_devices()[0].split(":")[0]
 
 
 def device_name() -> str:

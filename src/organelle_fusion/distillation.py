@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from organelle_fusion.computing import run_cells
 from organelle_fusion.config import EncoderSettings, Profile, StudentSettings, TrainingSettings
 from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import Cell, SweepError, read_predictions
+from organelle_fusion.predictions import Cell, SweepError, prediction_frame, read_predictions
 from organelle_fusion.provenance import atomic_path, code_version, file_hash, hash_of
-from organelle_fusion.sweep import default_workers, network_seed
+from organelle_fusion.sweep import NETWORK_CODE, default_workers, network_seed
 
 if TYPE_CHECKING:
     import keras
@@ -56,8 +57,7 @@ def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """
     # Far below what float32 tells from 0 beside 1; zero itself has no logarithm.
     logs = np.log(np.maximum(probabilities.astype(np.float64), 1e-30)) / temperature
-    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return softmax(logs, axis=1).astype(np.float32)
 
 
 def distillation_loss(
@@ -132,7 +132,7 @@ def distill_cells(
     """
     check_no_leakage(folds, patch_set.table)
     classes, channels = patch_set.classes, patch_set.channels
-    labels = np.searchsorted(classes, patch_set.table["label"].to_numpy(dtype=str))
+    labels = patch_set.class_numbers
     own, student = student_profile(profile), profile.beyond.student
     for cell in teachers.values():
         if not cell.weights_path(folder).is_file():
@@ -160,7 +160,7 @@ def distill_cells(
             student.temperature,
         )
         network, build = _compiled_student(
-            channels, len(classes), own.encoder, _shared(own.training), student
+            channels, len(classes), own.encoder, own.training.of_any_length(), student
         )
         training.reset_model(network, build, own_seed)
         history = training.fit_model(
@@ -175,11 +175,8 @@ def distill_cells(
         with atomic_path(cell.weights_path(folder)) as temporary:
             network.save_weights(temporary)
         rows = np.flatnonzero(parts != "train")
-        frame = patch_set.table[["image", "group", "label"]].iloc[rows].reset_index(drop=True)
-        frame.insert(0, "patch", rows)
-        frame["part"] = parts[rows]
         probabilities = training.predict_proba(network, patch_set.patches, rows)
-        frame[[f"p:{name}" for name in classes]] = probabilities
+        frame = prediction_frame(patch_set.table, rows, parts, classes, probabilities)
         frame.attrs = {"network_seed": own_seed, "history": history.history}
         return frame
 
@@ -187,10 +184,7 @@ def distill_cells(
         "settings": hash_of([own.encoder, own.training, profile.encoder, student, channels]),
         "data": patch_set.data_hash,
         "folds": hash_of(folds),
-        "code": code_version(
-            *("augmentation", "batches", "distillation", "encoders", "initial", "mixing", "models"),
-            *("predictions", "sweep", "training"),
-        ),
+        "code": code_version(*NETWORK_CODE, "distillation", "predictions", "sweep"),
         "backend": backend_name(),
     }
     size_px = next(iter(teachers.values())).size_px
@@ -208,11 +202,6 @@ def distill_cells(
         workers=default_workers(profile) if workers is None else workers,
     )
     return read_predictions(paths)
-
-
-def _shared(training: TrainingSettings) -> TrainingSettings:
-    """Settings of the compiled student, which does not know how long it is trained."""
-    return training.model_copy(update={"epochs": 1, "patience": 1})
 
 
 @lru_cache(maxsize=2)
@@ -237,12 +226,10 @@ def _compiled_student(
     def accuracy(targets, logits):
         return keras.metrics.sparse_categorical_accuracy(targets[:, 0], logits)
 
-    network = compile_model(build(), training)
-    network.compile(
-        network.optimizer,
-        distillation_loss(student),
-        weighted_metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
-        steps_per_execution=training.steps_per_execution,
-        jit_compile=training.jit,
+    network = compile_model(
+        build(),
+        training,
+        loss=distillation_loss(student),
+        metric=keras.metrics.MeanMetricWrapper(accuracy, name="accuracy"),
     )
     return network, build

@@ -45,12 +45,10 @@ def dry_run(profile: Profile, stacks: pd.DataFrame, run: Run) -> str:
     PatchError, CostError
         A patch is larger than an image; a step cannot be timed.
     """
-    from organelle_fusion.devices import backend_name
+    from organelle_fusion.devices import backend_name, keras_device
 
     plan = planned_trainings(profile, stacks, run)
     print("timing one step of each network, minutes without a GPU", file=sys.stderr, flush=True)
-    from organelle_fusion.training import device
-
     n_classes = stacks["label"].nunique()
     networks = {name: costs.time_network(name, profile, n_classes) for name in costs.NETWORKS}
     try:
@@ -64,6 +62,7 @@ def dry_run(profile: Profile, stacks: pd.DataFrame, run: Run) -> str:
     if plane is not None:
         work = costs.planned_preprocessing(profile, stacks, run)
         preparing = sum(number * getattr(plane, name) for name, number in work.items())
+    on = f"{keras_device()} by {backend}"
     stored = compare_with_files(plan, run.folder.parent)
     return "\n".join(
         [
@@ -71,7 +70,7 @@ def dry_run(profile: Profile, stacks: pd.DataFrame, run: Run) -> str:
             "",
             *_table(timed, memory, preparing),
             "",
-            _note("Time", _time_words(timed, profile, networks, plane, f"{device()} by {backend}")),
+            _note("Time", _time_words(timed, profile, networks, plane, on)),
             _note("Memory", _memory_words(profile, networks, memory, backend)),
             _note("Disk", _disk_words(profile, stacks, run, plan, networks)),
             _note("Patches", _patch_words(profile, stacks)),

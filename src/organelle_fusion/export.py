@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 from joblib.externals.loky import ProcessPoolExecutor
+from scipy.special import softmax
 
 from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.computing import run_cells
@@ -22,8 +23,9 @@ from organelle_fusion.config import Profile, UserError
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.metrics import probability_columns
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import Cell, read_predictions, read_provenance
+from organelle_fusion.predictions import Cell, prediction_frame, read_predictions, read_provenance
 from organelle_fusion.provenance import code_version, file_hash, hash_of
+from organelle_fusion.sweep import NETWORK_CODE
 
 if TYPE_CHECKING:
     import keras
@@ -36,7 +38,6 @@ BATCHES = (1, 32)
 """Numbers of patches whose latency is measured."""
 
 _TIMED = 30  # runs whose median is the latency
-_CODE = ("augmentation", "encoders", "export", "initial", "mixing", "models", "predictions")
 
 
 class ExportError(UserError):
@@ -207,19 +208,15 @@ def exported_predictions(
                 "the process that exports ended before it was done, perhaps for want of memory; "
                 "run it again"
             ) from error
-        frame = patch_set.table[["image", "group", "label"]].iloc[rows].reset_index(drop=True)
-        frame.insert(0, "patch", rows)
-        frame["part"] = parts[rows]
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        frame[[f"p:{name}" for name in patch_set.classes]] = probabilities
+        probabilities = softmax(logits, axis=1)
+        frame = prediction_frame(patch_set.table, rows, parts, patch_set.classes, probabilities)
         frame.attrs = facts
         return frame
 
     inputs = {
         "data": patch_set.data_hash,
         "folds": hash_of(folds),
-        "code": code_version(*_CODE),
+        "code": code_version(*NETWORK_CODE, "export", "predictions"),
         "calibration": hash_of(calibration_patches),
     }
     try:

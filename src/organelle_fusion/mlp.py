@@ -18,7 +18,7 @@ from organelle_fusion.computing import run_cells
 from organelle_fusion.config import TrainingSettings, TuningSettings, UserError
 from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
-from organelle_fusion.predictions import Cell, read_predictions
+from organelle_fusion.predictions import Cell, prediction_frame, read_predictions
 from organelle_fusion.provenance import code_version, hash_of
 from organelle_fusion.sweep import network_seed
 from organelle_fusion.trials import candidate_settings
@@ -157,10 +157,7 @@ def train_mlps(
             validated=bool((parts == "validation").any()),
         )
         rows = np.flatnonzero(parts != "train")
-        frame = table[kept].iloc[rows].reset_index(drop=True)
-        frame.insert(0, "patch", rows)
-        frame["part"] = parts[rows]
-        frame[[f"p:{name}" for name in classes]] = probabilities
+        frame = prediction_frame(table, rows, parts, classes, probabilities, kept)
         frame.attrs = {"network_seed": own_seed, "history": history.to_dict("records")}
         return frame
 
@@ -288,8 +285,7 @@ def compiled_mlp(
 
     As `training.compiled_model` does for networks of images.
     """
-    shared = training.model_copy(update={"epochs": 1, "patience": 1})
-    return _compiled_mlp(n_features, n_classes, shared)
+    return _compiled_mlp(n_features, n_classes, training.of_any_length())
 
 
 @lru_cache(maxsize=16)  # small, and chapter 05 goes to and fro between a dozen

@@ -106,6 +106,11 @@ class PatchSet:
         """Labels that occur, sorted."""
         return tuple(sorted(set(self.table["label"])))
 
+    @property
+    def class_numbers(self) -> np.ndarray:
+        """Place of each patch's label among `classes`, int (N,)."""
+        return np.searchsorted(self.classes, self.table["label"].to_numpy(dtype=str))
+
     @cached_property
     def data_hash(self) -> str:
         """SHA-256 (hex) of pixels, table, channels and pixel size."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,41 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.size_px} px {self.model} fold {self.fold} seed {self.seed}"
+
+
+def prediction_frame(
+    table: pd.DataFrame,
+    rows: np.ndarray,
+    parts: np.ndarray,
+    classes: Sequence[str],
+    probabilities: np.ndarray,
+    kept: Sequence[str] = ("image", "group", "label"),
+) -> pd.DataFrame:
+    """Predictions of one cell as `run_cells` stores them.
+
+    Parameters
+    ----------
+    table
+        All patches (or objects), N rows.
+    rows
+        Numbers of the n rows that were predicted.
+    parts
+        Part of each row of `table`, (N,).
+    classes, probabilities
+        Names of the K classes, and (n, K).
+    kept
+        Columns of `table` that are stored.
+
+    Returns
+    -------
+    DataFrame
+        patch (of `rows`), the columns `kept`, part, and ``p:<class>`` of each class.
+    """
+    frame = table[list(kept)].iloc[rows].reset_index(drop=True)
+    frame.insert(0, "patch", rows)
+    frame["part"] = parts[rows]
+    frame[[f"p:{name}" for name in classes]] = probabilities
+    return frame
 
 
 def write_predictions(

@@ -21,6 +21,7 @@ from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import (
     Cell,
     SweepError,
+    prediction_frame,
     read_cell,
     read_predictions,
     singles_hash,
@@ -32,6 +33,11 @@ from organelle_fusion.provenance import (
     hash_of,
     note_file,
 )
+
+NETWORK_CODE = (
+    *("augmentation", "batches", "encoders", "initial", "mixing", "models", "training"),
+)
+"""Modules that a trained network depends on, for `provenance.code_version`."""
 
 
 def train_cells(
@@ -229,10 +235,7 @@ def training_inputs(
         "settings": hash_of([profile.encoder, profile.training, tuple(channels)]),
         "data": data_hash,
         "folds": hash_of(folds),
-        "code": code_version(
-            *("augmentation", "batches", "encoders", "initial", "mixing", "models", "predictions"),
-            *("sweep", "training"),
-        ),
+        "code": code_version(*NETWORK_CODE, "predictions", "sweep"),
         "backend": backend_name(),
         **weights_inputs(profile.encoder),
     }
@@ -307,7 +310,7 @@ def _train(
         position = patch_set.channels.index(cell.model)
         strategy, channels = "single", ("channel",)
         patches = patch_set.patches[..., position : position + 1]
-    labels = np.searchsorted(classes, patch_set.table["label"].to_numpy(dtype=str))
+    labels = patch_set.class_numbers
     parts = fold_parts(folds, patch_set.table["group"], cell.fold)
     own_seed = network_seed(cell.seed, cell.fold)
     model, build = training.compiled_model(
@@ -321,11 +324,7 @@ def _train(
         with atomic_path(cell.weights_path(folder)) as temporary:
             model.save_weights(temporary)
     rows = np.flatnonzero(parts != "train")
-    frame = patch_set.table.loc[:, ["image", "group", "label"]].iloc[rows].reset_index(drop=True)
-    frame.insert(0, "patch", rows)
-    frame["part"] = parts[rows]
-    for column, name in enumerate(classes):
-        frame[f"p:{name}"] = probabilities[:, column]
+    frame = prediction_frame(patch_set.table, rows, parts, classes, probabilities)
     frame.attrs = {
         "network_seed": own_seed,
         "device_name": device_name(),

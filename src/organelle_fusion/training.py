@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
+from scipy.special import softmax
 
 from organelle_fusion.batches import batch_source, filling, full_batches
 from organelle_fusion.config import EncoderSettings, TrainingSettings, UserError
@@ -24,10 +25,17 @@ class TrainingError(UserError):
     """A fold that cannot be trained; the message is one line."""
 
 
-def compile_model(model: keras.Model, settings: TrainingSettings) -> keras.Model:
+def compile_model(
+    model: keras.Model,
+    settings: TrainingSettings,
+    *,
+    loss: Callable | None = None,
+    metric: keras.metrics.Metric | None = None,
+) -> keras.Model:
     """Compile `model` as the paper trains: Adam, exponential decay, categorical cross-entropy.
 
-    Labels are class numbers, and logits enter the loss. Returns the same model.
+    Labels are class numbers, and logits enter the loss, unless another `loss` is given, and a
+    `metric` named ``accuracy`` that suits it. Returns the same model.
     """
     # Not staircase: the paper says "0.95 every 175 steps" and no more; Keras' default is smooth.
     schedule = keras.optimizers.schedules.ExponentialDecay(
@@ -37,9 +45,9 @@ def compile_model(model: keras.Model, settings: TrainingSettings) -> keras.Model
     optimizer = keras.optimizers.Adam(schedule, name="adam")
     model.compile(
         optimizer,
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         # Weighted, so that the patches which only fill up the last validation batch do not count.
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        weighted_metrics=[metric or keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         steps_per_execution=settings.steps_per_execution,
         # "auto" is XLA on a GPU and under JAX. Not for TensorFlow on a CPU, where a step of the
         # quick encoder was measured to take as long with it, after seconds more of compiling.
@@ -62,9 +70,8 @@ def compiled_model(
     is trained on; `reset_model` stands between two trainings. How long a training lasts is no
     matter of the model, so trainings that differ only in that share it.
     """
-    shared = training.model_copy(update={"epochs": 1, "patience": 1})
     kept = _many_compiled if encoder.kind.startswith("compact") else _few_compiled
-    return kept(strategy, tuple(channels), n_classes, encoder, shared)
+    return kept(strategy, tuple(channels), n_classes, encoder, training.of_any_length())
 
 
 def _compile(
@@ -297,9 +304,7 @@ def predict_proba(
         # steps per execution it is traced again for every other number of batches.
         batches.append(model.predict_on_batch(padded)[: len(batch)])
     logits = np.concatenate(batches) if batches else np.empty((0, model.output_shape[-1]))
-    logits = logits.astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+    return softmax(logits.astype(np.float64), axis=1).astype(np.float32)
 
 
 def fit_late_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -356,8 +361,3 @@ def fit_late_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
 def combine(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted mean of the probabilities (M, N, K) of M classifiers, float32 (N, K)."""
     return np.tensordot(weights, probabilities, axes=1).astype(np.float32)
-
-
-def device() -> str:
-    """Kind of device that Keras computes on: ``cpu``, ``gpu`` or ``tpu``."""
-    return keras.distribution.list_devices()[0].split(":")[0]

@@ -17,15 +17,15 @@ from organelle_fusion.config import (
     TrainingSettings,
     TuningSettings,
 )
-from organelle_fusion.devices import backend_name
+from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.hyperband import TuningError, search_settings
 from organelle_fusion.models import Strategy, build_model
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import Cell, read_predictions
+from organelle_fusion.predictions import Cell, prediction_frame, read_predictions
 from organelle_fusion.provenance import code_version, hash_of
-from organelle_fusion.sweep import network_seed, weights_inputs
-from organelle_fusion.training import compiled_model, device, reset_model, train_fold
+from organelle_fusion.sweep import NETWORK_CODE, network_seed, weights_inputs
+from organelle_fusion.training import compiled_model, reset_model, train_fold
 from organelle_fusion.trials import COLUMNS, SEARCHED, candidate_settings, read_trials
 
 __all__ = [
@@ -37,9 +37,6 @@ __all__ = [
     "tune",
     "tune_folds",
 ]
-
-# Modules that a trained network depends on.
-_CODE = ("augmentation", "batches", "encoders", "initial", "mixing", "models", "training")
 
 
 def tune(
@@ -93,7 +90,7 @@ def tune(
         settings=settings,
         inputs={
             "network": [strategy, channels, n_classes, encoder],
-            "code": code_version(*_CODE),
+            "code": code_version(*NETWORK_CODE),
             **weights_inputs(encoder),
         },
         folder=folder,
@@ -132,7 +129,7 @@ def tune_folds(
     frames = [
         tune(
             patch_set.patches,
-            _class_numbers(patch_set),
+            patch_set.class_numbers,
             fold_parts(folds, patch_set.table["group"], number),
             strategy="intermediate",
             channels=patch_set.channels,
@@ -181,7 +178,7 @@ def train_chosen(
     """
     check_no_leakage(folds, patch_set.table)
     classes, channels = patch_set.classes, patch_set.channels
-    labels = _class_numbers(patch_set)
+    labels = patch_set.class_numbers
 
     def compute(cell: Cell) -> pd.DataFrame:
         training, own_seed = chosen[cell.fold], network_seed(cell.seed, cell.fold)
@@ -192,17 +189,14 @@ def train_chosen(
             model, patch_set.patches, labels, parts, settings=training, seed=own_seed
         )
         rows = np.flatnonzero(parts != "train")
-        frame = patch_set.table[["image", "group", "label"]].iloc[rows].reset_index(drop=True)
-        frame.insert(0, "patch", rows)
-        frame["part"] = parts[rows]
-        frame[[f"p:{name}" for name in classes]] = probabilities
+        frame = prediction_frame(patch_set.table, rows, parts, classes, probabilities)
         frame.attrs = {"history": history.to_dict("records")}
         return frame
 
     inputs = {  # as those of `sweep.train_cells`
         "data": patch_set.data_hash,
         "folds": hash_of(folds),
-        "code": code_version(*_CODE, "predictions", "sweep", "tuning"),
+        "code": code_version(*NETWORK_CODE, "predictions", "sweep", "tuning"),
         "backend": backend_name(),
         **weights_inputs(encoder),
     }
@@ -211,10 +205,6 @@ def train_chosen(
         compute,
         folder,
         inputs=lambda cell: inputs | {"settings": hash_of([encoder, chosen[cell.fold], channels])},
-        device=device,
+        device=keras_device,
     )
     return read_predictions(paths)
-
-
-def _class_numbers(patch_set: PatchSet) -> np.ndarray:
-    return np.searchsorted(patch_set.classes, patch_set.table["label"].to_numpy(dtype=str))
