@@ -19,6 +19,7 @@ from organelle_fusion.model_file import (  # noqa: E402
     METADATA,
     WEIGHTS,
     ModelFileError,
+    _foreign,
     read_facts,
     read_model,
     score_sentence,
@@ -243,6 +244,31 @@ def test_layers_that_run_code_are_refused(tmp_path, packed, facts_of):
     assert "found mkdir of organelle" in refused(
         rewrite(packed, {CONFIG: json.dumps(config).encode()})
     )
+
+
+@pytest.mark.parametrize("name", ["TFSMLayer", "StringLookup", "JaxLayer"])
+def test_layers_of_keras_that_read_files_or_run_code_are_refused(packed, name):
+    config = json.loads(members(packed)[CONFIG])
+    layer = {"class_name": name, "module": "keras.layers", "registered_name": None, "config": {}}
+    config["config"]["layers"].append(layer)
+    text = refused(rewrite(packed, {CONFIG: json.dumps(config).encode()}))
+    assert f"found {name} of keras.layers" in text
+
+
+@pytest.mark.parametrize("kind", ["compact", "compact_convnext", "resnet50", "convnext_tiny"])
+def test_nothing_foreign_is_in_networks_of_our_own(kind):
+    """Whatever the encoder, the strategy, the augmentation and the precision."""
+    augmentation = AugmentationSettings(quarter_turns=True, crop=0.1, rotation_deg=10)
+    training = load_profile("smoke").training.model_copy(
+        update={"augmentation": augmentation, "precision": "mixed_bfloat16"}
+    )
+    encoder = EncoderSettings(kind=kind, input_px=64)
+    for strategy in ("early", "intermediate", *(() if "convnext" in kind else ("spatial",))):
+        with keras.StatelessScope(initialize_variables=False):  # quick, without values
+            network = build_model(
+                strategy, channels=("a", "b"), n_classes=2, encoder=encoder, training=training
+            )
+        assert list(_foreign(json.loads(network.to_json()))) == []
 
 
 def test_weights_of_another_network_are_refused(tmp_path, packed):

@@ -32,13 +32,24 @@ LARGEST = {FACTS: 2**20, METADATA: 2**20, CONFIG: 2**26, WEIGHTS: 2**32}
 are 0.3 GB."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold
-_TRUSTED = (
-    *("keras.layers", "keras.initializers", "keras.regularizers"),
-    *("keras.src.applications", "keras.src.models", "keras.src.ops"),
-)
-"""Modules of Keras that the networks of `models` are made of."""
+_TRUSTED = {
+    "keras": {"DTypePolicy", "Functional", "Sequential"},
+    "keras.initializers": {"GlorotUniform", "Ones", "Zeros"},
+    "keras.layers": {
+        *("Activation", "Add", "BatchNormalization", "Concatenate", "Conv2D", "Dense"),
+        *("DepthwiseConv2D", "Dropout", "GlobalAveragePooling2D", "InputLayer"),
+        *("LayerNormalization", "MaxPooling2D", "RandomFlip", "ReLU", "Rescaling"),
+        "ZeroPadding2D",
+    },
+    "keras.regularizers": {"L2"},
+    "keras.src.applications.convnext": {"LayerScale"},
+    "keras.src.models.functional": {"Functional"},
+    "keras.src.models.sequential": {"Sequential"},
+    "keras.src.ops.numpy": {"Add", "Split"},
+}
+"""What the networks of `models` are made of, by module of Keras. Other layers of Keras may load
+files, or run code, that their configuration names."""
 _UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
-_OF_KERAS = ("DTypePolicy", "Functional", "Sequential")
 _REMEDY = "take a file that organelle-fusion pack wrote"
 
 Ends = tuple[float, float]
@@ -302,9 +313,7 @@ def _foreign(config: Any) -> Iterator[str]:
             ours = str(module).startswith("organelle_fusion.") and get_registered_object(
                 str(config.get("registered_name"))
             )
-            keras_own = module == "keras" and name in _OF_KERAS
-            inside = any(f"{module}.".startswith(f"{one}.") for one in _TRUSTED)
-            if not (ours or keras_own or inside):
+            if not ours and name not in _TRUSTED.get(str(module), ()):
                 yield f"{name[:60]} of {str(module)[:60]}"
         for value in config.values():
             yield from _foreign(value)
