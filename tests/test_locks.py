@@ -47,6 +47,33 @@ def test_a_second_process_is_told_who_is_at_work(tmp_path, holder):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def of_another_user(monkeypatch):
+    """Lock files that may be read and not written, as those of another user in a common folder."""
+    opened = os.open
+
+    def refusing(path, flags, *arguments, **options):
+        if os.path.basename(path) == LOCK_FILE and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(locks.os, "open", refusing)
+
+
+def test_another_user_is_told_as_well(tmp_path, holder, of_another_user):
+    """Where the folder can be written to; and what a run of another user has left is no lock."""
+    with (
+        pytest.raises(LockError, match=f"found process {holder.pid} on"),
+        run_lock(tmp_path),
+    ):
+        pass
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    left = (tmp_path / LOCK_FILE).read_bytes()
+    with run_lock(tmp_path):
+        assert (tmp_path / LOCK_FILE).read_bytes() == left
+
+
 def test_the_same_process_may_ask_again(tmp_path):
     """A sweep within a sweep; the lock is held until the outer one ends."""
     with run_lock(tmp_path):

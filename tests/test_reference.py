@@ -146,7 +146,7 @@ def test_a_training_of_the_profile_fits_into_a_call():
 
 def test_a_profile_without_the_section_is_refused():
     """Quick runs chapters."""
-    with pytest.raises(reference.ReferenceError, match="profile quick: expected sections"):
+    with pytest.raises(reference.ReferenceRunError, match="profile quick: expected sections"):
         reference.planned_trainings(load_profile("quick"))
 
 
@@ -223,7 +223,7 @@ def test_other_settings_train_again_and_other_devices_are_refused(tmp_path, stan
     assert len(stand_in.cells) == 2 * done
     (tmp_path / RESULTS / "contact/predictions/cv5/350px/early/fold-00-seed-7.parquet").unlink()
     monkeypatch.setattr(reference, "keras_device", lambda: "gpu")
-    with pytest.raises(reference.ReferenceError, match=r"go on on a cpu, .* found a gpu"):
+    with pytest.raises(reference.ReferenceRunError, match=r"go on on a cpu, .* found a gpu"):
         reference.run_steps(profile.model_copy(update={"training": training}), tmp_path)
 
 

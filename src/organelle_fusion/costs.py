@@ -120,7 +120,7 @@ def time_network(network: str, profile: Profile, n_classes: int) -> NetworkCost:
     Parameters
     ----------
     network
-        ``single``, ``early`` or ``intermediate``.
+        Out of `NETWORKS`.
     profile
         Encoder and training settings. Its weights are not needed: they take no time in a step.
     n_classes

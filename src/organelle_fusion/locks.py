@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ LOCK_FILE = ".lock"
 # Folders that this process has locked: what it does within may lock them again.
 _HELD: set[Path] = set()
 
-_NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -54,7 +54,8 @@ def run_lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _locked(folder / LOCK_FILE)
     except OSError as error:
-        read_only = error.errno in _NO_WRITING and not os.access(folder, os.W_OK)
+        forbidden = error.errno in _FORBIDDEN and not os.access(folder, os.W_OK)
+        read_only = forbidden or error.errno == errno.EROFS
         if not read_only and error.errno not in _NO_LOCKS:
             raise
         if error.errno in _NO_LOCKS:
@@ -72,7 +73,9 @@ def run_lock(folder: Path) -> Iterator[None]:
         _HELD.discard(folder)
         try:
             # Removed while it is locked: whoever has opened it meanwhile finds that it is gone.
-            (folder / LOCK_FILE).unlink(missing_ok=True)
+            # In some folders nobody may remove the file of another user; unlocked it does no harm.
+            with suppress(PermissionError):
+                (folder / LOCK_FILE).unlink(missing_ok=True)
         finally:
             os.close(handle)
 
@@ -80,11 +83,12 @@ def run_lock(folder: Path) -> Iterator[None]:
 def _locked(path: Path) -> int:
     """Open and lock the file, and write into it who holds it; return its descriptor."""
     while True:
+        own = True
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:
             # Of another user, who has the folder in common with this one, and may be at work.
-            handle = os.open(path, os.O_RDONLY)
+            handle, own = os.open(path, os.O_RDONLY), False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(handle, path):
@@ -93,8 +97,9 @@ def _locked(path: Path) -> int:
                     "host": platform.node(),
                     "since": datetime.now(UTC).isoformat(" ", "seconds"),
                 }
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, json.dumps(facts).encode(), 0)
+                if own:
+                    os.ftruncate(handle, 0)
+                    os.pwrite(handle, json.dumps(facts).encode(), 0)
                 return handle
         except BlockingIOError:
             holder = _holder(os.pread(handle, 1000, 0))

@@ -144,7 +144,7 @@ def pooled(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
     if missing:
         raise EvaluationError(
             f"predictions: expected the columns {', '.join(needed)}, found no "
-            f"{', '.join(missing)}; read them with sweep.read_predictions"
+            f"{', '.join(missing)}; read them with predictions.read_predictions"
         )
     for name in ("model", "dataset", "size_px"):
         if name in predictions.columns and len(predictions[name].unique()) > 1:

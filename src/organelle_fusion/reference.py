@@ -59,7 +59,7 @@ IMAGE_SECONDS = 10.0
 """A stack of 12 × 1248 × 1248 voxels simulated and cut on one core, measured."""
 
 
-class ReferenceError(UserError):
+class ReferenceRunError(UserError):
     """A reference run that cannot go on; the message is one line."""
 
 
@@ -94,11 +94,11 @@ def planned_trainings(profile: Profile) -> list[Planned]:
 
     Raises
     ------
-    ReferenceError
+    ReferenceRunError
         The profile has no section ``reference``, or no phantom.
     """
     if profile.reference is None or profile.phantom is None:
-        raise ReferenceError(
+        raise ReferenceRunError(
             f"profile {profile.name}: expected sections reference and phantom, found not both; "
             "choose the profile reference, or add what is missing"
         )
@@ -205,7 +205,7 @@ def run_steps(
 
     Raises
     ------
-    ReferenceError
+    ReferenceRunError
         The profile has no such run, or results of another kind of device are there.
     LockError
         Another call is at work.
@@ -326,7 +326,7 @@ def _check_device(planned: Sequence[Planned], root: Path) -> None:
     kinds = {facts["device"] for facts in stored if facts and facts["device"]}
     here = keras_device()
     if kinds - {here}:
-        raise ReferenceError(
+        raise ReferenceRunError(
             f"{RESULTS.as_posix()}: expected to go on on a {' or '.join(sorted(kinds))}, as its "
             f"results were computed, found a {here}; go on there, or move the folder away to "
             "begin anew"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from organelle_fusion.config import PatchSettings, title
 from organelle_fusion.intensity import display_plane
-from organelle_fusion.patches import extract_patches, foreground_ratio
+from organelle_fusion.patches import extract_patches, foreground_ratio, patch_grid
 from organelle_fusion.plots_images import composite
 from organelle_fusion.style import LIGHT
 from organelle_fusion.volumes import Volume
@@ -227,11 +227,7 @@ def threshold_widget(
     own = FACTORS.index(1.0)
     height, width = plane.shape[1:]
     drawn = levels[:, ::step, ::step]
-    corners = [
-        [y / height, x / width]
-        for y in range(0, height - size_px + 1, size_px)
-        for x in range(0, width - size_px + 1, size_px)
-    ]
+    corners = (patch_grid(height, width, size_px) / (height, width)).tolist()
     kept = sum(ratio >= min_foreground for ratio in ratios[own])
     still = picture(
         jpeg(composite((drawn > own).astype(float))),
