@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+from organelle_fusion import csv_rows
 from organelle_fusion.config import UserError
 from organelle_fusion.image_paths import split_path
 
@@ -108,9 +109,5 @@ def place_of(path: str) -> str:
 def cell_error(
     path: Path, row: int, column: str, expected: str, found: object, remedy: str
 ) -> ManifestError:
-    """Error of one cell, to be raised: file, row and column, expected, found, remedy."""
-    place = f"row {row}, {column}" if column else f"row {row}"
-    # A cell in quotes may hold line breaks, and any cell a whole text.
-    text = " ".join(str(found).split())
-    found = text if len(text) <= 300 else f"{text[:300]}…"
-    return ManifestError(f"{path}: {place}: expected {expected}, found {found}; {remedy}")
+    """Error of one cell, to be raised, see `csv_rows.cell_error`."""
+    return csv_rows.cell_error(ManifestError, path, row, column, expected, found, remedy)
