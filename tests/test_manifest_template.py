@@ -117,6 +117,18 @@ def test_what_has_to_be_filled_in_is_said(tmp_path):
     assert "row 6, label" in str(problem)
 
 
+def test_a_size_that_cannot_be_filled_in_is_not_asked_for(tmp_path):
+    """Pixels that are no squares need another remedy than those whose size the file lacks."""
+    lengths = {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2}
+    tifffile.imwrite(
+        tmp_path / "flat.ome.tif", np.zeros((3, 4, 5), "u1"), ome=True, photometric="minisblack",
+        metadata={"axes": "CYX", **lengths},
+    )  # fmt: skip
+    notes = write_template(tmp_path, tmp_path / "m.csv").notes
+    assert not [note for note in notes if note.startswith("pixel_size_um")]
+    assert "found 0.1 × 0.2 µm; resample the stack" in notes[-1]
+
+
 def test_refusals_are_one_line_and_leave_no_file(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.png").touch()
