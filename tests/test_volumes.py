@@ -175,6 +175,17 @@ def test_name_that_stands_twice_cannot_be_selected_but_mapped(tmp_path):
     np.testing.assert_array_equal(volume.plane(0), STACK[[1], 0])
 
 
+def test_a_map_says_which_of_two_channels_is_meant(tmp_path):
+    """By its own name, too; the other is then called by its index."""
+    path = save_imagej(tmp_path / "a.tif", STACK[:2, 0], "CYX", Labels=["GFP", "mito"])
+    volume = open_volume(path, channel_map={"mito": "GFP"})
+    assert volume.channels == ("mito", "channel 1")
+    np.testing.assert_array_equal(volume.select(["mito"]).plane(0), STACK[[0], 0])
+    path = save_ome(tmp_path / "b.ome.tif", STACK[:, 0], Channel={"Name": ["mito", "mito", "x"]})
+    volume = open_volume(path, channel_map={"mito": "1"}).select(["mito"])
+    np.testing.assert_array_equal(volume.plane(0), STACK[[1], 0])
+
+
 def test_channel_map_by_name_and_by_index(tmp_path):
     path = save(tmp_path / "a.ome.tif", channels=("AF488", "AF568", "DAPI"))
     volume = open_volume(path, channel_map={"mitochondria": "AF568", "nucleus": "2"})

@@ -13,6 +13,7 @@ import typer
 
 from organelle_fusion import __version__, completion, run_log
 from organelle_fusion.config import Profile, UserError, load_profile, system_error, use_backend
+from organelle_fusion.yaml_settings import is_yaml_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +142,7 @@ def reproduce(
     stacks = None
     if dry_run and chapter:
         raise UserError("--dry-run: expected no --chapter, since it plans all; leave out one")
-    if profile.endswith((".yaml", ".yml")):
+    if is_yaml_file(profile):
         profile = str(Path(profile).resolve())  # the chapters run in the repository's folder
     if manifest:
         path = Path(manifest).resolve()
@@ -154,8 +155,8 @@ def reproduce(
         typer.echo(_plan(settings, manifest, stacks))
         return
     with _run_file(settings, "reproduce"):
-        index = book.reproduce(settings, profile, manifest, chapter)
-    typer.echo(f"The book: {index}")
+        made = book.reproduce(settings, profile, manifest, chapter)
+    typer.echo(made)
 
 
 def _reference(settings: Profile, dry_run: bool, minutes: float | None) -> str:
@@ -237,7 +238,7 @@ def check(
     if as_json:
         typer.echo(check_report.as_json(report))
     elif context.obj["quiet"]:
-        typer.echo(check_report.verdict(report))
+        typer.echo(check_report.errors_text(report, check_report.text_width()))
     else:
         typer.echo(check_report.as_text(report, settings.channels, check_report.text_width()))
     raise typer.Exit(1 if report.errors else 0)

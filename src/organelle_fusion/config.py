@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from organelle_fusion.yaml_settings import YamlError, read_settings, said
+from organelle_fusion.yaml_settings import Word, YamlError, is_yaml_file, read_settings, said
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -260,7 +260,7 @@ class ReferenceSettings(Settings):
 class Profile(Settings):
     """All settings of one run."""
 
-    name: str
+    name: Word  # of the folder of results
     purpose: str  # words that stand on every page
     backend: Literal["tensorflow", "jax"] = "tensorflow"
     channels: Annotated[tuple[str, ...], Field(min_length=2)] = ORGANELLES
@@ -376,34 +376,32 @@ def load_profile(name_or_path: str | Path) -> Profile:
     Raises
     ------
     ProfileError
-        The profile does not exist, is not YAML, has a key that is not known, lacks one, or holds
-        a value out of range. The message names file, key, what was expected and found.
+        The profile does not exist, is not YAML, has a key that is not known, lacks one, holds a
+        value out of range, or is another one of the name of a packaged profile. The message names
+        file, key, what was expected and found.
     """
     text = str(name_or_path)
-    if text.endswith((".yaml", ".yml")):
-        source = Path(text)
-        if not source.is_file():
-            raise ProfileError(f"{text}: expected a profile file, found none; check the path")
-    elif text in profile_names():
-        source = resources.files("organelle_fusion") / "profiles" / f"{text}.yaml"
-    else:
+    own = is_yaml_file(text)
+    source = (
+        Path(text) if own else resources.files("organelle_fusion") / "profiles" / f"{text}.yaml"
+    )
+    if own and not source.is_file():
+        raise ProfileError(f"{text}: expected a profile file, found none; check the path")
+    if not own and text not in profile_names():
         raise ProfileError(
             f"profile {text!r}: expected one of {', '.join(profile_names())} "
             "or the path of a .yaml file; choose one of these"
         )
     try:
-        content = read_settings(source.read_text(encoding="utf-8"))
-    except (YamlError, UnicodeDecodeError) as error:
-        raise ProfileError(
-            f"{text}: expected settings in YAML, found what cannot be read ({error}); correct it"
-        ) from None
-    if not isinstance(content, dict):
-        raise ProfileError(
-            f"{text}: expected a mapping of settings, found {type(content).__name__}; begin with a "
-            "copy of one of the profiles that the package has"
-        )
-    _LOGGER.debug("profile %s read from %s", text, source)
-    try:
-        return Profile.model_validate(content)
+        profile = Profile.model_validate(read_settings(source.read_bytes()))
+    except YamlError as error:
+        raise ProfileError(f"{text}: {error}") from None
     except ValidationError as error:
         raise ProfileError(f"{text}: {said(error.errors()[0])}") from None
+    if own and profile.name in profile_names() and profile != load_profile(profile.name):
+        raise ProfileError(
+            f"{text}: name: expected another, as the settings are not those of the profile "
+            f"{profile.name} and would share its results, found its; give it a name of its own"
+        )
+    _LOGGER.debug("profile %s read from %s", text, source)
+    return profile

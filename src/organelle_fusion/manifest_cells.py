@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from organelle_fusion import csv_rows
@@ -76,6 +77,53 @@ def read_channel_map(text: str) -> dict[str, str] | None:
             )
         pairs[ours] = theirs
     return pairs or None
+
+
+def example_channel_map(
+    channels: Sequence[str], wanted: Sequence[str], known: Sequence[str] = ()
+) -> str:
+    """A channel map by which an image may come to the channels that are wanted, as an example.
+
+    Parameters
+    ----------
+    channels
+        Those of the image.
+    wanted
+        Those that it must have, each once.
+    known
+        Others that are what they are called.
+
+    Returns
+    -------
+    str
+        As it stands in a manifest: each wanted name that is missing with a channel that is to
+        spare, each that stands there twice with the first of these; "" if too few are to spare.
+    """
+    first = {name: channels.index(name) for name in wanted if name in channels}
+    spare = [
+        index
+        for index, name in enumerate(channels)
+        if index != first.get(name) and name not in known
+    ]
+    missing = [name for name in wanted if name not in first]
+    if len(spare) < len(missing):
+        return ""
+    pairs = [f"{name}={first[name]}" for name in first if channels.count(name) > 1]
+    for name, index in zip(missing, spare, strict=False):
+        theirs = channels[index]
+        plain = channels.count(theirs) == 1 and not set(theirs) & set("=;")
+        pairs.append(f"{name}={theirs if plain else index}")
+    return ";".join(pairs)
+
+
+def channels_remedy(
+    channels: Sequence[str], wanted: Sequence[str], where: str, known: Sequence[str] = ()
+) -> str:
+    """What to do where an image lacks channels or has them twice: a map, given `where`, or none."""
+    example = example_channel_map(channels, wanted, known)
+    if example:
+        return f"say which is which {where}, such as {example}"
+    return "leave the image out, or save all of its channels in one file"
 
 
 def channel_map_of(path: Path, number: int, column: str, text: str) -> dict[str, str] | None:

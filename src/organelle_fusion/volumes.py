@@ -132,7 +132,7 @@ def open_volume(
         holds several images, the path ends in ``#image=1`` or ``#scene=1``, counted from 0.
     channel_map
         Our name → the file's name of the channel, or its index, counted from 0, as a number or
-        as text.
+        as text. Others that the file calls by our name are then called by their index.
     pixel_size_um, z_step_um
         Sizes in µm that take the place of the file's own; pixels that are not square by the file
         stay refused.
@@ -271,4 +271,7 @@ def _renamed(path: Path, names: list[str], channel_map: dict[str, str | int]) ->
             found = f"{taken[index]} and {ours} both on channel {index}"
             raise refusal(path, "a channel for each name", found, "mend channel_map")
         taken[index] = renamed[index] = ours
+    for index, name in enumerate(renamed):
+        if name in channel_map and index not in taken:  # it is not the one that was meant
+            renamed[index] = f"channel {index}"
     return tuple(renamed)
