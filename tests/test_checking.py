@@ -122,6 +122,10 @@ def test_a_channel_named_twice(data):
         ),
         (("nucleus", "A", "A", "mitochondria"), "early_endosomes=1;recycling_endosomes=2"),
         (("nucleus", "A", "b;c", "mitochondria"), "early_endosomes=A;recycling_endosomes=2"),
+        (
+            ("Recycling_Endosomes", "x", "mitochondria"),
+            "early_endosomes=x;recycling_endosomes=Recycling_Endosomes",
+        ),
         (("mitochondria", "x"), ""),
         (("nucleus", "mitochondria", "early_endosomes"), ""),
     ],

@@ -401,6 +401,7 @@ def test_mistakes_of_the_call_are_one_line(tmp_path, predict):
     for arguments, words in (
         (["--channel-map", "a"], "channel_map: expected ours=theirs"),
         (["--channel-map", "a=0;a=1"], "each of ours once"),
+        (["--pixel-size-um", "0,106"], "expected a number, found '0,106'; write a length in µm "),
         (["--pixel-size-um", "nan"], "--pixel-size-um: expected a positive number, found nan"),
         (["--pixel-size-um", "0"], "--pixel-size-um: expected a positive number, found 0.0"),
         ([path], "s1.ome.tif: expected each image once, found it twice; leave one out"),

@@ -90,7 +90,7 @@ def execute_chapters(
     chapter
         Number of a chapter: it is executed whether it has to be or not, and no other is.
     """
-    # Start-up chatter of TensorFlow's C++ side would hide the progress; warnings in Python stay.
+    # What TensorFlow's compiled code says once it is imported would hide the progress.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Every chapter and every process compiles the same networks: what one has done, others read.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / COMPILED))

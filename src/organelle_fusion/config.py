@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from organelle_fusion.yaml_settings import Word, YamlError, is_yaml_file, read_settings, said
 
 _LOGGER = logging.getLogger(__name__)
+_PROFILES = resources.files("organelle_fusion") / "profiles"
 
 PAPER_PIXEL_UM = 0.03534
 """Edge of one pixel in the paper, µm (Dataset optimization: 350 px = 12.37 µm)."""
@@ -282,12 +283,8 @@ class Profile(Settings):
 
     def for_crops(self, channels: tuple[str, ...], input_px: int) -> "Profile":
         """Give the same settings for ready-cut crops, of their channels and size."""
-        return self.model_copy(
-            update={
-                "channels": tuple(channels),
-                "encoder": self.encoder.model_copy(update={"input_px": input_px}),
-            }
-        )
+        encoder = self.encoder.model_copy(update={"input_px": input_px})
+        return self.model_copy(update={"channels": tuple(channels), "encoder": encoder})
 
     @model_validator(mode="after")
     def _consistent(self) -> "Profile":
@@ -361,8 +358,7 @@ def use_backend(profile: Profile) -> None:
 
 def profile_names() -> list[str]:
     """Names of the profiles that come with the package."""
-    folder = resources.files("organelle_fusion") / "profiles"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
+    return sorted(entry.name.removesuffix(".yaml") for entry in _PROFILES.iterdir())
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
@@ -376,15 +372,12 @@ def load_profile(name_or_path: str | Path) -> Profile:
     Raises
     ------
     ProfileError
-        The profile does not exist, is not YAML, has a key that is not known, lacks one, holds a
-        value out of range, or is another one of the name of a packaged profile. The message names
-        file, key, what was expected and found.
+        The profile does not exist, is not YAML, has a key that is not known or a value out of
+        range, lacks a key, or has the name of another. The message names file, key and remedy.
     """
     text = str(name_or_path)
     own = is_yaml_file(text)
-    source = (
-        Path(text) if own else resources.files("organelle_fusion") / "profiles" / f"{text}.yaml"
-    )
+    source = Path(text) if own else _PROFILES / f"{text}.yaml"
     if own and not source.is_file():
         raise ProfileError(f"{text}: expected a profile file, found none; check the path")
     if not own and text not in profile_names():
@@ -394,10 +387,8 @@ def load_profile(name_or_path: str | Path) -> Profile:
         )
     try:
         profile = Profile.model_validate(read_settings(source.read_bytes()))
-    except YamlError as error:
-        raise ProfileError(f"{text}: {error}") from None
-    except ValidationError as error:
-        raise ProfileError(f"{text}: {said(error.errors()[0])}") from None
+    except (YamlError, ValidationError) as error:
+        raise ProfileError(f"{text}: {said(error)}") from None
     if own and profile.name in profile_names() and profile != load_profile(profile.name):
         raise ProfileError(
             f"{text}: name: expected another, as the settings are not those of the profile "

@@ -109,7 +109,15 @@ def example_channel_map(
     if len(spare) < len(missing):
         return ""
     pairs = [f"{name}={first[name]}" for name in first if channels.count(name) > 1]
-    for name, index in zip(missing, spare, strict=False):
+    alike = {
+        name: index
+        for index in spare
+        for name in missing
+        if channels[index].casefold() == name.casefold()
+    }
+    others = iter(index for index in spare if index not in alike.values())
+    for name in missing:
+        index = alike[name] if name in alike else next(others)
         theirs = channels[index]
         plain = channels.count(theirs) == 1 and not set(theirs) & set("=;")
         pairs.append(f"{name}={theirs if plain else index}")

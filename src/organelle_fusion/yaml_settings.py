@@ -2,11 +2,10 @@
 
 import re
 import reprlib
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationError
 
 
 def _word(text: str) -> str:
@@ -75,8 +74,11 @@ def read_settings(content: bytes) -> dict[str, Any]:
     return settings
 
 
-def said(problem: Mapping[str, Any]) -> str:
-    """Say what Pydantic has found wrong with a setting, of those that an error of it lists."""
+def said(error: YamlError | ValidationError) -> str:
+    """Say in one line what is wrong with settings: the first thing that was found."""
+    if isinstance(error, YamlError):
+        return str(error)
+    problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{key}: expected a known key, found another; remove it or check its spelling"
