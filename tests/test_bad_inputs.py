@@ -440,7 +440,7 @@ def test_a_full_path_may_lead_anywhere(tmp_path):
 
 
 def changed(**values) -> str:
-    content = load_profile("smoke").model_dump(mode="json")
+    content = load_profile("smoke").model_dump(mode="json") | {"name": "mine"}
     for key, value in values.items():
         section, _, name = key.partition("__")
         target = content[section] if name else content
@@ -543,7 +543,7 @@ VALUE = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-SMOKE = load_profile("smoke").model_dump(mode="json")
+SMOKE = load_profile("smoke").model_dump(mode="json") | {"name": "mine"}
 SECTIONS = sorted(key for key, value in SMOKE.items() if isinstance(value, dict))
 
 

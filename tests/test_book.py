@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 from xml.etree import ElementTree
 
 import nbformat
@@ -159,6 +160,26 @@ def test_build_refuses_a_missing_page(project):
     (project / "book/index.md").write_text("# Title\n")
     with pytest.raises(book.BookError, match=r"book/executed/01_first.*run `make book`"):
         book.build_pages(project)
+
+
+def test_one_chapter_needs_no_other_page(project):
+    """In a new copy of the repository, what asks for a chapter is content when it is executed."""
+    (project / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/executed/01_first\n"
+        "- file: book/executed/02_second\n"
+    )
+    (project / "book").mkdir()
+    (project / "book/index.md").write_text("# Title\n")
+    for name in ("01_first", "02_second"):
+        write_chapter(project, "# %%\n1\n", name)
+    place, told = book.reproduce(load_profile("smoke"), "smoke", chapter="2").splitlines()
+    assert place == f"The chapter: {project / 'book/executed/02_second.ipynb'}"
+    assert Path(place.removeprefix("The chapter: ")).is_file()
+    assert told == "No page is built, as 1 other is not executed; `make book` does both"
+    # A page that no chapter makes is a fault of the repository.
+    (project / "book/index.md").unlink()
+    with pytest.raises(book.BookError, match="expected book/index, found no such page"):
+        book.reproduce(load_profile("smoke"), "smoke", chapter="2")
 
 
 def test_one_chapter_tells_which_pages_it_left_behind(project, caplog, monkeypatch):

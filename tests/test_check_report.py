@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion.check_report import as_json, as_text, template_text, text_width, verdict
+from organelle_fusion.check_report import (
+    as_json,
+    as_text,
+    errors_text,
+    template_text,
+    text_width,
+    verdict,
+)
 from organelle_fusion.checking import COLUMNS, Problem, Report
 from organelle_fusion.confounding import Finding
 from organelle_fusion.manifest_template import Template
@@ -61,6 +68,17 @@ def test_the_text_has_a_table_problems_and_a_verdict(tmp_path):
         "m.csv, 3 images of 2 classes, profile quick: 1 error, 6 warnings; "
         "mend the errors, then check again"
     )
+
+
+def test_quietly_errors_and_verdict_are_shown(tmp_path):
+    assert errors_text(report(tmp_path, PROBLEMS)).splitlines() == [
+        "error    c: expected a whole file, found a damaged one",
+        "         → copy it anew",
+        "",
+        "m.csv, 3 images of 2 classes, profile quick: 1 error, 6 warnings; "
+        "mend the errors, then check again",
+    ]
+    assert errors_text(report(tmp_path, PROBLEMS[1:])).startswith("m.csv, 3 images")
 
 
 @pytest.mark.parametrize("width", [76, 90])

@@ -107,6 +107,45 @@ def test_a_channel_named_twice(data):
     assert [problem.what.split(";")[0] for problem in problems] == [
         "has mitochondria more than once"
     ]
+    # What is proposed is enough.
+    assert problems[0].remedy == "say which is which in channel_map, such as mitochondria=0"
+    data.rows[0][4] = "mitochondria=0"
+    assert not data.check().errors
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (
+            ("mitochondria", "mitochondria", "early_endosomes"),
+            "mitochondria=0;recycling_endosomes=1",
+        ),
+        (("nucleus", "A", "A", "mitochondria"), "early_endosomes=1;recycling_endosomes=2"),
+        (("nucleus", "A", "b;c", "mitochondria"), "early_endosomes=A;recycling_endosomes=2"),
+        (
+            ("Recycling_Endosomes", "x", "mitochondria"),
+            "early_endosomes=x;recycling_endosomes=Recycling_Endosomes",
+        ),
+        (("mitochondria", "x"), ""),
+        (("nucleus", "mitochondria", "early_endosomes"), ""),
+    ],
+)  # fmt: skip
+def test_channels_to_spare_take_the_names_that_are_missing(data, names, remedy):
+    """By index, where the name says not which one; where too few are there, no map helps."""
+    for number in range(6):
+        meta = {"axes": "CZYX", "Channel": {"Name": list(names)}, "PhysicalSizeZ": 0.5}
+        meta |= dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY"), 0.106)
+        array = picture(number, channels=len(names))
+        tifffile.imwrite(data.folder / f"i{number}.ome.tif", array, ome=True, metadata=meta)
+        data.rows[number][4] = remedy
+    remedies = {problem.remedy for problem in data.check().problems}
+    if remedy:
+        assert remedies == set()
+        data.rows[0][4] = ""
+        (problem, *_) = data.check().problems
+        assert problem.remedy == f"say which is which in channel_map, such as {remedy}"
+    else:
+        assert remedies == {"leave the image out, or save all of its channels in one file"}
 
 
 def test_a_file_that_lacks_its_pixel_size_is_looked_at_nevertheless(data):
@@ -228,12 +267,22 @@ def test_differences_between_images_are_warnings_with_values(data):
     assert "pixel sizes differ: 0.106 µm in 4 images; 0.11 µm in 1 image (i0); 0.12" in words[0]
     assert "z-steps differ: 0.5 µm in 4 images; 0.7 µm in 1 image (i1)" in words[1]
     assert words[2] == "no z-step is known of i2"
+    (remedy,) = [problem.remedy for problem in report.problems if problem.what == words[2]]
+    assert remedy == "give z_step_um; else chapter 5 measures none"
     assert "data types differ: uint16 in 5 images; uint8 in 1 image (i3)" in words[3]
     assert "image sizes differ: 170 × 170 in 5 images; 200 × 200 in 1 image (i2)" in words[4]
     assert words[5] == "the numbers of planes differ: from 2 (i0) to 5 (i1)"
     assert words[6].startswith("the largest values in uint16 differ: from ")
     assert words[6].endswith(" (i4)")
     assert len(words) == 7
+
+
+def test_a_single_plane_stops_what_measures_volumes(data):
+    """A z-step would not help it; see `measuring.measuring_obstacle`."""
+    data.write(2, picture(2, planes=1), step=None)
+    problem = data.only()
+    assert (problem.severity, problem.what) == ("warning", "of a single plane: i2")
+    assert problem.remedy == "chapter 5 measures volumes, and measures none while one image is flat"
 
 
 def test_pixel_sizes_within_five_percent_are_alike(data):

@@ -86,7 +86,9 @@ def test_details_do_not_get_into_what_was_asked_for(tmp_path):
     assert re.match(r"profile quick read from .*quick\.yaml\n", told.stderr)
     silent = run("--quiet", "check", manifest)
     assert (silent.returncode, silent.stderr) == (1, "")
-    assert re.fullmatch(r".*: \d+ errors?, .*\n", silent.stdout)
+    *errors, verdict = silent.stdout.splitlines()
+    assert "→ check the path" in " ".join(errors)
+    assert re.fullmatch(r"m\.csv, .*: \d+ errors?, .*", verdict)
 
 
 def test_importing_the_package_is_cheap():
@@ -241,9 +243,12 @@ def test_init_and_check_go_from_a_folder_to_a_verdict(tmp_path):
     y, x = np.mgrid[:170, :170]
     for number in range(6):
         (tmp_path / "img" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
-        slopes = [((x + y * c + 9 * number) / 100) ** 3 * 900 for c in range(3)]
+        slopes = [
+            [((x + y * c + 9 * number + 2 * z) / 100) ** 3 * 900 for z in range(2)]
+            for c in range(3)
+        ]
         path = tmp_path / "img" / "ab"[number % 2] / f"s{number}.ome.tif"
-        array = np.array(slopes, np.uint16)[:, None]
+        array = np.array(slopes, np.uint16)
         write_ome_tiff(path, array, names, pixel_size_um=0.106, z_step_um=0.5)
     (tmp_path / "img" / "notes.txt").touch()
     written = run("init", "img", "--output", "m.csv", cwd=tmp_path)

@@ -85,7 +85,7 @@ def test_profiles_compute_as_the_paper_but_for_the_one_on_a_gpu():
 def test_a_phantom_and_its_second_one_come_together(tmp_path, missing):
     """Neither: the profile is for own stacks. One of them is a mistake."""
     path = tmp_path / "mine.yaml"
-    content = load_profile("smoke").model_dump(mode="json")
+    content = load_profile("smoke").model_dump(mode="json") | {"name": "mine"}
     del content[missing]
     path.write_text(yaml.safe_dump(content), "utf-8")
     with pytest.raises(ProfileError, match="expected both or neither, found one"):
@@ -114,12 +114,18 @@ def write(path, **changes):
         ({"training__epoch": 3}, "training.epoch: expected a known key, found another"),
         ({"training__epochs": 0}, "training.epochs: .* greater than 0, found 0"),
         ({"patches__size_px": 333}, "patches.size_px 333 is not among"),
-        ({"channels": ["a", "a"]}, "repeat a name"),
-        ({"channels": ["early", "mitochondria"]}, "channels: expected names .*found 'early'"),
-        ({"channels": ["a/b", "mitochondria"]}, "channels: expected names .*found 'a/b'"),
-        ({"channels": ["frühe", "mitochondria"]}, "channels: expected names .*found 'frühe'"),
+        ({"channels": ["early", "mitochondria"]}, "channels: expected names .*found early;"),
+        ({"channels": ["a/b", "mitochondria"]}, "channels.0: expected letters, .*found 'a/b'"),
+        ({"channels": ["a", "frühe"]}, "channels.1: expected letters, .*found 'frühe'"),
         ({"encoder__filters": [8]}, "encoder.filters: expected two or more"),
-        ({"encoder__filters": []}, "encoder.filters: .*at least 1"),
+        ({"encoder__filters": []}, r"encoder.filters: expected 1 values or more, found \[\]; "),
+        ({"tuning__l2": [0.1, 0.2, 0.3]}, "tuning.l2: expected 2 values or fewer, found "),
+        ({"tuning__l2": [0.2, 0.1]}, "yaml: tuning: l2: .*, found .0.2, 0.1.; correct it$"),
+        ({"channels": ["a", "a"]}, "yaml: channels .* repeat a name; correct it$"),
+        ({"name": "../../src"}, "name: expected letters, .* found '../../src'; give it such a"),
+        ({"name": ""}, "name: expected letters, .*found ''; "),
+        ({"name": ".hidden"}, "name: expected letters, .*found '.hidden'; "),
+        ({"name": "a/b"}, "name: expected letters, .*found 'a/b'; "),
         ({"encoder__kind": "resnet"}, "encoder.kind: .*found 'resnet'"),
         ({"training__precision": "float16"}, "training.precision: .*found 'float16'"),
         ({"training__jit": "never"}, "training.jit.*found 'never'"),
@@ -132,6 +138,25 @@ def test_bad_values_are_one_line(tmp_path, changes, message):
         load_profile(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("section", ["phantom", "purpose"])
+def test_another_profile_has_another_name(tmp_path, section):
+    """A changed copy would write into the folder of the packaged profile, and each redo the other's
+    chapters; an unchanged copy is the same profile."""
+    assert load_profile(write(tmp_path / "mine.yaml")) == load_profile("smoke")
+    changes = {"phantom__seed": 99} if section == "phantom" else {"purpose": "mine"}
+    path = write(tmp_path / "mine.yaml", **changes)
+    with pytest.raises(ProfileError, match=r"mine\.yaml: name: .* give it a name of its own$"):
+        load_profile(path)
+    assert load_profile(write(path, **changes, name="mine")).name == "mine"
+
+
+def test_a_suffix_in_capitals_is_a_path(tmp_path):
+    """Some systems write suffixes so."""
+    assert load_profile(write(tmp_path / "MINE.YAML")).name == "smoke"
+    with pytest.raises(ProfileError, match="expected a profile file, found none"):
+        load_profile("none.YML")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ write_folds(folder / "folds.csv", folds)
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory):
     """The smoke profile with stacks of two coarse planes, of which the variant contact has nine."""
-    settings = load_profile("smoke").model_dump(mode="json")
+    settings = load_profile("smoke").model_dump(mode="json") | {"name": "tiny"}
     settings["phantom"] |= {"shape_zyx": [2, 200, 200], "pixel_size_um": 0.21204}
     path = tmp_path_factory.mktemp("profile") / "tiny.yaml"
     path.write_text(yaml.safe_dump(settings), "utf-8")

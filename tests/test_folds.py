@@ -291,3 +291,22 @@ def test_five_thousand_groups_take_seconds_at_most():
     start = time.process_time()
     check_no_leakage(make_folds(table, **SETTINGS), table)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        *[({"n_splits": n}, f"n_splits: expected two folds or more, found {n}; ") for n in (1, -1)],
+        *[
+            ({"validation_share": share}, f"validation_share: expected a share .* found {share}; ")
+            for share in (30, 1.0, -1, float("nan"))
+        ],
+    ],
+)
+def test_arguments_out_of_range_are_refused(changed, words):
+    """A percentage is no share, and one fold would train on nothing."""
+    with pytest.raises(FoldError, match=words):
+        make_folds(images(a=5, b=5), **SETTINGS | changed)
+    if "n_splits" not in changed:
+        with pytest.raises(FoldError, match=words):
+            leave_one_group_out(images(a=5, b=5), **changed, seed=0)

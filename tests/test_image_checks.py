@@ -43,9 +43,17 @@ def test_pixel_sizes_have_limits(facts_of, changes, allowed, refused):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("channels", [("a", "c"), ("a", "b", "b"), ("b",)])
-def test_channels_must_be_there_once(facts_of, channels):
-    with pytest.raises(FitError, match=r"x\.tif: expected the channels a, b .*--channel-map"):
+@pytest.mark.parametrize(
+    ("channels", "remedy"),
+    [
+        (("a", "c"), "--channel-map, or .* such as b=c$"),
+        (("c", "b", "b"), "such as b=1;a=c$"),
+        (("b", "b"), "such as b=0;a=1$"),
+        (("b",), "; leave the image out, or save all of its channels in one file$"),
+    ],
+)
+def test_channels_must_be_there_once(facts_of, channels, remedy):
+    with pytest.raises(FitError, match=rf"x\.tif: expected the channels a, b .*{remedy}"):
         check_fits(volume(channels=channels), facts_of())
 
 

@@ -382,7 +382,8 @@ def executed(tmp_path_factory):
     (folder / "notebooks/01_first.py").write_text(FIRST, "utf-8")
     (folder / "notebooks/02_second.py").write_text(SECOND, "utf-8")
     (folder / "input.txt").write_text("one\ntwo\n", "utf-8")
-    shutil.copy(PACKAGE / "profiles/smoke.yaml", folder / "mine.yaml")
+    text = (PACKAGE / "profiles/smoke.yaml").read_text("utf-8")
+    (folder / "mine.yaml").write_text(text.replace("name: smoke", "name: mine"), "utf-8")
     shutil.copytree(
         PACKAGE, folder / "lib/organelle_fusion", ignore=shutil.ignore_patterns("__pycache__")
     )

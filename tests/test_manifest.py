@@ -140,6 +140,26 @@ def test_columns(folder):
     refusal(write(folder, "image,path,label,label", "s1,stacks/a.tif,A,A"), "label once")
 
 
+def test_columns_without_a_name(folder):
+    """Spreadsheets end every line in commas; a column is left out if it holds nothing at all."""
+    lines = ("image,,path,label,,", "s1,,stacks/a.tif,A,,", "s2,,stacks/b.tif,B")
+    assert read_manifest(write(folder, *lines))["label"].tolist() == ["A", "B"]
+    refusal(
+        write(folder, "image,path,label,", "s1,stacks/a.tif,A,", "s2,stacks/b.tif,B,new"),
+        "row 3", "found new in column 4, which has none; name the column",
+    )  # fmt: skip
+    refusal(write(folder, "image,path,label,", "s1,stacks/a.tif"), "expected 3 cells, found 2")
+
+
+def test_what_is_no_table(folder):
+    """A folder and an image are told from a table in another encoding."""
+    (folder / "my stacks").mkdir()
+    refusal(folder / "my stacks", "found a folder; `organelle-fusion init ", "my stacks'` makes a")
+    image = folder / "a.ome.tif"
+    write_ome_tiff(image, np.full((1, 1, 2, 2), 200, "u1"), "m", pixel_size_um=1, z_step_um=None)
+    refusal(image, "expected text in UTF-8, found none; name a file that ends in .csv")
+
+
 def test_rows_are_numbered_as_in_the_file(folder):
     header = "image,path,label,channel_map"
     refusal(

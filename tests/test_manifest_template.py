@@ -108,13 +108,37 @@ def test_what_has_to_be_filled_in_is_said(tmp_path):
     assert shared.startswith("group: day1 in several classes is one group")
     assert size == "pixel_size_um: the files of bare do not say it"
     assert theirs.startswith("channel_map: which channels of named are early_endosomes, ")
-    assert theirs.endswith("called Tom20, EEA1")
+    assert "called Tom20, EEA1, which are too few: leave these images out" in theirs
     assert nothing.startswith("channel_map: which channels of bare are ")
+    assert "(such as early_endosomes=channel 0;mitochondria=channel 1;" in nothing
     assert broken.startswith(f"broken cannot be read: {tmp_path}")
     frame, problems = read_leniently(tmp_path / "m.csv")
     assert len(frame) == 5
     (problem,) = problems
     assert "row 6, label" in str(problem)
+
+
+def test_a_channel_that_stands_twice_is_said(tmp_path):
+    """Its name alone says not which one is meant."""
+    image(tmp_path / "a.ome.tif", (*ORGANELLES, "x"))
+    meta = {"axes": "CYX", "Channel": {"Name": [*ORGANELLES, "mitochondria"]}}
+    meta |= dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY"), 0.1)
+    tifffile.imwrite(tmp_path / "b.ome.tif", np.zeros((4, 4, 5), "u1"), ome=True, metadata=meta)
+    (note,) = [n for n in write_template(tmp_path, tmp_path / "m.csv").notes if "channel_map" in n]
+    assert note.startswith("channel_map: which channels of b are ")
+    assert note.endswith("(such as mitochondria=1)")
+
+
+def test_a_size_that_cannot_be_filled_in_is_not_asked_for(tmp_path):
+    """Pixels that are no squares need another remedy than those whose size the file lacks."""
+    lengths = {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2}
+    tifffile.imwrite(
+        tmp_path / "flat.ome.tif", np.zeros((3, 4, 5), "u1"), ome=True, photometric="minisblack",
+        metadata={"axes": "CYX", **lengths},
+    )  # fmt: skip
+    notes = write_template(tmp_path, tmp_path / "m.csv").notes
+    assert not [note for note in notes if note.startswith("pixel_size_um")]
+    assert "found 0.1 × 0.2 µm; resample the stack" in notes[-1]
 
 
 def test_refusals_are_one_line_and_leave_no_file(tmp_path):

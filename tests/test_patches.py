@@ -213,3 +213,17 @@ def test_statistics_of_other_channels_are_refused(tmp_path, by_hand):
         patch_table(
             volume.select(["b", "a"]), 2, min_foreground=0, statistics=stack_statistics(volume)
         )
+
+
+@pytest.mark.parametrize("share", [3, 30, -0.1, float("nan")])
+def test_a_cut_off_that_is_no_share_is_refused(tmp_path, by_hand, share):
+    """Every patch would be sparse, or none."""
+    with pytest.raises(PatchError, match=f"min_foreground: expected a share .* found {share}; "):
+        patch_table(stack(tmp_path, by_hand), 2.0, min_foreground=share)
+
+
+def test_patches_without_pixels_are_refused(tmp_path, by_hand):
+    volume = stack(tmp_path, by_hand)
+    table = patch_table(volume, 2.0, min_foreground=0)
+    with pytest.raises(PatchError, match="output_px: expected a pixel or more, found 0; "):
+        extract_patches(volume, table, output_px=0, statistics=stack_statistics(volume))

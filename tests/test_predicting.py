@@ -188,7 +188,10 @@ def test_results_of_two_calls_do_not_mix(tmp_path, predict):
     before = (tmp_path / "predictions/predictions.csv").read_bytes()
     for arguments, words in (
         ([path], "found results of a call with other maps there"),
-        ([path, "--no-maps", "--pixel-size-um", "0.6"], "a call with other images"),
+        ([path, "--no-maps", "--pixel-size-um", "0.6"], "a call with other pixel_size_um there"),
+        ([path, "--channel-map", "a=0"], "a call with other maps and channel_map there"),
+        ([path, path.with_name("s2.tif"), "--no-maps"], "a call with other images there"),
+        ([write(tmp_path / "s2.ome.tif", stack({})), "--no-maps"], "other images there"),
     ):
         result = predict(*arguments)
         assert isinstance(result.exception, PredictError)
@@ -199,6 +202,18 @@ def test_results_of_two_calls_do_not_mix(tmp_path, predict):
     assert "found a damaged provenance.json" in str(predict(path, "--no-maps").exception)
     (tmp_path / "predictions/provenance.json").unlink()
     assert "found something else there" in str(predict(path, "--no-maps").exception)
+
+
+def test_a_call_after_one_that_failed_throughout_may_be_another(tmp_path, predict):
+    """An option that was forgotten is added, without deleting anything."""
+    paths = [write(tmp_path / f"s{i}.ome.tif", stack(PATCHES), ("x", "y")) for i in range(2)]
+    assert predict(*paths, "--no-maps").exit_code == 1
+    found = predict(*paths, "--no-maps", "--channel-map", "a=x;b=y")
+    assert found.exit_code == 0, found.output
+    table = pd.read_csv(tmp_path / "predictions/predictions.csv")
+    assert table["label"].tolist() == ["two", "two"]
+    # From now on the folder holds results.
+    assert "other channel_map there" in str(predict(*paths, "--no-maps").exception)
 
 
 @pytest.fixture
@@ -370,11 +385,23 @@ def test_names_of_images_are_their_own(tmp_path):
     assert folder_name("../x y") == "_._x_y"
 
 
+def test_a_folder_of_images_is_no_image(tmp_path):
+    """But for an OME-Zarr, which is one."""
+    (tmp_path / "my stacks").mkdir()
+    with pytest.raises(PredictError, match=r"found a folder; .*`organelle-fusion init '.*stacks'`"):
+        list_images([tmp_path / "my stacks"])
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / ".zgroup").touch()
+    found = list_images([tmp_path / "image", tmp_path / "gone.ome.zarr"])
+    assert found["image"].tolist() == ["image", "gone"]
+
+
 def test_mistakes_of_the_call_are_one_line(tmp_path, predict):
     path = write(tmp_path / "s1.ome.tif", stack(PATCHES))
     for arguments, words in (
         (["--channel-map", "a"], "channel_map: expected ours=theirs"),
         (["--channel-map", "a=0;a=1"], "each of ours once"),
+        (["--pixel-size-um", "0,106"], "expected a number, found '0,106'; write a length in µm "),
         (["--pixel-size-um", "nan"], "--pixel-size-um: expected a positive number, found nan"),
         (["--pixel-size-um", "0"], "--pixel-size-um: expected a positive number, found 0.0"),
         ([path], "s1.ome.tif: expected each image once, found it twice; leave one out"),

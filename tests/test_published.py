@@ -130,6 +130,19 @@ def test_other_files_are_refused(tmp_path):
     check(table(tmp_path, {"late": "late,é,,,"}, encoding="latin-1"), "UTF-8")
 
 
+def test_a_row_after_a_line_break_in_quotes_keeps_its_number(tmp_path):
+    """Rows are numbered by the lines of the file, as editors show them."""
+    path = table(tmp_path, {"early": '"early\n",0.9,,,', "late": "late,2,,,"})
+    lines = path.read_text("utf-8").splitlines()
+    check(path, f"row {lines.index('late,2,,,') + 1}, balanced_accuracy: expected")
+
+
+def test_what_is_no_csv_is_refused(tmp_path):
+    """A cell that is too long, or that a quote does not end."""
+    check(table(tmp_path, {"early": f"early,{'9' * 140_000},,,"}), "row 5: ", "field larger than")
+    check(table(tmp_path, {"late": '"late,0.9,,,'}), "check its quotes")
+
+
 def check(path, *parts):
     """The file is refused in one line that begins with its name and holds `parts`."""
     with pytest.raises(PublishedError) as caught:

@@ -141,11 +141,47 @@ def test_select_names_what_is_missing(tmp_path):
     assert "\n" not in message
 
 
+def test_select_takes_a_list(tmp_path):
+    """A text is a sequence of letters, none of which is meant."""
+    with pytest.raises(VolumeError, match=r"found the text 'mito'; write select\(\['mito'\]\)"):
+        open_volume(save(tmp_path / "a.ome.tif")).select("mito")
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.empty((3, 50, 60), np.float64),
+        np.empty((3, 50, 60), ">u2"),
+        np.empty((2, 50, 60), np.uint16),
+        np.empty((3, 60, 50), np.uint16),
+        np.empty((3, 60, 50), np.uint16).transpose(0, 2, 1),
+    ],
+    ids=["type", "byte order", "channels", "size", "order"],
+)
+def test_a_plane_fills_no_other_array(tmp_path, out):
+    """It would be filled with bytes that stand for something else."""
+    volume = open_volume(save(tmp_path / "a.ome.tif"))
+    with pytest.raises(ValueError, match=r"expected out to be uint16 \(3, 50, 60\), contiguous"):
+        volume.plane(1, out=out)
+
+
 def test_name_that_stands_twice_cannot_be_selected_but_mapped(tmp_path):
     path = save_ome(tmp_path / "a.ome.tif", Channel={"Name": ["GFP", "GFP", "DAPI"]})
     with pytest.raises(VolumeError, match="each once"):
         open_volume(path).select(["GFP"])
     assert "channel_map mito=GFP" in refusal(path, channel_map={"mito": "GFP"})
+    assert open_volume(path, channel_map={"mito": 1}).channels[1] == "mito"
+    volume = open_volume(path, channel_map={"mito": "1"}).select(["mito"])
+    np.testing.assert_array_equal(volume.plane(0), STACK[[1], 0])
+
+
+def test_a_map_says_which_of_two_channels_is_meant(tmp_path):
+    """By its own name, too; the other is then called by its index."""
+    path = save_imagej(tmp_path / "a.tif", STACK[:2, 0], "CYX", Labels=["GFP", "mito"])
+    volume = open_volume(path, channel_map={"mito": "GFP"})
+    assert volume.channels == ("mito", "channel 1")
+    np.testing.assert_array_equal(volume.select(["mito"]).plane(0), STACK[[0], 0])
+    path = save_ome(tmp_path / "b.ome.tif", STACK[:, 0], Channel={"Name": ["mito", "mito", "x"]})
     volume = open_volume(path, channel_map={"mito": "1"}).select(["mito"])
     np.testing.assert_array_equal(volume.plane(0), STACK[[1], 0])
 
@@ -305,6 +341,8 @@ def test_ome_unit_that_is_no_length_of_a_cell(tmp_path, unit):
 def test_pixels_that_are_not_square(tmp_path):
     path = save_ome(tmp_path / "a.ome.tif", PhysicalSizeY=0.2)
     assert "0.1 × 0.2 µm" in refusal(path)
+    # A size that is given says nothing of the shape.
+    assert "0.1 × 0.2 µm" in refusal(path, pixel_size_um=0.1)
     # 0.2 mm against 0.2 µm: equal numbers in unequal units.
     path = save_ome(tmp_path / "b.ome.tif", PhysicalSizeXUnit="mm")
     assert "square" in refusal(path)
@@ -315,7 +353,20 @@ def test_given_sizes_replace_those_of_the_file(tmp_path):
     assert (volume.pixel_size_um, volume.z_step_um) == (0.2, 1.0)
 
 
-@pytest.mark.parametrize("value", [0, -0.1, float("nan"), float("inf")])
+def test_a_size_that_is_no_number_is_not_known(tmp_path):
+    """A decimal comma makes no damaged file; what it says is shown, and a size can be given."""
+    texts = dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ"), "0,106")
+    path = save_ome(tmp_path / "a.ome.tif", STACK, "CZYX", **texts)
+    message = refusal(path)
+    assert "expected a pixel size in µm, found X 0,106 µm" in message
+    assert "--pixel-size-um" in message
+    volume = open_volume(path, pixel_size_um=0.106)
+    assert (volume.pixel_size_um, volume.z_step_um) == (0.106, None)
+    path = save_imagej(tmp_path / "b.tif", STACK[0], "ZYX", spacing="0,3")
+    assert open_volume(path).z_step_um is None
+
+
+@pytest.mark.parametrize("value", [0, -0.1, float("nan"), float("inf"), "0.1"])
 def test_given_size_must_be_a_length(tmp_path, value):
     assert "pixel_size_um" in refusal(save(tmp_path / "a.ome.tif"), pixel_size_um=value)
     with pytest.raises(VolumeError, match="positive"):
@@ -430,7 +481,13 @@ def test_damaged_pixels_are_found_when_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("array", "names"),
-    [(STACK[0], NAMES), (STACK, NAMES[:2]), (STACK, ("a", "a", "b")), (STACK > 3, NAMES)],
+    [
+        (STACK[0], NAMES),
+        (STACK, NAMES[:2]),
+        (STACK, ("a", "a", "b")),
+        (STACK > 3, NAMES),
+        (STACK[:, :0], NAMES),
+    ],
 )
 def test_arrays_that_are_no_stack_are_not_written(tmp_path, array, names):
     with pytest.raises(VolumeError, match=r"a\.ome\.tif: expected"):

@@ -37,13 +37,20 @@ def chapter_sources(root: Path) -> list[Path]:
     return sorted((root / "notebooks").glob("[0-9][0-9]_*.py"))
 
 
-def reproduce(profile: Profile, profile_name: str, manifest: str = "", chapter: str = "") -> Path:
+def _numbered(root: Path, chapter: str) -> list[Path]:
+    """The source of a chapter, by its number."""
+    return [path for path in chapter_sources(root) if path.stem.split("_")[0] == chapter.zfill(2)]
+
+
+def reproduce(profile: Profile, profile_name: str, manifest: str = "", chapter: str = "") -> str:
     """Execute the chapters in order as far as they have to be, then build the book.
+
+    After a single chapter, no book is built if others are not executed.
 
     Returns
     -------
-    pathlib.Path
-        ``index.html`` of the built book.
+    str
+        Where the built book lies; or where the chapter does, and what the pages need.
 
     Raises
     ------
@@ -56,7 +63,15 @@ def reproduce(profile: Profile, profile_name: str, manifest: str = "", chapter: 
     os.chdir(root)
     with run_lock(root / EXECUTED):
         execute_chapters(root, profile, profile_name, manifest, chapter)
-        return build_pages(root)
+        missing = missing_pages(root)
+        if chapter and missing and all(Path(page).parent == EXECUTED for page in missing):
+            (source,) = _numbered(root, chapter)
+            others = "1 other is" if len(missing) == 1 else f"{len(missing)} others are"
+            return (
+                f"The chapter: {root / EXECUTED / source.stem}.ipynb\n"
+                f"No page is built, as {others} not executed; `make book` does both"
+            )
+        return f"The book: {build_pages(root)}"
 
 
 def execute_chapters(
@@ -75,14 +90,14 @@ def execute_chapters(
     chapter
         Number of a chapter: it is executed whether it has to be or not, and no other is.
     """
-    # Start-up chatter of TensorFlow's C++ side would hide the progress; warnings in Python stay.
+    # What TensorFlow's compiled code says once it is imported would hide the progress.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Every chapter and every process compiles the same networks: what one has done, others read.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / COMPILED))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     sources = chapter_sources(root)
     if chapter:
-        sources = [path for path in sources if path.stem.split("_")[0] == chapter.zfill(2)]
+        sources = _numbered(root, chapter)
         if not sources:
             raise BookError(
                 f"chapter {chapter}: expected one of "
@@ -164,13 +179,18 @@ def toc_pages(root: Path) -> list[str]:
     return [toc["root"], *(entry["file"] for entry in toc_entries(root))]
 
 
-def build_pages(root: Path) -> Path:
-    """Build the book from the executed chapters, every warning an error; return ``index.html``."""
-    missing = [
+def missing_pages(root: Path) -> list[str]:
+    """Pages named in ``_toc.yml`` that are not there, or not yet."""
+    return [
         page
         for page in toc_pages(root)
         if not any((root / page).with_suffix(suffix).is_file() for suffix in (".md", ".ipynb"))
     ]
+
+
+def build_pages(root: Path) -> Path:
+    """Build the book from the executed chapters, every warning an error; return ``index.html``."""
+    missing = missing_pages(root)
     if missing:
         raise BookError(
             f"_toc.yml: expected {missing[0]}, found no such page ({len(missing)} missing); "

@@ -44,13 +44,23 @@ def as_text(report: Report, channels: Sequence[str], width: int = WIDTH) -> str:
         shown = "of needed channels, those found; planes × rows × columns; pixel and z-step in µm; "
         shown += "share of voxels cut off in the worst channel"
         parts += [_table(_shown(report, channels), width), "", *_wrapped(shown, "", width), ""]
-    for severity, name, words, remedy in _gathered(report.problems):
+    return "\n".join([*parts, *_concluded(report.problems, report, width)])
+
+
+def errors_text(report: Report, width: int = WIDTH) -> str:
+    """The errors, and a verdict in the last line."""
+    errors = [problem for problem in report.problems if problem.severity == "error"]
+    return "\n".join(_concluded(errors, report, width))
+
+
+def _concluded(problems: Sequence[Problem], report: Report, width: int) -> list[str]:
+    """Lines of problems, and of the verdict on all that was found."""
+    lines = []
+    for severity, name, words, remedy in _gathered(problems):
         head = f"{severity:<8} {name}: "
-        parts += _wrapped(head + words, "         ", width)
-        parts += _wrapped(f"         → {remedy}", "           ", width) if remedy else []
-    parts += [""] * bool(report.problems)
-    parts += _wrapped(verdict(report), "", width)
-    return "\n".join(parts)
+        lines += _wrapped(head + words, "         ", width)
+        lines += _wrapped(f"         → {remedy}", "           ", width) if remedy else []
+    return [*lines, *[""] * bool(problems), *_wrapped(verdict(report), "", width)]
 
 
 def template_text(template: Template, output: Path, width: int = WIDTH) -> str:

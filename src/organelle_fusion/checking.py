@@ -20,6 +20,7 @@ from organelle_fusion.inspecting import (
     inspect_channels,
 )
 from organelle_fusion.manifest import group_problems, open_image, read_leniently
+from organelle_fusion.manifest_cells import channels_remedy
 from organelle_fusion.plan_data import NUCLEUS
 from organelle_fusion.volumes import Volume, VolumeError
 
@@ -192,18 +193,12 @@ def _missing_channels(images: pd.DataFrame, wanted: Sequence[str]) -> list[Probl
         missing = [name for name in wanted if name not in row.channels]
         twice = [name for name in wanted if row.channels.count(name) > 1]
         has = ", ".join(row.channels)
+        remedy = channels_remedy(row.channels, wanted, "in channel_map", known=[NUCLEUS])
         if missing:
             what = f"lacks the channels {', '.join(missing)}; it has {has}"
-            free = [name for name in row.channels if name not in wanted]
-            remedy = (
-                f"say which they are in channel_map, such as {missing[0]}={free[0]}"
-                if free
-                else "leave the image out, since all of its channels are others"
-            )
             problems.append(Problem("error", row.image, what, remedy))
         if twice:
             what = f"has {', '.join(twice)} more than once; its channels are {has}"
-            remedy = f"say which one is meant in channel_map, such as {twice[0]}=0"
             problems.append(Problem("error", row.image, what, remedy))
     complete = _complete(images, wanted)
     more = [tuple(sorted(set(names) - set(wanted))) for names in complete["channels"]]
@@ -335,14 +330,18 @@ def _differences(images: pd.DataFrame, columns: pd.DataFrame) -> list[Problem]:
         ("pixel_size_um", "pixel sizes", "patches keep their µm, but coarser images show less"),
         ("z_step_um", "z-steps", "chapter 5 measures in three dimensions, and coarser ones less"),
     ):
-        values = named[column].astype(float)
-        known = values.dropna()
+        known = named[column].astype(float).dropna()
         if len(known) and known.max() > known.min() * (1 + ALIKE):
             texts = known.map(lambda value: f"{value:.4g} µm")
             warn(f"the {name} differ: {_listed(texts)}", remedy)
-        if column == "z_step_um" and len(known) < len(values):
-            lacking = few(values.index[values.isna()])
-            warn(f"no z-step is known of {lacking}", "give z_step_um; chapter 5 leaves them out")
+    flat = named["z"] == 1
+    if len(lacking := named.index[~flat & named["z_step_um"].isna()]):
+        warn(
+            f"no z-step is known of {few(lacking)}", "give z_step_um; else chapter 5 measures none"
+        )
+    if flat.any():
+        remedy = "chapter 5 measures volumes, and measures none while one image is flat"
+        warn(f"of a single plane: {few(named.index[flat])}", remedy)
     if len(named["dtype"].unique()) > 1:
         remedy = "each image is scaled by itself, but fewer bits show less; save all alike"
         warn(f"the data types differ: {_listed(named['dtype'])}", remedy)

@@ -13,6 +13,7 @@ import typer
 
 from organelle_fusion import __version__, completion, run_log
 from organelle_fusion.config import Profile, UserError, load_profile, system_error, use_backend
+from organelle_fusion.yaml_settings import is_yaml_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Organelle-based classification of cancer cells by data fusion, from stacks to a book.",
     epilog="Each command has a --help of its own. It ends with 0, with 1 and a line that says what "
-    "to mend, or with 130 after Ctrl-C.",
+    "to mend, with 2 where the call itself is wrong, or with 130 after Ctrl-C.",
 )
 
 BOOK, STACKS, NETWORK, DATA = "The book", "Your own stacks", "A trained network", "Data"
@@ -59,6 +60,14 @@ ProfileOption = Annotated[
         autocompletion=completion.profiles,
     ),
 ]
+
+
+def _um(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        expected = f"--pixel-size-um: expected a number, found {text!r}"
+        raise UserError(f"{expected}; write a length in µm such as 0.1") from None
 
 
 def _version(wanted: bool) -> None:
@@ -141,7 +150,7 @@ def reproduce(
     stacks = None
     if dry_run and chapter:
         raise UserError("--dry-run: expected no --chapter, since it plans all; leave out one")
-    if profile.endswith((".yaml", ".yml")):
+    if is_yaml_file(profile):
         profile = str(Path(profile).resolve())  # the chapters run in the repository's folder
     if manifest:
         path = Path(manifest).resolve()
@@ -154,8 +163,8 @@ def reproduce(
         typer.echo(_plan(settings, manifest, stacks))
         return
     with _run_file(settings, "reproduce"):
-        index = book.reproduce(settings, profile, manifest, chapter)
-    typer.echo(f"The book: {index}")
+        made = book.reproduce(settings, profile, manifest, chapter)
+    typer.echo(made)
 
 
 def _reference(settings: Profile, dry_run: bool, minutes: float | None) -> str:
@@ -181,14 +190,14 @@ def _run_file(settings: Profile, command: str) -> AbstractContextManager[None]:
 
 
 def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> str:
-    from organelle_fusion import dry_run, plan_data
+    from organelle_fusion import chatter, dry_run, plan_data
     from organelle_fusion.pages import open_run
 
     run = open_run(settings, manifest)
     if stacks is None:
         stacks = plan_data.phantom_stacks(settings.phantom, settings.channels)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
     use_backend(settings)
+    chatter.import_keras()
     return dry_run.dry_run(settings, stacks, run)
 
 
@@ -237,7 +246,7 @@ def check(
     if as_json:
         typer.echo(check_report.as_json(report))
     elif context.obj["quiet"]:
-        typer.echo(check_report.verdict(report))
+        typer.echo(check_report.errors_text(report, check_report.text_width()))
     else:
         typer.echo(check_report.as_text(report, settings.channels, check_report.text_width()))
     raise typer.Exit(1 if report.errors else 0)
@@ -256,7 +265,6 @@ def pack(
     fold: Annotated[int, typer.Option(help="Number of the fold whose network it is.")] = 0,
 ) -> None:
     """Put a trained network into one file."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in `book.execute_chapters`
     from organelle_fusion import packing
     from organelle_fusion.check_report import text_width
     from organelle_fusion.pages import open_run
@@ -283,7 +291,12 @@ def predict(
         str, typer.Option(help="Which channel is which, such as 'mitochondria=Tom20;…'.")
     ] = "",
     pixel_size_um: Annotated[
-        float | None, typer.Option(help="Edge of a pixel, µm, where the files do not say it.")
+        float | None,
+        typer.Option(
+            parser=_um,
+            metavar="<float>",
+            help="Edge of a pixel, µm, where the files do not say it.",
+        ),
     ] = None,
     maps: Annotated[bool, typer.Option(help="Make maps and reports, or the tables only.")] = True,
 ) -> None:
@@ -300,7 +313,6 @@ def predict(
     )
     facts = model_file.read_facts(model)
     os.environ.setdefault("KERAS_BACKEND", facts.backend)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     network, facts = model_file.read_model(model)
     if facts.is_phantom:
         _LOGGER.warning("the network was trained on a phantom: no class is of a cell")

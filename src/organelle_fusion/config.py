@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sys
 from importlib import resources
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from organelle_fusion.yaml_settings import YamlError, read_settings, said
+from organelle_fusion.yaml_settings import Word, YamlError, is_yaml_file, read_settings, said
 
 _LOGGER = logging.getLogger(__name__)
+_PROFILES = resources.files("organelle_fusion") / "profiles"
 
 PAPER_PIXEL_UM = 0.03534
 """Edge of one pixel in the paper, µm (Dataset optimization: 350 px = 12.37 µm)."""
@@ -264,10 +264,10 @@ class ReferenceSettings(Settings):
 class Profile(Settings):
     """All settings of one run."""
 
-    name: str
+    name: Word  # of the folder of results
     purpose: str  # words that stand on every page
     backend: Literal["tensorflow", "jax"] = "tensorflow"
-    channels: Annotated[tuple[str, ...], Field(min_length=2)] = ORGANELLES
+    channels: Annotated[tuple[Word, ...], Field(min_length=2)] = ORGANELLES
     phantom: PhantomSettings | None = None  # none: the profile is for one's own stacks
     patches: PatchSettings
     encoder: EncoderSettings
@@ -286,20 +286,13 @@ class Profile(Settings):
 
     def for_crops(self, channels: tuple[str, ...], input_px: int) -> "Profile":
         """Give the same settings for ready-cut crops, of their channels and size."""
-        return self.model_copy(
-            update={
-                "channels": tuple(channels),
-                "encoder": self.encoder.model_copy(update={"input_px": input_px}),
-            }
-        )
+        encoder = self.encoder.model_copy(update={"input_px": input_px})
+        return self.model_copy(update={"channels": tuple(channels), "encoder": encoder})
 
     @model_validator(mode="after")
     def _consistent(self) -> "Profile":
-        if self.patches.size_px not in self.patches.sizes_px:
-            raise ValueError(
-                f"patches.size_px {self.patches.size_px} is not among "
-                f"patches.sizes_px {list(self.patches.sizes_px)}"
-            )
+        if self.patches.size_px not in (sizes := self.patches.sizes_px):
+            raise ValueError(f"patches.size_px {self.patches.size_px} is not among {list(sizes)}")
         if (self.phantom is None) != (self.selection is None):
             raise ValueError(
                 "phantom and selection: expected both or neither, found one; the second gives "
@@ -314,17 +307,13 @@ class Profile(Settings):
             raise ValueError(f"channels {list(self.channels)} repeat a name")
         if self.encoder.kind == "compact" and len(self.encoder.filters) < 2:
             raise ValueError(
-                f"encoder.filters: expected two or more, as spatial fusion mixes before the last "
-                f"block, found {list(self.encoder.filters)}"
+                "encoder.filters: expected two or more, as spatial fusion needs, found 1"
             )
-        for name in self.channels:
-            # They become names of layers, which TensorFlow restricts, of folders and of models.
-            if name in FUSIONS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-                raise ValueError(
-                    f"channels: expected names of letters of a to z, digits, _, - and ., other "
-                    f"than {', '.join(FUSIONS)}, found {name!r}; give the channel such a name "
-                    "here, and say in the manifest column channel_map what it is called in the file"
-                )
+        if fusions := set(FUSIONS) & set(self.channels):
+            raise ValueError(
+                f"channels: expected names other than those of fusions, found {min(fusions)}; "
+                "give it another here, and say in the manifest column channel_map which it is"
+            )
         return self
 
 
@@ -370,8 +359,7 @@ def use_backend(profile: Profile) -> None:
 
 def profile_names() -> list[str]:
     """Names of the profiles that come with the package."""
-    folder = resources.files("organelle_fusion") / "profiles"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
+    return sorted(entry.name.removesuffix(".yaml") for entry in _PROFILES.iterdir())
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
@@ -385,34 +373,27 @@ def load_profile(name_or_path: str | Path) -> Profile:
     Raises
     ------
     ProfileError
-        The profile does not exist, is not YAML, has a key that is not known, lacks one, or holds
-        a value out of range. The message names file, key, what was expected and found.
+        The profile does not exist, is not YAML, has a key that is not known or a value out of
+        range, lacks a key, or has the name of another. The message names file, key and remedy.
     """
     text = str(name_or_path)
-    if text.endswith((".yaml", ".yml")):
-        source = Path(text)
-        if not source.is_file():
-            raise ProfileError(f"{text}: expected a profile file, found none; check the path")
-    elif text in profile_names():
-        source = resources.files("organelle_fusion") / "profiles" / f"{text}.yaml"
-    else:
+    own = is_yaml_file(text)
+    source = Path(text) if own else _PROFILES / f"{text}.yaml"
+    if own and not source.is_file():
+        raise ProfileError(f"{text}: expected a profile file, found none; check the path")
+    if not own and text not in profile_names():
         raise ProfileError(
             f"profile {text!r}: expected one of {', '.join(profile_names())} "
             "or the path of a .yaml file; choose one of these"
         )
     try:
-        content = read_settings(source.read_text(encoding="utf-8"))
-    except (YamlError, UnicodeDecodeError) as error:
+        profile = Profile.model_validate(read_settings(source.read_bytes()))
+    except (YamlError, ValidationError) as error:
+        raise ProfileError(f"{text}: {said(error)}") from None
+    if own and profile.name in profile_names() and profile != load_profile(profile.name):
         raise ProfileError(
-            f"{text}: expected settings in YAML, found what cannot be read ({error}); correct it"
-        ) from None
-    if not isinstance(content, dict):
-        raise ProfileError(
-            f"{text}: expected a mapping of settings, found {type(content).__name__}; begin with a "
-            "copy of one of the profiles that the package has"
+            f"{text}: name: expected another, as the settings are not those of the profile "
+            f"{profile.name} and would share its results, found its; give it a name of its own"
         )
     _LOGGER.debug("profile %s read from %s", text, source)
-    try:
-        return Profile.model_validate(content)
-    except ValidationError as error:
-        raise ProfileError(f"{text}: {said(error.errors()[0])}") from None
+    return profile

@@ -18,6 +18,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from scipy.special import softmax
 
 from organelle_fusion.bootstrap import interval, sample_of
+from organelle_fusion.chatter import import_keras
 from organelle_fusion.computing import run_cells
 from organelle_fusion.config import Profile, UserError
 from organelle_fusion.folds import check_no_leakage, fold_parts
@@ -190,7 +191,7 @@ def exported_predictions(
         for number in FORMATS
     }
     # Started when the first network is exported, and without a look at what calls this.
-    pool = ProcessPoolExecutor(1, env={"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"})
+    pool = ProcessPoolExecutor(1, env={"KERAS_BACKEND": "tensorflow"})
 
     def compute(cell: Cell) -> pd.DataFrame:
         parts = fold_parts(folds, patch_set.table["group"], cell.fold)
@@ -327,6 +328,7 @@ def _export(
     job: _Job, channels: tuple[str, ...], n_classes: int, calibration: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Convert, load and run one network, in a process where Keras is on TensorFlow."""
+    import_keras()
     from organelle_fusion.models import build_model
 
     network = build_model(

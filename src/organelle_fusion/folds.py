@@ -67,14 +67,16 @@ def make_folds(
     ------
     FoldError
         A column or value is missing, there is one class only, a class has fewer than three groups
-        (two, without validation), there are fewer groups than folds, or a fold would train or
-        validate on nothing.
+        (two, without validation), there are fewer groups than folds, fewer than two folds or a
+        share out of range are asked for, or a fold would train or validate on nothing.
 
     Warns
     -----
     UserWarning
         A class has fewer groups than there are folds.
     """
+    if n_splits < 2:
+        raise FoldError(f"n_splits: expected two folds or more, found {n_splits}; ask for more")
     counted = _count(table, validation_share)
     if len(counted.groups) < n_splits:
         raise FoldError(
@@ -130,6 +132,11 @@ class _Counted(NamedTuple):
 
 
 def _count(table: pd.DataFrame, validation_share: float) -> _Counted:
+    if not 0 <= validation_share < 1:
+        raise FoldError(
+            f"validation_share: expected a share from 0 to below 1, found {validation_share}; "
+            "write it like 0.2"
+        )
     missing = [name for name in ("image", "label", "group") if name not in table]
     if missing:
         raise FoldError(f"table: expected column {missing[0]}, found {list(table.columns)}; add it")

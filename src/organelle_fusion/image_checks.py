@@ -6,6 +6,7 @@ import pandas as pd
 
 from organelle_fusion.config import UserError
 from organelle_fusion.inspecting import SATURATED
+from organelle_fusion.manifest_cells import channels_remedy
 from organelle_fusion.model_file import ModelFacts
 from organelle_fusion.volumes import Volume
 
@@ -44,12 +45,12 @@ def check_fits(volume: Volume, facts: ModelFacts) -> None:
     FitError
         One line: file, expected, found, remedy. Limits are `COARSER` and `FINER`.
     """
-    missing = [name for name in facts.channels if volume.channels.count(name) != 1]
-    if missing:
+    if any(volume.channels.count(name) != 1 for name in facts.channels):
+        where = "by --channel-map, or in the manifest column channel_map"
+        remedy = channels_remedy(volume.channels, facts.channels, where)
         raise FitError(
             f"{volume.path}: expected the channels {', '.join(facts.channels)} after the network, "
-            f"each once, found {', '.join(volume.channels)}; say which is which by --channel-map, "
-            f"such as '{missing[0]}=0', or in the manifest column channel_map"
+            f"each once, found {', '.join(volume.channels)}; {remedy}"
         )
     least, most = facts.seen.pixel_size_um
     coarsest = COARSER * max(most, facts.patch_um / facts.input_px)

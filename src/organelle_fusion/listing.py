@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.image_paths import split_path
+from organelle_fusion.inspecting import image_suffix
 from organelle_fusion.manifest import read_images
 from organelle_fusion.manifest_cells import place_of
+from organelle_fusion.ome_zarr import is_zarr
 from organelle_fusion.predicted_files import PredictError, folder_name
 
 
@@ -39,8 +42,8 @@ def list_images(
     Raises
     ------
     PredictError
-        The pixel size is none; two images have one name; or all are of manifests, which the options
-        are not for.
+        The pixel size is none; a path is of a folder with images; two images have one name; or all
+        are of manifests, which the options are not for.
     ManifestError
         A manifest cannot be used.
     """
@@ -56,6 +59,11 @@ def list_images(
             frames.append(read_images(path)[columns])
             continue
         file, number = split_path(path)
+        if file.is_dir() and not image_suffix(file.name) and not is_zarr(file):
+            raise PredictError(
+                f"{path}: expected an image, found a folder; name the images in it, or a table of "
+                f"them, which `organelle-fusion init {shlex.quote(str(path))}` makes"
+            )
         name = re.sub(r"(\.ome)?\.[^.]+$", "", file.name, flags=re.IGNORECASE) or file.name
         name += "" if number is None else f"-{number}"
         # It stands in a table and in lines of text; see `manifest_cells.name_of`.

@@ -87,6 +87,8 @@ def _locked(path: Path) -> int:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:
+            if not path.exists():
+                raise
             # Of another user, who has the folder in common with this one, and may be at work.
             handle, own = os.open(path, os.O_RDONLY), False
         try:

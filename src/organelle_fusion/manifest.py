@@ -1,8 +1,7 @@
 """The manifest: one CSV row per image, saying which file it is, of which class and which group."""
 
-import csv
-import difflib
 import math
+import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from organelle_fusion.csv_rows import Rows, check_header, read_rows
 from organelle_fusion.manifest_cells import (
     ManifestError,
     cell_error,
@@ -99,8 +99,8 @@ def _read(
     path: str | Path, *, required: Sequence[str], files_exist: bool
 ) -> tuple[pd.DataFrame, list[ManifestError]]:
     path = note_file(path)
-    header, rows = _read_rows(path)
-    _check_header(path, header, required)
+    header, rows = _table(path)
+    check_header(path, ManifestError, header, known=COLUMNS, required=required)
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     problems: list[ManifestError] = []
@@ -258,52 +258,22 @@ def _listed(counts: pd.Series) -> str:
     return ", ".join(f"{count} in {label}" for label, count in counts.items())
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return header and rows with their numbers in the file; empty rows left out."""
+def _table(path: Path) -> tuple[list[str], Rows]:
+    """Header and rows of a manifest, of which there is one at least."""
+    if path.is_dir():
+        raise ManifestError(
+            f"{path}: expected a manifest, found a folder; `organelle-fusion init "
+            f"{shlex.quote(str(path))}` makes a manifest of the images in it"
+        )
     if not path.is_file():
         raise ManifestError(f"{path}: expected a manifest, found no such file; check the path")
-    rows = []
-    try:
-        # A byte-order mark, which Excel writes, is no part of the first column's name.
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader, number = csv.reader(stream, strict=True), 1
-            for cells in reader:
-                cells = [cell.strip() for cell in cells]
-                if any(cells):
-                    rows.append((number, cells))
-                number = reader.line_num + 1
-    except UnicodeDecodeError:
-        raise ManifestError(
-            f"{path}: expected text in UTF-8, found another encoding; save it as CSV UTF-8"
-        ) from None
-    except csv.Error as error:
-        raise cell_error(path, number, "", "a CSV row", error, "check its quotes") from None
+    begin = f"begin with the row {','.join(COLUMNS[:4])}"
+    header, rows = read_rows(path, ManifestError, "a row per image", begin)
     if not rows:
-        raise ManifestError(
-            f"{path}: expected a header and a row per image, found an empty file; "
-            f"begin with the row {','.join(COLUMNS[:4])}"
-        )
-    if len(rows) == 1:
         raise ManifestError(
             f"{path}: expected a row per image, found a header only; add a row for each image"
         )
-    return rows[0][1], rows[1:]
-
-
-def _check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        raise cell_error(path, 1, "", "cells parted by commas", header[0], "save it with commas")
-    for name in header:
-        if name not in COLUMNS:
-            close = difflib.get_close_matches(name.lower(), COLUMNS, n=1)
-            remedy = f"did you mean {close[0]}?" if close else "remove the column"
-            raise cell_error(path, 1, "", f"a column out of {', '.join(COLUMNS)}", name, remedy)
-    for name in required:
-        if name not in header:
-            raise cell_error(path, 1, "", f"a column {name}", ", ".join(header), "add the column")
-    for name in header:
-        if header.count(name) > 1:
-            raise cell_error(path, 1, "", f"{name} once", header.count(name), "remove the others")
+    return header, rows
 
 
 def _record(

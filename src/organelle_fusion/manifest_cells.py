@@ -3,8 +3,10 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from organelle_fusion import csv_rows
 from organelle_fusion.config import UserError
 from organelle_fusion.image_paths import split_path
 
@@ -77,6 +79,61 @@ def read_channel_map(text: str) -> dict[str, str] | None:
     return pairs or None
 
 
+def example_channel_map(
+    channels: Sequence[str], wanted: Sequence[str], known: Sequence[str] = ()
+) -> str:
+    """A channel map by which an image may come to the channels that are wanted, as an example.
+
+    Parameters
+    ----------
+    channels
+        Those of the image.
+    wanted
+        Those that it must have, each once.
+    known
+        Others that are what they are called.
+
+    Returns
+    -------
+    str
+        As it stands in a manifest: each wanted name that is missing with a channel that is to
+        spare, each that stands there twice with the first of these; "" if too few are to spare.
+    """
+    first = {name: channels.index(name) for name in wanted if name in channels}
+    spare = [
+        index
+        for index, name in enumerate(channels)
+        if index != first.get(name) and name not in known
+    ]
+    missing = [name for name in wanted if name not in first]
+    if len(spare) < len(missing):
+        return ""
+    pairs = [f"{name}={first[name]}" for name in first if channels.count(name) > 1]
+    alike = {
+        name: index
+        for index in spare
+        for name in missing
+        if channels[index].casefold() == name.casefold()
+    }
+    others = iter(index for index in spare if index not in alike.values())
+    for name in missing:
+        index = alike[name] if name in alike else next(others)
+        theirs = channels[index]
+        plain = channels.count(theirs) == 1 and not set(theirs) & set("=;")
+        pairs.append(f"{name}={theirs if plain else index}")
+    return ";".join(pairs)
+
+
+def channels_remedy(
+    channels: Sequence[str], wanted: Sequence[str], where: str, known: Sequence[str] = ()
+) -> str:
+    """What to do where an image lacks channels or has them twice: a map, given `where`, or none."""
+    example = example_channel_map(channels, wanted, known)
+    if example:
+        return f"say which is which {where}, such as {example}"
+    return "leave the image out, or save all of its channels in one file"
+
+
 def channel_map_of(path: Path, number: int, column: str, text: str) -> dict[str, str] | None:
     """Channel map of a cell, see `read_channel_map`; an error names file and row."""
     try:
@@ -108,9 +165,5 @@ def place_of(path: str) -> str:
 def cell_error(
     path: Path, row: int, column: str, expected: str, found: object, remedy: str
 ) -> ManifestError:
-    """Error of one cell, to be raised: file, row and column, expected, found, remedy."""
-    place = f"row {row}, {column}" if column else f"row {row}"
-    # A cell in quotes may hold line breaks, and any cell a whole text.
-    text = " ".join(str(found).split())
-    found = text if len(text) <= 300 else f"{text[:300]}…"
-    return ManifestError(f"{path}: {place}: expected {expected}, found {found}; {remedy}")
+    """Error of one cell, to be raised, see `csv_rows.cell_error`."""
+    return csv_rows.cell_error(ManifestError, path, row, column, expected, found, remedy)

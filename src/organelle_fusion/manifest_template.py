@@ -11,7 +11,8 @@ from organelle_fusion.checking import few
 from organelle_fusion.config import ORGANELLES
 from organelle_fusion.inspecting import SUFFIXES, image_suffix
 from organelle_fusion.manifest import COLUMNS
-from organelle_fusion.manifest_cells import ManifestError
+from organelle_fusion.manifest_cells import ManifestError, example_channel_map
+from organelle_fusion.plan_data import NUCLEUS
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.volumes import VolumeError, open_volume
 
@@ -150,8 +151,8 @@ def _notes(manifest: pd.DataFrame, files: list[Path]) -> list[str]:
                 unreadable.append(f"{image} cannot be read: {error}")
                 continue
             sizeless.append(image)
-        if not set(ORGANELLES) <= set(volume.channels):
-            unnamed.append((image, ", ".join(volume.channels)))
+        if any(volume.channels.count(name) != 1 for name in ORGANELLES):
+            unnamed.append((image, volume.channels))
     notes = []
     if not all(manifest["label"]):
         lacking = manifest.loc[manifest["label"] == "", "image"]
@@ -171,11 +172,17 @@ def _notes(manifest: pd.DataFrame, files: list[Path]) -> list[str]:
         )
     if sizeless:
         notes.append(f"pixel_size_um: the files of {few(sizeless)} do not say it")
-    if unnamed:
-        names = pd.Series(*zip(*[(has, image) for image, has in unnamed], strict=True))
-        for has, images in names.groupby(names, sort=False):
-            notes.append(
-                f"channel_map: which channels of {few(images.index)} are {', '.join(ORGANELLES)}; "
-                f"theirs are called {has}"
+    names = pd.Series(dict(unnamed), dtype=object)
+    for has, images in names.groupby(names, sort=False):
+        example = example_channel_map(has, ORGANELLES, known=[NUCLEUS])
+        which = f"which channels of {few(images.index)} are {', '.join(ORGANELLES)}"
+        notes.append(
+            f"channel_map: {which}; theirs are called {', '.join(has)}"
+            + (
+                f" (such as {example})"
+                if example
+                else ", which are too few: leave these images out, save all of their channels in "
+                "one file, or write a profile with other channels"
             )
+        )
     return notes + unreadable

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from organelle_fusion.chatter import import_keras
 from organelle_fusion.config import Settings, Share, UserError
 from organelle_fusion.provenance import atomic_path, note_file
 
@@ -243,6 +244,7 @@ def read_model(path: Path) -> tuple["keras.Model", ModelFacts]:
         except (ValueError, RecursionError) as error:
             raise _refusal(path, f"JSON in {CONFIG}", " ".join(str(error).split())) from None
     try:
+        import_keras(to_save=True)
         import keras
     except (ImportError, ValueError) as error:
         raise ModelFileError(

@@ -32,6 +32,11 @@ SLAB_BYTES = 256 * 2**20
 """Chunks of several planes or channels stay decoded in memory up to this size, for one stack."""
 
 
+def is_zarr(folder: Path) -> bool:
+    """Whether a folder is a group of Zarr, of version 2 or 3."""
+    return any((folder / name).exists() for name in ("zarr.json", ".zgroup"))
+
+
 def read_ome_zarr(path: Path, number: int | None) -> Source:
     """Open an OME-Zarr without reading its pixels.
 
@@ -54,7 +59,7 @@ def read_ome_zarr(path: Path, number: int | None) -> Source:
     import zarr
 
     try:
-        if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
+        if not is_zarr(path):
             found = "a folder without zarr.json or .zgroup"
             raise refusal(path, "an OME-Zarr image", found, "name the folder of the image itself")
         group, image, about = _image(path, zarr.open_group(path, mode="r"), number)

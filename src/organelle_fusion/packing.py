@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import count_groups, interval, sample_of
+from organelle_fusion.chatter import import_keras
 from organelle_fusion.config import FUSIONS, Profile, UserError, paper_px_to_um, use_backend
 from organelle_fusion.folds import fold_parts, read_folds
 from organelle_fusion.intensity import PERCENTILES
@@ -96,6 +97,7 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
     weights = run.require(cell.weights_path(folder), "06")
     patch_set = PatchSet.load(run.require(run.folder / "patches" / f"{size_px}px", "02"))
     use_backend(profile)
+    import_keras(to_save=True)
     stored = read_provenance(cell.path(folder))
     _check_same(cell, stored["inputs"], profile, patch_set, folds)
     predictions = read_predictions([each.path(folder) for each in cells])

@@ -117,10 +117,16 @@ def patch_tables(
     Raises
     ------
     PatchError
-        A patch is larger than the image, or what `stack_statistics` raises.
+        A patch is larger than the image, `min_foreground` no share, or what `stack_statistics`
+        raises.
     """
     from organelle_fusion.kernels import count_foreground
 
+    if not 0 <= min_foreground <= 1:
+        raise PatchError(
+            f"min_foreground: expected a share from 0 to 1, found {min_foreground}; write it like "
+            "0.1"
+        )
     sizes = np.array([patch_size_px(volume, size_um) for size_um in sizes_um], np.int64)
     thresholds = _per_channel(volume, statistics, "otsu")
     _, n_planes, height, width = volume.shape
@@ -210,9 +216,16 @@ def extract_patches(
     -------
     ndarray of uint8, (N, output_px, output_px, C)
         The rows of `table` with ``kept``, in its order.
+
+    Raises
+    ------
+    PatchError
+        `output_px` is no edge, or the statistics are of other channels.
     """
     from organelle_fusion.kernels import average_areas
 
+    if output_px < 1:
+        raise PatchError(f"output_px: expected a pixel or more, found {output_px}; enlarge it")
     kept = table[table["kept"]]
     low = _per_channel(volume, statistics, "low")
     high = _per_channel(volume, statistics, "high")

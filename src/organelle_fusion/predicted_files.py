@@ -62,6 +62,8 @@ def call_of(model: Path, images: pd.DataFrame, *, maps: bool) -> dict[str, Any]:
 def take_folder(output: Path, call: dict[str, Any]) -> bool:
     """Begin in a folder that is empty, or go on in one in which the same call has begun.
 
+    A folder in which another call has failed with all of its images is taken as an empty one.
+
     Parameters
     ----------
     output
@@ -87,17 +89,41 @@ def take_folder(output: Path, call: dict[str, Any]) -> bool:
     found = "something else"
     if record.is_file():
         try:
-            before = json.loads(record.read_text("utf-8"))
-            other = [name for name in call if before[name] != call[name]]
+            other = _differences(json.loads(record.read_text("utf-8")), call)
         except (ValueError, KeyError, TypeError):
             found = f"a damaged {RECORD}"
         else:
             if not other:
                 return True
+            if not any(map(_is_of_an_image, output.iterdir())):
+                write_json(record, call)
+                (output / TABLE).unlink(missing_ok=True)
+                return False
             found = f"results of a call with other {' and '.join(other)}"
     raise PredictError(
         f"{output}: expected a folder that is new, empty or of the same call, so that results of "
         f"two calls do not mix, found {found} there; name another by --output, or delete it"
+    )
+
+
+def _differences(before: dict[str, Any], call: dict[str, Any]) -> list[str]:
+    """What two calls differ in: network, maps, images, or what is said of the same images."""
+    other = [name for name in call if name != "images" and before[name] != call[name]]
+    pairs = list(zip(before["images"], call["images"], strict=False))
+    changed = [
+        name for name in call["images"][0] if any(one[name] != two[name] for one, two in pairs)
+    ]
+    if len(before["images"]) != len(call["images"]) or {"image", "path"} & set(changed):
+        return [*other, "images"]
+    return [*other, *changed]
+
+
+def _is_of_an_image(entry: Path) -> bool:
+    """Whether an entry of the folder is more than the table, the record and the logs of a call."""
+    if entry.is_dir():
+        return True
+    return not (
+        entry.name.startswith(".") or entry.suffix == ".log" or entry.name in (TABLE, RECORD)
     )
 
 

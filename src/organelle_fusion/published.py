@@ -4,15 +4,15 @@ The copy of the article that this project was written from has lost the numbers,
 files hold the rows and no values.
 """
 
-import csv
-import difflib
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from organelle_fusion.config import METRIC_TITLES, ORGANELLES, UserError
+from organelle_fusion.csv_rows import cell_error, check_header, nearest, read_rows
 from organelle_fusion.provenance import note_file
 
 METRICS = tuple(METRIC_TITLES)
@@ -29,6 +29,9 @@ MODELS = (
 
 class PublishedError(UserError):
     """A file of published values that cannot be used; the message is one line."""
+
+
+_error = partial(cell_error, PublishedError)
 
 
 def read_published(path: Path) -> pd.DataFrame:
@@ -52,8 +55,13 @@ def read_published(path: Path) -> pd.DataFrame:
         One line: file, row (the header is row 1), column, expected, found, remedy.
     """
     path = note_file(path)
-    header, rows = _read_rows(path)
-    _check_header(path, header)
+    remedy = "bring it back from the repository"
+    if not path.is_file():
+        raise PublishedError(
+            f"{path}: expected a table of published values, found no such file; {remedy}"
+        )
+    header, rows = read_rows(path, PublishedError, "a row per model", remedy)
+    check_header(path, PublishedError, header, known=COLUMNS, required=COLUMNS)
     row_of: dict[str, int] = {}
     values = []
     for number, cells in rows:
@@ -108,54 +116,23 @@ def tidy_table(
     return frame[first + [name for name in frame if name not in first]]
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return header and rows with their numbers in the file; empty rows left out."""
-    if not path.is_file():
-        raise PublishedError(
-            f"{path}: expected a table of published values, found no such file; bring it back "
-            "from the repository"
-        )
-    rows = []
-    try:
-        # A byte-order mark, which Excel writes, is no part of the first column's name.
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            for number, cells in enumerate(csv.reader(stream), start=1):
-                cells = [cell.strip() for cell in cells]
-                if any(cells):
-                    rows.append((number, cells))
-    except UnicodeDecodeError:
-        raise PublishedError(
-            f"{path}: expected text in UTF-8, found another encoding; save it as CSV UTF-8"
-        ) from None
-    if not rows:
-        raise PublishedError(
-            f"{path}: expected a header and a row per model, found an empty file; bring it back "
-            "from the repository"
-        )
-    return rows[0][1], rows[1:]
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        raise _error(path, 1, "", "cells parted by commas", header[0], "save it with commas")
-    for name in header:
-        if name not in COLUMNS:
-            remedy = _nearest(name, COLUMNS) or "remove the column"
-            raise _error(path, 1, "", f"a column out of {', '.join(COLUMNS)}", name, remedy)
-        if header.count(name) > 1:
-            raise _error(path, 1, "", f"{name} once", header.count(name), "remove the others")
-    for name in COLUMNS:
-        if name not in header:
-            raise _error(path, 1, "", f"a column {name}", ", ".join(header), "add the column")
-
-
 def _model(path: Path, number: int, name: str, row_of: Mapping[str, int]) -> str:
     if name not in MODELS:
-        remedy = _nearest(name, MODELS) or f"write one of {', '.join(MODELS)}"
-        raise _error(path, number, "model", "a model of the paper", name or "nothing", remedy)
+        remedy = nearest(name, MODELS) or f"write one of {', '.join(MODELS)}"
+        raise cell_error(
+            PublishedError, path, number, "model", "a model of the paper", name or "nothing", remedy
+        )
     if name in row_of:
         found = f"{name} as in row {row_of[name]}"
-        raise _error(path, number, "model", "each model once", found, "remove one of the rows")
+        raise cell_error(
+            PublishedError,
+            path,
+            number,
+            "model",
+            "each model once",
+            found,
+            "remove one of the rows",
+        )
     return name
 
 
@@ -171,17 +148,6 @@ def _value(path: Path, number: int, metric: str, text: str) -> float:
         remedy = f"if this is a percentage, write {value / 100:.10g}"
     else:
         remedy = "write it like 0.912, or leave the cell empty if it is not known"
-    raise _error(path, number, metric, f"a number from {lowest} to 1", text, remedy)
-
-
-def _nearest(name: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name.lower().replace(" ", "_"), known, n=1)
-    return f"did you mean {close[0]}?" if close else ""
-
-
-def _error(
-    path: Path, row: int, column: str, expected: str, found: object, remedy: str
-) -> PublishedError:
-    place = f"row {row}, {column}" if column else f"row {row}"
-    found = " ".join(str(found).split())  # a cell in quotes may hold line breaks
-    return PublishedError(f"{path}: {place}: expected {expected}, found {found}; {remedy}")
+    raise cell_error(
+        PublishedError, path, number, metric, f"a number from {lowest} to 1", text, remedy
+    )

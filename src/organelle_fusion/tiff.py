@@ -87,9 +87,17 @@ def _describe_ome(path: Path, tiff: tifffile.TiffFile, index: int) -> tuple[list
     sizes, found = [], []
     for axis in "XYZ":
         text, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        sizes.append(float(text or "nan") * unit_um(unit))
+        sizes.append(_length(text) * unit_um(unit))
         found.append(f"{axis} {text} {unit}" if text else f"{axis} none")
     return names, Scale(*sizes, found=", ".join(found))
+
+
+def _length(text: object) -> float:
+    """Number that a file gives for a length; NaN where it gives none, or none that can be read."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):  # such as a decimal comma, which is no reason to lose the file
+        return math.nan
 
 
 def _describe_imagej(
@@ -103,7 +111,7 @@ def _describe_imagej(
         numerator, denominator = tags[name].value if name in tags else (0, 1)
         lengths.append(unit_um(unit) * denominator / numerator if numerator else math.nan)
         found.append(f"{axis} {numerator}/{denominator} pixels per unit {unit}")
-    lengths.append(unit_um(units[2]) * abs(float(about.get("spacing", math.nan))))
+    lengths.append(unit_um(units[2]) * abs(_length(about.get("spacing"))))
     return _imagej_names(about.get("Labels"), series), Scale(*lengths, found=", ".join(found))
 
 

@@ -8,6 +8,7 @@ import math
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +61,21 @@ class Volume:
 
         Raises
         ------
-        IndexError, VolumeError
-            `z` is not in 0..Z-1; the file is damaged at this plane.
+        IndexError, ValueError, VolumeError
+            `z` is not in 0..Z-1; `out` is another array; the file is damaged at this plane.
         """
         if not 0 <= z < self.shape[1]:
             raise IndexError(f"{self.path}: plane {z}: expected 0 to {self.shape[1] - 1}")
+        shape = (len(self._indices), *self.shape[2:])
         if out is None:
-            out = np.empty((len(self._indices), *self.shape[2:]), self.dtype)
+            out = np.empty(shape, self.dtype)
+        # Readers fill its bytes one after the other, whatever they stand for.
+        elif out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
+            contiguous = "contiguous" if out.flags.c_contiguous else "not contiguous"
+            raise ValueError(
+                f"{self.path}: expected out to be {self.dtype} {shape}, contiguous, found "
+                f"{out.dtype} {out.shape}, {contiguous}; make it with numpy.empty"
+            )
         self._read(z, self._indices, out)
         return out
 
@@ -87,13 +96,17 @@ class Volume:
         Raises
         ------
         VolumeError
-            A name is missing in the file, or stands there twice.
+            A name is missing in the file, or stands there twice; or one name is given, not a list.
         """
+        if isinstance(channels, str):
+            expected, remedy = "a list of channels", f"write select([{channels!r}])"
+            raise refusal(self.path, expected, f"the text {channels!r}", remedy)
         channels = tuple(channels)
         wrong = [name for name in channels if self.channels.count(name) != 1]
         if wrong or not channels:
             expected = f"the channels {', '.join(channels) or '(none asked)'}, each once"
-            remedy = "name them in the manifest column channel_map (ours=theirs;ours=index)"
+            remedy = "name them in the manifest column channel_map (ours=theirs;ours=index), or by "
+            remedy += "open_volume(path, channel_map={ours: theirs})"
             raise refusal(self.path, expected, ", ".join(self.channels), remedy)
         return replace(
             self,
@@ -106,7 +119,7 @@ class Volume:
 def open_volume(
     path: str | Path,
     *,
-    channel_map: dict[str, str] | None = None,
+    channel_map: dict[str, str | int] | None = None,
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
 ) -> Volume:
@@ -118,9 +131,11 @@ def open_volume(
         The file, or the folder of an OME-Zarr, with the axes C, Z, Y, X or some of these. If it
         holds several images, the path ends in ``#image=1`` or ``#scene=1``, counted from 0.
     channel_map
-        Our name → the file's name of the channel, or its index as text, counted from 0.
+        Our name → the file's name of the channel, or its index, counted from 0, as a number or
+        as text. Others that the file calls by our name are then called by their index.
     pixel_size_um, z_step_um
-        Sizes in µm that take the place of the file's own.
+        Sizes in µm that take the place of the file's own; pixels that are not square by the file
+        stay refused.
 
     Raises
     ------
@@ -167,6 +182,8 @@ def write_ome_tiff(
     if array.ndim != 4 or len(channels) != array.shape[0] or len(set(channels)) != len(channels):
         found = f"shape {array.shape} and names {channels}"
         raise refusal(path, "(C, Z, Y, X) and a name of its own per channel", found, "mend both")
+    if not array.size:
+        raise refusal(path, "pixels", f"none, shape {array.shape}", "leave no axis empty")
     if array.dtype.name not in STORABLE:
         raise refusal(path, f"one of {', '.join(STORABLE)}", array.dtype, "convert the array")
     size, step = _sizes(path, Scale(math.nan, math.nan, math.nan, ""), pixel_size_um, z_step_um)
@@ -224,23 +241,25 @@ def _sizes(
     path: Path, scale: Scale, pixel_size_um: float | None, z_step_um: float | None
 ) -> tuple[float, float | None]:
     for name, value in (("pixel_size_um", pixel_size_um), ("z_step_um", z_step_um)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise refusal(path, f"{name} to be a positive length", value, "mend it")
+        if value is not None and not (isinstance(value, Real) and 0 < value < math.inf):
+            raise refusal(path, f"{name} to be a positive length", repr(value), "mend it")
+    said = scale.x > 0 and scale.y > 0
+    if said and not math.isclose(scale.x, scale.y, rel_tol=1e-3):
+        found, remedy = f"{scale.x:g} × {scale.y:g} µm", "resample the stack to square pixels"
+        raise refusal(path, "square pixels", found, f"{remedy}, or correct what the file says")
     if pixel_size_um is None:
-        if not (scale.x > 0 and scale.y > 0):
-            expected, remedy = "a pixel size in µm", "give the manifest column pixel_size_um"
-            raise refusal(path, expected, scale.found, remedy)
-        if not math.isclose(scale.x, scale.y, rel_tol=1e-3):
-            found = f"{scale.x:g} × {scale.y:g} µm"
-            raise refusal(path, "square pixels", found, "resample the stack to square pixels")
+        if not said:
+            remedy = "give pixel_size_um: the manifest's column, or to predict an image by its path"
+            raise refusal(path, "a pixel size in µm", scale.found, f"{remedy} --pixel-size-um")
         pixel_size_um = scale.x
     step = scale.z if z_step_um is None else z_step_um
     return float(pixel_size_um), float(step) if step > 0 else None
 
 
-def _renamed(path: Path, names: list[str], channel_map: dict[str, str]) -> tuple[str, ...]:
+def _renamed(path: Path, names: list[str], channel_map: dict[str, str | int]) -> tuple[str, ...]:
     renamed, taken = list(names), {}
     for ours, theirs in channel_map.items():
+        theirs = str(theirs)
         if names.count(theirs) == 1:
             index = names.index(theirs)
         elif theirs not in names and theirs.isdecimal() and int(theirs) < len(names):
@@ -252,4 +271,7 @@ def _renamed(path: Path, names: list[str], channel_map: dict[str, str]) -> tuple
             found = f"{taken[index]} and {ours} both on channel {index}"
             raise refusal(path, "a channel for each name", found, "mend channel_map")
         taken[index] = renamed[index] = ours
+    for index, name in enumerate(renamed):
+        if name in channel_map and index not in taken:  # it is not the one that was meant
+            renamed[index] = f"channel {index}"
     return tuple(renamed)
