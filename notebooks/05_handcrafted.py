@@ -802,7 +802,8 @@ seeds = [seed + number for number in range(settings.many_folds.repeats)]
 patch_table = PatchSet.load(
     run.require(
         run.folder / "patches" / f"{settings.patches.size_px}px", "02"
-    )
+    ),
+    images,
 ).table
 topologies, unusable = {}, []
 for model, of_model in {} if obstacle else kinds.items():

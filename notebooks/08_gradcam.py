@@ -50,6 +50,7 @@ from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
 from organelle_fusion.pages import data_banner, open_run, show_table
 from organelle_fusion.patches import extract_patches, patch_table
+from organelle_fusion.patchset import check_manifest
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.training import predict_proba
 from organelle_fusion.whole_images import explain_images
@@ -80,6 +81,7 @@ cells = {
 predictions = read_predictions(
     run.require(cell.path(stored), "06") for cell in cells.values()
 )
+check_manifest(predictions, images, "06")
 columns = probability_columns(predictions)
 classes = [name.removeprefix("p:") for name in columns]
 build = partial(

@@ -46,7 +46,7 @@ from organelle_fusion.pages import (
     results_folder,
     show_table,
 )
-from organelle_fusion.patchset import PatchSet
+from organelle_fusion.patchset import PatchSet, check_manifest
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import write_csv
 
@@ -56,7 +56,8 @@ run = open_run(settings, manifest)
 images = run.read()
 size_px, many = settings.patches.size_px, settings.many_folds
 patch_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02")
+    run.require(run.folder / "patches" / f"{size_px}px", "02"),
+    images,
 )
 data_banner(
     settings,
@@ -302,6 +303,7 @@ sizes = [
     for fold in range(n_splits)
 ]
 of_sizes = read_predictions([run.require(path, "03") for path in sizes])
+check_manifest(of_sizes, images, "03")
 choices = {
     f"patch size, {data}": selection.compare_choices(
         of_sizes, "size_px", **bootstrap

@@ -40,7 +40,7 @@ from organelle_fusion.pages import (
     open_run,
     show_table,
 )
-from organelle_fusion.patchset import PatchSet
+from organelle_fusion.patchset import PatchSet, check_manifest
 from organelle_fusion.plots_handcrafted import level_figure
 from organelle_fusion.plots_planted import named_figure, removal_figure
 from organelle_fusion.predictions import Cell, read_predictions
@@ -267,7 +267,8 @@ nothing = read_manifest(
     )
 )
 full = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02")
+    run.require(run.folder / "patches" / f"{size_px}px", "02"),
+    images,
 )
 same = dict(zip(images["image"], nothing["image"], strict=True))
 null = preprocessing.cut_places(
@@ -422,6 +423,7 @@ single6 = read_predictions(
     for name in channels
     for fold in folds_of
 )
+check_manifest(single6, images, "06")
 alone = {
     name: evaluation.score_table(frame, **bootstrap)
     .query("metric == 'balanced_accuracy'")
