@@ -193,11 +193,10 @@ print(
 own_images.predicted_figure(folder, image, settings.channels)
 
 # %%
-predicted = pd.read_csv(
-    folder / "predictions" / "predictions.csv", dtype={"image": str}
-)
 show_table(
-    own_images.shown_prediction(predicted, image.label),
+    own_images.shown_prediction(
+        own_images.read_predicted(folder), image.label
+    ),
     f"The row of predictions.csv, turned by a quarter, with the class that the image has; of the network and image above ({others.data}).",
     "tab-next-image",
 )
