@@ -189,7 +189,7 @@ None if absent else show_table(
 # %% tags=["hide-input"]
 None if absent else Markdown(
     f"The table holds {len(objects):,} early endosomes in {objects['cell'].nunique()} cells of "
-    f"{objects['image'].nunique()} images. Can whole batches be left out? The answer is "
+    f"{objects['image'].nunique()} images. Can whole imaging batches be left out? The answer is "
     + leakage.batch_answer(objects["label"], objects["batch"], "zoom")
     + ". So no protocol here can ask how a classifier does on a zoom that it has not seen, and a "
     "classifier that recognises the zoom has halved the problem: chance among "
