@@ -741,7 +741,7 @@ raised = (compared["difference_low"] > 0).sum()
 Markdown(
     "**Answer.** Folds by patch, crop or object score higher, with the whole interval of the difference above 0, "
     f"in {raised} of {len(compared)} comparisons with folds that keep images or acquisitions whole. Where these train on "
-    "less of the class that is tested, a part of the difference is this and not leakage.\n\n"
+    "less of the class that is tested, a part of the difference can be this and not leakage.\n\n"
     + "\n".join(f"- {line}" for line in lines)
     + "\n\n"
     + "A score below chance is an effect of folds as well: the image that is tested is missing from training, which "
