@@ -65,7 +65,8 @@ data_banner(settings, run)
 
 # %% tags=["hide-output"]
 scored_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02")
+    run.require(run.folder / "patches" / f"{size_px}px", "02"),
+    run.read(),
 )
 searched_set, images = scored_set, f"{run.data}, inside each fold"
 if run.is_phantom:

@@ -70,7 +70,8 @@ run = open_run(settings, manifest)
 published = published_table("table1")
 size_px = settings.patches.size_px
 patch_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02")
+    run.require(run.folder / "patches" / f"{size_px}px", "02"),
+    run.read(),
 )
 data_banner(settings, run)
 

@@ -53,7 +53,8 @@ use_backend(settings)
 run = open_run(settings, manifest)
 size_px, many = settings.patches.size_px, settings.many_folds
 patch_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02")
+    run.require(run.folder / "patches" / f"{size_px}px", "02"),
+    run.read(),
 )
 published = published_table("table2")
 data_banner(settings, run)

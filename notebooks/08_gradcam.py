@@ -50,9 +50,14 @@ from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
 from organelle_fusion.pages import data_banner, open_run, show_table
 from organelle_fusion.patches import extract_patches, patch_table
+from organelle_fusion.patchset import check_manifest
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.training import predict_proba
-from organelle_fusion.whole_images import explain_images
+from organelle_fusion.whole_images import (
+    WITHOUT_SPARSE,
+    explain_images,
+    sparse_shares,
+)
 
 run = open_run(settings, manifest)
 images = run.read()
@@ -80,6 +85,7 @@ cells = {
 predictions = read_predictions(
     run.require(cell.path(stored), "06") for cell in cells.values()
 )
+check_manifest(predictions, images, "06")
 columns = probability_columns(predictions)
 classes = [name.removeprefix("p:") for name in columns]
 build = partial(
@@ -121,16 +127,17 @@ first_of_class = images.groupby("label")["image"].first()
 # %% [markdown]
 # One image of each class, the first of the manifest. Colours show what speaks *for* the class (after
 # ReLU), and all maps of one image share one scale, so that an organelle that matters little stays dark.
-# A place without organelles can be bright: that something is missing there may speak for a class too.
-# The prediction beside the class is that for the whole image.
+# A place without organelles can be bright. That something is missing there may speak for a class, or it
+# is extrapolation: squares that the sparsity filter would drop are explained as well, though no network was
+# trained on such squares. They are hatched. The prediction beside the class is that for the whole image.
 
-# %% mystnb={"figure": {"name": "fig-gradcam-tiles", "caption": "Grad-CAM of intermediate fusion on squares side by side (Fig. 6 of the paper, without overlap); data: {data}. One image per class, middle plane, explained by the network that tested it. First column: the organelles together; then each organelle in grey under its map; last, their mean under the fused map. Colours are shares of the largest value in the row."}, "image": {"alt": "Grid of microscope planes, one row per class: the composite, three organelles with a heat map each, and the fused heat map, in square tiles"}}
+# %% mystnb={"figure": {"name": "fig-gradcam-tiles", "caption": "Grad-CAM of intermediate fusion on squares side by side (Fig. 6 of the paper, without overlap); data: {data}. One image per class, middle plane, explained by the network that tested it. First column: the organelles together; then each organelle in grey under its map; last, their mean under the fused map. Colours are shares of the largest value in the row. Hatched: squares that the sparsity filter drops."}, "image": {"alt": "Grid of microscope planes, one row per class: the composite, three organelles with a heat map each, and the fused heat map, in square tiles"}}
 plots.gradcam_figure(
     [explained.planes["side by side"][name] for name in first_of_class],
     channels=settings.channels,
 )
 
-# %% mystnb={"figure": {"name": "fig-gradcam-overlap", "caption": "The same images on squares that overlap by half (Fig. 6 of the paper, with overlap); data: {data}. Columns and colours as before."}, "image": {"alt": "The same grid of planes and heat maps, smooth where the tiles were blended"}}
+# %% mystnb={"figure": {"name": "fig-gradcam-overlap", "caption": "The same images on squares that overlap by half (Fig. 6 of the paper, with overlap); data: {data}. Columns, colours and hatching as before: there every square over a place is one that the filter drops."}, "image": {"alt": "The same grid of planes and heat maps, smooth where the tiles were blended"}}
 plots.gradcam_figure(
     [explained.planes["overlapping"][name] for name in first_of_class],
     channels=settings.channels,
@@ -146,6 +153,20 @@ widgets_maps.gradcam_widget(
     data=run.data,
 )
 
+# %% tags=["hide-input"]
+lines = []
+for squares, of_squares in explained.planes.items():
+    area, heat = sparse_shares(of_squares)
+    lines.append(
+        f"where squares are {squares}, sparse ones alone cover {area:.0%} of the planes of all images"
+        + (
+            f", with {heat:.0%} of what speaks for the class in the fused maps"
+            if pd.notna(heat)
+            else ""
+        )
+    )
+Markdown(f"{'; '.join(lines).capitalize()}.")
+
 # %% [markdown]
 # ## Does one organelle resemble the fused map?
 #
@@ -159,7 +180,8 @@ widgets_maps.gradcam_widget(
 # squares and go through one head. How much these alone give is shown by networks of the same architecture
 # that have learnt nothing {cite:p}`adebayo2018`: their weights are drawn anew, several times, and all
 # images are explained again. What the trained network shows beyond the mean of these on the *same image*
-# is the last column, and it alone can be put down to learning.
+# is the last column, and it alone can be put down to learning. Rows without sparse squares leave out the
+# places that are hatched above.
 
 # %%
 measured = {
@@ -249,10 +271,17 @@ main = {
 others = main["trained", similarity.WITH_OTHERS]
 fused = main["trained", similarity.WITH_FUSED]
 null = main["random weights", similarity.WITH_OTHERS]
+null_fused = main["random weights", similarity.WITH_FUSED]
 excess = main["trained − random", similarity.WITH_OTHERS]
+excess_fused = main["trained − random", similarity.WITH_FUSED]
+dense = found[
+    (found["squares"] == WITHOUT_SPARSE)
+    & (found["network"] == "trained")
+    & (found["compared_with"] == similarity.WITH_OTHERS)
+]
 more = [title(name) for name in excess.index[excess["low"] > 0]]
 less = [title(name) for name in excess.index[excess["high"] < 0]]
-best = fused["value"].idxmax()
+best, best_null = fused["value"].idxmax(), null_fused["value"].idxmax()
 
 # %% tags=["hide-input"]
 scorecard.write_findings(
@@ -300,17 +329,40 @@ Markdown(
         f"where networks with random weights give {null['value'][row.Index]:.2f}"
         for row in others.itertuples()
     )
-    + ". Beyond random weights, image by image, "
+    + ". "
     + (
-        f"the maps resemble the others more for {' and '.join(more)}"
-        if more
-        else "no organelle's map resembles the others more"
+        "Without sparse squares these correlations are "
+        + "; ".join(
+            f"{row.value:.2f} for {title(row.organelle)}"
+            for row in dense.itertuples()
+        )
+        + ". "
+        if len(dense)
+        else ""
     )
-    + (f", and less for {' and '.join(less)}" if less else "")
-    + " (intervals of the difference that leave 0 out)"
+    + (
+        f"The map{'s' * (len(more) > 1)} of {' and '.join(more)} "
+        f"resemble{'s' * (len(more) == 1)} the others more than under random weights"
+        if more
+        else "No map resembles the others more than under random weights"
+    )
+    + (
+        f"; {'that' if len(less) == 1 else 'those'} of {' and '.join(less)} "
+        f"{'does' if len(less) == 1 else 'do'} so less"
+        if less
+        else ""
+    )
+    + " (image by image, intervals of the difference that leave 0 out)"
     + f". Against the fused map, its own part included, that of {title(best)} is closest, at "
-    f"{fused['value'][best]:.2f} ({fused['low'][best]:.2f} to {fused['high'][best]:.2f}). The paper "
-    "reports mitochondria, for its six cell lines."
+    f"{fused['value'][best]:.2f} ({fused['low'][best]:.2f} to {fused['high'][best]:.2f}). Networks with random weights give "
+    f"{null_fused['value'][best]:.2f} for it, and what the trained ones have beyond that is {excess_fused['value'][best]:+.2f} "
+    f"({excess_fused['low'][best]:+.2f} to {excess_fused['high'][best]:+.2f}). "
+    + (
+        "It is the closest with random weights as well, so that which map is closest is no sign of what was learnt. "
+        if best == best_null
+        else f"With random weights it is that of {title(best_null)} that is closest. "
+    )
+    + "The paper reports mitochondria, for its six cell lines."
     + (
         " All of this is about the phantom, not about cancer cells."
         * run.is_phantom

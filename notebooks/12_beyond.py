@@ -42,7 +42,7 @@ from organelle_fusion.pages import (
     open_run,
     show_table,
 )
-from organelle_fusion.patchset import PatchSet
+from organelle_fusion.patchset import PatchSet, check_manifest
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.significance import interval_text
@@ -53,7 +53,8 @@ beyond = settings.beyond
 run = open_run(settings, manifest)
 size_px, seed = settings.patches.size_px, settings.folds.seed
 patch_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02")
+    run.require(run.folder / "patches" / f"{size_px}px", "02"),
+    run.read(),
 )
 split = folds.read_folds(
     run.require(
@@ -76,6 +77,7 @@ trained = {
     )
     for model in (*settings.channels, "early", "intermediate")
 }
+check_manifest(trained["early"], run.read(), "06")
 teachers = {
     fold: Cell("cv5", size_px, "intermediate", fold, seed)
     for fold in numbers

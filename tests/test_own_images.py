@@ -104,3 +104,17 @@ def test_a_prediction_is_shown_as_a_column(tmp_path):
     own_images.clear_predictions(tmp_path)
     own_images.clear_predictions(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("label", ["NA", "null", "None", "nan", "01", ""])
+def test_a_class_of_any_name_is_read_as_it_is(tmp_path, label):
+    """And so is an image; empty is the class of one without a patch, which has no chances."""
+    chance = np.nan if label == "" else 0.75
+    row = {"image": "007", "label": label, f"p:{label}": chance, "patches": 9, "share_kept": 1}
+    (tmp_path / "predictions").mkdir()
+    pd.DataFrame([row]).to_csv(tmp_path / "predictions" / "predictions.csv", index=False)
+    found = own_images.read_predicted(tmp_path)
+    shown = dict(own_images.shown_prediction(found, "x").itertuples(index=False))
+    assert shown["image"] == "007"
+    assert shown["class predicted"] == label
+    assert shown[f"probability of {label}"] == f"{chance:.2f}"

@@ -216,10 +216,11 @@ def test_a_network_of_other_settings_is_refused(clone, call, tmp_path):
     [
         (lambda t: t.iloc[1:], "expected the images .* found no image"),
         (lambda t: t.assign(image=t["image"] + "x"), "x, of which there is no patch"),
-        (lambda t: t.assign(group="one"), "group one and patches"),
-        (lambda t: t.assign(pixel_size_um=0.3), "patches of "),
+        (lambda t: t.assign(group="one"), "with group one, not"),
+        (lambda t: t.assign(label=t["label"].to_list()[::-1]), "with label .*, not"),
+        (lambda t: t.assign(pixel_size_um=0.3), "with patches of .* px, not"),
     ],
-    ids=["fewer", "renamed", "regrouped", "of other sizes"],
+    ids=["fewer", "renamed", "regrouped", "labels swapped", "of other sizes"],
 )
 def test_a_manifest_that_has_changed_is_refused(clone, call, tmp_path, change, words):
     """The facts would be those of other images than the network has seen."""

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from organelle_fusion import patchset
-from organelle_fusion.patchset import PatchError, PatchSet, new_patches
+from organelle_fusion.patchset import PatchError, PatchSet, check_manifest, new_patches
 
 
 @pytest.fixture
@@ -293,3 +293,34 @@ def test_mapped_patches_are_sent_by_the_name_of_their_file(tmp_path, little_memo
     assert not received.patches.flags.writeable
     later = PatchSet(mapped.patches[20:40], table[:20], ("a", "b"), 0.2)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(later)).patches, pixels[20:40])
+
+
+MANIFEST = pd.DataFrame(
+    {"image": ["i2", "i0", "i1"], "label": ["NA", "b", "a"], "group": ["g2", "g0", "g1"]}
+)
+
+
+def test_patches_of_the_manifest_as_it_is_are_loaded(patch_set, tmp_path):
+    """In whatever order its rows are."""
+    patch_set.save(tmp_path / "set")
+    assert PatchSet.load(tmp_path / "set", MANIFEST).data_hash == patch_set.data_hash
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.assign(label=["NA", "a", "b"]), "image i0 with label a, not b"),
+        (lambda t: t.assign(group=["g2", "g0", "g0"]), "image i1 with group g0, not g1"),
+        (lambda t: t.iloc[:2], "no image i1, of which there are patches"),
+        (lambda t: t.assign(image=["i2", "i0", "new"]), "image new, of which there is no patch"),
+    ],
+    ids=["labels swapped", "regrouped", "fewer", "renamed"],
+)
+def test_patches_of_another_manifest_are_refused(patch_set, tmp_path, change, words):
+    """A network would be trained on the labels of before, and nobody told."""
+    patch_set.save(tmp_path / "set")
+    with pytest.raises(PatchError, match=rf"{words}; run `make chapter N=02` again") as refused:
+        PatchSet.load(tmp_path / "set", change(MANIFEST))
+    assert "\n" not in str(refused.value)
+    with pytest.raises(PatchError, match="N=06"):
+        check_manifest(patch_set.table, change(MANIFEST), "06")

@@ -168,3 +168,36 @@ def test_the_probe_sees_contacts_on_a_fine_grid_only():
     assert shares["grid of 2 × 2"] < 0.7
     assert found.groupby("model")["patch"].apply(sorted).map(len).tolist() == [80, 80]
     np.testing.assert_allclose(found[["p:apart", "p:together"]].sum(axis=1), 1)
+
+
+def grid_scores(*lows):
+    """Grids of 2, 7 and 14 blocks, by the lower ends of their intervals; chance is 0.33."""
+    rows = [{"value": low + 0.05, "low": low, "high": low + 0.1, "chance": 0.33} for low in lows]
+    return pd.DataFrame(rows, index=[f"grid of {n} × {n}" for n in (2, 7, 14)])
+
+
+def test_blocks_in_micrometres():
+    """Of 56 pixels of 0.25 µm: blocks of 28, 8 and 5 pixels, the last with two pixels to spare."""
+    table = pd.DataFrame({"image": ["i"], "label": "a", "group": "i", "z": 0, "y": 0, "x": 0})
+    patch_set = PatchSet(np.zeros((1, 56, 56, 2), np.uint8), table, ("a", "b"), 0.25)
+    assert planted.block_um(patch_set, (7, 2, 11)) == {2: 7.0, 7: 2.0, 11: 1.25}
+
+
+@pytest.mark.parametrize(
+    ("lows", "follows"),
+    [
+        ((0.30, 0.40, 0.80), "there in means over blocks of 2.0 µm, and it takes something"),
+        ((0.40, 0.40, 0.80), "there in means over blocks of 7.0 µm, and"),
+        ((0.30, 0.30, 0.80), "blocks of 1.0 µm, but in no coarser ones: that coarse local means"),
+        ((0.30, 0.10, 0.20), "That local means hold what is needed is not shown"),
+    ],
+    ids=["7 × 7", "2 × 2", "fine only", "none"],
+)
+def test_coarse_means_are_said_to_do_only_if_a_coarse_grid_does(lows, follows):
+    """And every grid is named, with its interval, not the best of all alone."""
+    words = planted.probe_words(grid_scores(*lows), {2: 7.0, 7: 2.0, 14: 1.0})
+    assert follows in words
+    for number, edge, low in zip((2, 7, 14), ("7.0", "2.0", "1.0"), lows, strict=True):
+        said = "above" if low > 0.33 else "below" if low < 0.23 else "not to be told from"
+        ends = f"({low:.2f} to {low + 0.1:.2f}; {said} chance)"
+        assert f"{number} × {number} blocks of {edge} µm {low + 0.05:.2f} {ends}" in words

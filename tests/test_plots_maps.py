@@ -59,6 +59,19 @@ def test_each_organelle_is_grey_under_its_map():
     assert [t.get_text() for t in bar.get_xticklabels()] == ["0%", "25%", "50%", "75%", "100%"]
 
 
+def test_sparse_squares_are_hatched():
+    """On every map, and on nothing else; where there are none, nothing is."""
+    sparse = np.zeros((100, 100), bool)
+    sparse[:50, :50] = True
+    rows = [row()._replace(sparse=mask) for mask in (None, ~sparse & sparse, sparse)]
+    figure = plots.gradcam_figure(rows, channels=CHANNELS)
+    hatches = [[h for c in axes.collections for h in c.hatches] for axes in figure.axes[:12]]
+    assert hatches == [[]] * 9 + [["////"]] * 3
+    (drawn,) = figure.axes[9].collections
+    (area,) = drawn.get_paths()
+    assert area.contains_points([(25, 25), (75, 75)]).tolist() == [True, False]
+
+
 def test_all_maps_share_the_colours_of_the_bar():
     """One range of colours, while the largest value of each image is its own."""
     rows = [row(), row("looped", largest=49.0)]

@@ -20,8 +20,10 @@ from organelle_fusion.provenance import (
     hash_of,
     is_current,
     provenance,
+    read_csv,
     record_files,
     temporary_name,
+    write_csv,
     write_json,
 )
 
@@ -191,3 +193,17 @@ def test_a_record_tells_damage_from_other_inputs(tmp_path):
         current, line = is_current(record, "i", files)
         assert not current
         assert line.startswith(f"{record}: expected a record of files, found it damaged")
+
+
+def test_names_in_a_table_are_read_as_they_were_written(tmp_path):
+    """Only an empty cell is missing; among names, that is a name without letters."""
+    frame = pd.DataFrame(
+        {"model": ["NA", "null", "01", ""], "data": ["None", "nan", "n/a", None],
+         "value": [0.1, np.nan, np.inf, 1.0]}
+    )  # fmt: skip
+    write_csv(tmp_path / "table.csv", frame)
+    found = read_csv(tmp_path / "table.csv", text=("model", "not there"))
+    assert found["model"].tolist() == ["NA", "null", "01", ""]
+    assert found["data"].tolist()[:3] == ["None", "nan", "n/a"]
+    assert pd.isna(found["data"][3])
+    np.testing.assert_array_equal(found["value"], frame["value"])

@@ -48,6 +48,17 @@ def test_a_constant_map_has_no_correlation():
     np.testing.assert_allclose(found["value"], [np.nan, np.nan, 1, 1, 1, 1])
 
 
+def test_pixels_can_be_left_out():
+    """Alike in the left half and opposite in the right one; of no pixel there is no correlation."""
+    maps = np.array([[[1, 2, 1, 2], [3, 4, 3, 4]], [[1, 2, -1, -2], [3, 4, -3, -4]]], dtype=float)
+    left = np.array([[True, True, False, False]] * 2)
+    for where, expected in ((left, 1), (~left, -1)):
+        found = map_similarity(maps, CHANNELS[:2], where)
+        others = found.loc[found["compared_with"] == WITH_OTHERS, "value"]
+        np.testing.assert_allclose(others, expected)
+    assert map_similarity(maps, CHANNELS[:2], np.zeros((2, 4), bool))["value"].isna().all()
+
+
 def similarities(values, organelle="golgi"):
     return pd.DataFrame(
         {
@@ -107,3 +118,12 @@ def test_excess_is_paired_by_image():
     mean = mean_similarity(randomised, repeats=100, seed=0).iloc[0]
     assert mean["value"] == pytest.approx((0.1 + 0.3 + 0.6) / 3)
     assert mean["images"] == 2
+
+
+def test_excess_compares_squares_with_the_same_squares():
+    """Side by side 0.5 less 0.1, overlapping 0.5 less 0.4, and not 0.5 less their mean."""
+    trained = pd.concat([similarities([0.5]).assign(squares=name) for name in ("side", "over")])
+    drawn = [similarities([value]).assign(squares=name)
+             for name, value in (("side", 0.1), ("over", 0.4))]  # fmt: skip
+    found = excess_similarity(trained, pd.concat(drawn)).set_index("squares")["value"]
+    assert found.to_dict() == pytest.approx({"side": 0.4, "over": 0.1})

@@ -15,10 +15,19 @@ from organelle_fusion.gradients import ExplainError  # noqa: E402
 from organelle_fusion.intensity import PatchError, display_plane, stack_statistics  # noqa: E402
 from organelle_fusion.manifest import open_image, read_manifest  # noqa: E402
 from organelle_fusion.models import build_model, set_seed  # noqa: E402
+from organelle_fusion.patches import patch_table  # noqa: E402
+from organelle_fusion.plots_maps import ExplainedPlane  # noqa: E402
 from organelle_fusion.predictions import Cell  # noqa: E402
 from organelle_fusion.similarity import map_similarity  # noqa: E402
 from organelle_fusion.volumes import open_volume, write_ome_tiff  # noqa: E402
-from organelle_fusion.whole_images import explain_images, plane_maps, stack_maps  # noqa: E402
+from organelle_fusion.whole_images import (  # noqa: E402
+    WITHOUT_SPARSE,
+    explain_images,
+    plane_maps,
+    sparse_places,
+    sparse_shares,
+    stack_maps,
+)
 
 pytestmark = pytest.mark.keras
 
@@ -89,6 +98,12 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
             assert set(of_plane["group"]) == {name}
             own = map_similarity(expected, PROFILE.channels)["value"]
             np.testing.assert_allclose(of_plane["value"], own, atol=1e-4)
+            assert plane.sparse.shape == (40, 52)
+            assert not plane.sparse.any()
+            if overlap:  # the rows without sparse squares are the same, as there are none
+                rows = found.similarity[found.similarity["squares"] == WITHOUT_SPARSE]
+                dense = rows[rows["image"] == name]
+                np.testing.assert_allclose(dense["value"], of_plane["value"])
     keys = ["image", "squares", "organelle", "compared_with"]
     one, two = (found.randomised[found.randomised["seed"] == seed] for seed in (4, 5))
     for drawn in (one, two):
@@ -153,3 +168,45 @@ def test_planes_that_do_not_fit_are_refused(volume, small_network):
     turned = volume.select(PROFILE.channels[::-1])
     with pytest.raises(ExplainError, match=f"found {', '.join(PROFILE.channels[::-1])}"):
         plane_maps(model, turned, 0, 0, size_um=10, statistics=statistics, overlap=False)
+
+
+@pytest.fixture
+def half_empty(tmp_path):
+    """Bright pixels in the left 20 columns of 60, of which patches of 20 px are full."""
+    array = np.random.default_rng(4).integers(0, 50, (3, 3, 40, 60)).astype(np.uint16)
+    array[:, :, :, :20] += 500
+    path = tmp_path / "half.ome.tif"
+    write_ome_tiff(path, array, list(PROFILE.channels), pixel_size_um=0.5, z_step_um=1.0)
+    return open_volume(path)
+
+
+def test_sparse_places_are_what_the_filter_would_drop(half_empty):
+    """Side by side the table of patches; of overlapping squares not those half over it."""
+    statistics = stack_statistics(half_empty)
+    options = {"size_um": 10, "min_foreground": 0.1, "statistics": statistics}
+    found = sparse_places(half_empty, 1, overlap=False, **options)
+    table = patch_table(half_empty, 10, min_foreground=0.1, statistics=statistics).query("z == 1")
+    expected = np.zeros((40, 60), bool)
+    for patch in table.query("reason == 'sparse'").itertuples():
+        expected[patch.y : patch.y + 20, patch.x : patch.x + 20] = True
+    np.testing.assert_array_equal(found, expected)
+    assert found.any(axis=0).tolist() == [False] * 20 + [True] * 40
+    found = sparse_places(half_empty, 1, overlap=True, **options)
+    assert found.any(axis=0).tolist() == [False] * 30 + [True] * 30
+    options["min_foreground"] = 0
+    assert not sparse_places(half_empty, 1, overlap=True, **options).any()
+
+
+def explained(maps, sparse):
+    maps = np.array(maps, np.float32)
+    return ExplainedPlane("a", "a", np.zeros(maps.shape), maps, 0.5, np.array(sparse))
+
+
+def test_shares_of_what_is_sparse():
+    """One pixel of four with 3 of 5 of what is positive; two of four with none of it."""
+    one = explained([[[1, 3], [0, -4]], [[0, 0], [1, 0]]], [[False, True], [False, False]])
+    two = explained([[[1, 0], [0, 0]], [[1, -1], [0, 0]]], [[False, True], [False, True]])
+    none = explained(-np.ones((2, 2, 2)), [[True, True], [False, False]])
+    assert sparse_shares({"i": one, "j": two}) == pytest.approx((3 / 8, 0.3))
+    assert sparse_shares({"i": one, "k": none}) == pytest.approx((3 / 8, 0.6))
+    assert sparse_shares({"k": none}) == pytest.approx((0.5, np.nan), nan_ok=True)

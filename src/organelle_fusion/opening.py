@@ -20,7 +20,7 @@ from organelle_fusion.pages import (
     results_folder,
     show_table,
 )
-from organelle_fusion.provenance import atomic_path, write_csv
+from organelle_fusion.provenance import atomic_path, read_csv, write_csv
 
 CHAPTER = "14_scorecard"
 """The chapter whose run is shown: the last of the study."""
@@ -46,8 +46,8 @@ def write_opening(folder: Path) -> None:
     settings = load_profile(given["profile"])
     run = open_run(settings, given["manifest"])
     images = run.read()
-    scores = pd.read_csv(run.require(run.folder / "table1.csv", "06"))
-    found = pd.read_csv(run.require(run.folder / "findings" / "06.csv", "06"))
+    scores = read_csv(run.require(run.folder / "table1.csv", "06"), text=("model", "metric"))
+    found = read_csv(run.require(run.folder / "findings" / "06.csv", "06"))
     claims = scorecard.read_claims()
     findings = scorecard.read_findings([run.folder, results_folder(settings, "cell-lines-9")])
     card = scorecard.scorecard(claims, findings, labels=() if run.is_phantom else images["label"])

@@ -21,7 +21,8 @@ from organelle_fusion.manifest import open_image
 from organelle_fusion.pages import Run
 from organelle_fusion.phantom import CHANNELS, simulate_stack
 from organelle_fusion.plots_predictions import prediction_figure
-from organelle_fusion.provenance import FILES_VARIABLE, atomic_path, note_file
+from organelle_fusion.predicted_files import TABLE
+from organelle_fusion.provenance import FILES_VARIABLE, atomic_path, read_csv
 from organelle_fusion.volumes import open_volume, write_ome_tiff
 
 TAKEN = PhantomSettings(
@@ -128,6 +129,11 @@ def clear_predictions(folder: Path) -> None:
     shutil.rmtree(folder / "predictions", ignore_errors=True)
 
 
+def read_predicted(folder: Path) -> pd.DataFrame:
+    """Rows of the ``predictions.csv`` that ``predict`` has written in a folder."""
+    return read_csv(folder / "predictions" / TABLE, text=("image", "label"))
+
+
 def predicted_figure(folder: Path, image: pd.Series, channels: Sequence[str]) -> Figure:
     """Draw the picture that ``predict`` makes, of the files that it has written of its one image.
 
@@ -142,8 +148,8 @@ def predicted_figure(folder: Path, image: pd.Series, channels: Sequence[str]) ->
     """
     (path,) = (folder / "predictions").glob("*/probabilities.ome.tif")
     maps, volume = open_volume(path), open_image(image).select(channels)
-    patches = pd.read_csv(note_file(path.with_name("patches.csv")))
-    predicted = pd.read_csv(note_file(folder / "predictions" / "predictions.csv")).iloc[0]
+    patches = read_csv(path.with_name("patches.csv"))
+    predicted = read_predicted(folder).iloc[0]
     z = int(patches.groupby("z")["counted"].sum().idxmax())
     return prediction_figure(
         display_plane(volume, z, stack_statistics(volume)),

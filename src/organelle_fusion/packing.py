@@ -24,7 +24,7 @@ from organelle_fusion.model_file import (
 )
 from organelle_fusion.pages import Run
 from organelle_fusion.patches import patch_size_px
-from organelle_fusion.patchset import PatchSet
+from organelle_fusion.patchset import PatchSet, manifest_change
 from organelle_fusion.predictions import Cell, read_predictions, read_provenance
 from organelle_fusion.preprocessing import Tabulated, tabulate_patches
 from organelle_fusion.provenance import atomic_path, code_version, note_file
@@ -243,22 +243,15 @@ def _check_same(
 
 def _check_manifest(run: Run, images: pd.DataFrame, patch_set: PatchSet) -> None:
     """Refuse a manifest that names other images, or other sizes, than the patches were cut from."""
-    cut = patch_set.table[["image", "label", "group", "size_px"]].drop_duplicates("image")
-    cut = cut.set_index("image")
+    if found := manifest_change(patch_set.table, images):
+        raise _other_manifest(run, found)
+    cut = patch_set.table.drop_duplicates("image").set_index("image")["size_px"]
     for row in images.itertuples():
-        if row.image not in cut.index:
-            raise _other_manifest(run, f"image {row.image}, of which there is no patch")
-        known = cut.loc[row.image]
         edge = patch_size_px(open_image(row), patch_set.pixel_size_um * patch_set.patches.shape[1])
-        found = (row.label, row.group, edge)
-        if found != (known["label"], known["group"], known["size_px"]):
+        if edge != cut[row.image]:
             raise _other_manifest(
-                run,
-                f"image {row.image} with label {row.label}, group {row.group} and patches of "
-                f"{edge} px, not {known['label']}, {known['group']} and {known['size_px']} px",
+                run, f"image {row.image} with patches of {edge} px, not {cut[row.image]} px"
             )
-    if more := sorted(set(cut.index) - set(images["image"])):
-        raise _other_manifest(run, f"no image {more[0]}, of which there are patches")
 
 
 def _other_manifest(run: Run, found: str) -> PackError:

@@ -222,13 +222,22 @@ class PatchSet:
         write_json(folder / "patches.json", provenance(**facts))
 
     @classmethod
-    def load(cls, folder: Path) -> "PatchSet":
+    def load(cls, folder: Path, images: pd.DataFrame | None = None) -> "PatchSet":
         """Read what `save` wrote; patches are mapped if they exceed `MEMORY_SHARE`.
+
+        Parameters
+        ----------
+        folder
+            Of `save`.
+        images
+            The manifest as it is now; the set has to be of it, see `check_manifest`. Not given:
+            it is not asked.
 
         Raises
         ------
         PatchError
-            A file is missing, cannot be read, or does not belong to the others.
+            A file is missing, cannot be read, does not belong to the others, or the manifest has
+            changed since.
         """
         folder = Path(folder)
         remedy = "save the patch set again"
@@ -258,7 +267,53 @@ class PatchSet:
                 f"{folder}: expected data of hash {facts['data_hash'][:12]}, as patches.json says, "
                 f"found {loaded.data_hash[:12]}; {remedy}"
             )
+        if images is not None:
+            check_manifest(loaded.table, images)
         return loaded
+
+
+def manifest_change(table: pd.DataFrame, images: pd.DataFrame) -> str:
+    """Say in what a manifest differs from what was made of it, in words; "" if in nothing.
+
+    Parameters
+    ----------
+    table
+        ``image``, ``label`` and ``group`` of patches, or of their predictions, of every image.
+    images
+        Of `manifest.read_manifest`.
+    """
+    columns = ["image", "label", "group"]
+    made = {row[0]: row[1:] for row in table[columns].drop_duplicates().itertuples(index=False)}
+    for image, *found in images[columns].itertuples(index=False):
+        if image not in made:
+            return f"image {image}, of which there is no patch"
+        for name, now, before in zip(columns[1:], found, made.pop(image), strict=True):
+            if now != before:
+                return f"image {image} with {name} {now}, not {before}"
+    return f"no image {min(made)}, of which there are patches" if made else ""
+
+
+def check_manifest(table: pd.DataFrame, images: pd.DataFrame, chapter: str = "02") -> None:
+    """Refuse what was made of a manifest that names other images, labels or groups by now.
+
+    Parameters
+    ----------
+    table, images
+        As in `manifest_change`.
+    chapter
+        The one that made it.
+
+    Raises
+    ------
+    PatchError
+        Which image, and what is to be run again.
+    """
+    if found := manifest_change(table, images):
+        raise PatchError(
+            f"manifest: expected the images, labels and groups that the patches were cut from, "
+            f"found {found}; run `make chapter N={chapter}` again, with the same PROFILE and "
+            "MANIFEST"
+        )
 
 
 def new_patches(shape: tuple[int, int, int, int]) -> np.ndarray:

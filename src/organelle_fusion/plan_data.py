@@ -43,7 +43,10 @@ def phantom_stacks(settings: PhantomSettings, channels: Sequence[str]) -> pd.Dat
 def public_crops(profile: Profile) -> dict[str, Crops]:
     """Crops that chapters 09 and 10 take, by the lists of the public sets in the package."""
     folder = resources.files("organelle_fusion") / "registry"
-    lists = {name: pd.read_csv(folder / f"{name}.csv", dtype=str) for name in SOURCES}
+    lists = {
+        name: pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
+        for name in SOURCES
+    }
     numbers = {
         "cell-lines-9": lists["cell-lines-9"]["label"].nunique()
         * profile.real_cells.crops_per_class,

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from organelle_fusion.folds import fold_parts
 from organelle_fusion.intensity import PatchError
+from organelle_fusion.leakage import chance_words
 from organelle_fusion.patches import extract_patches
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell
@@ -20,6 +21,9 @@ from organelle_fusion.volumes import open_volume
 
 NOTHING = "nothing"
 """What is planted in the null phantom, and named where no organelle is."""
+
+COARSE = 7
+"""Grids of the probe with as many blocks along an edge, or fewer, are called coarse."""
 
 
 def only_organelle(full: PatchSet, null: np.ndarray, organelle: str) -> PatchSet:
@@ -233,12 +237,63 @@ def coarse_probe(patch_set: PatchSet, folds: pd.DataFrame, blocks: Sequence[int]
             rows = np.flatnonzero(tested)
             found = table.loc[rows, ["image", "group", "label"]].reset_index(drop=True)
             found.insert(0, "patch", rows)
-            found = found.assign(
-                model=f"grid of {number} × {number}", fold=fold, seed=0, part="test"
-            )
+            found = found.assign(model=_grid(number), fold=fold, seed=0, part="test")
             probabilities = probe.predict_proba(features[tested])
             for name in classes:  # a class that a fold does not train on has none
                 column = np.flatnonzero(probe.classes_ == name)
                 found[f"p:{name}"] = probabilities[:, column[0]] if len(column) else 0.0
             frames.append(found)
     return pd.concat(frames, ignore_index=True)
+
+
+def block_um(patch_set: PatchSet, grids: Sequence[int]) -> dict[int, float]:
+    """Edge of a block of each grid of `coarse_probe`, µm."""
+    pixels = patch_set.patches.shape[1]
+    return {number: pixels // number * patch_set.pixel_size_um for number in sorted(grids)}
+
+
+def probe_words(scores: pd.DataFrame, edges: Mapping[int, float]) -> str:
+    """Say what every grid of the probe reaches, and what follows for coarse local means.
+
+    Parameters
+    ----------
+    scores
+        ``value``, ``low``, ``high`` and ``chance`` by the name of the grid, as `coarse_probe` gives
+        it.
+    edges
+        Of `block_um`.
+
+    Returns
+    -------
+    str
+        That coarse local means hold what is needed is said only if a grid that is `COARSE` lies
+        above chance.
+    """
+    rows = {number: scores.loc[_grid(number)] for number in edges}
+    listed = "; ".join(
+        f"{number} × {number} blocks of {edges[number]:.1f} µm {row['value']:.2f} "
+        f"({row['low']:.2f} to {row['high']:.2f}; {chance_words(row)})"
+        for number, row in rows.items()
+    )
+    above = [number for number, row in rows.items() if chance_words(row) == "above chance"]
+    coarse = [number for number in above if number <= COARSE]
+    if not above:
+        follows = "That local means hold what is needed is not shown by it."
+    else:
+        follows = (
+            f"Some of what is needed is there in means over blocks of {edges[min(above)]:.1f} µm, "
+        )
+        follows += (
+            "and it takes something that compares them place by place."
+            if coarse
+            else "but in no coarser ones: that coarse local means hold it is not shown."
+        )
+    return (
+        f"The probe, by the grid (intervals are not adjusted for the number of grids): {listed}. "
+        f"{follows}"
+    )
+
+
+def _grid(number: int) -> str:
+    """Name of a grid as a model."""
+    return f"grid of {number} × {number}"

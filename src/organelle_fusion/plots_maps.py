@@ -20,6 +20,7 @@ from organelle_fusion.style import INK, WIDTH, in_lines, picture_axes, scale_bar
 HEAT = "inferno"
 """Perceptually uniform, readable to colour-blind people, and black where there is nothing."""
 _OPACITY = 0.75
+_HATCH = "#9a9a9a"
 _DPI = 100
 """720 pixels wide, as wide as the text: noise under maps makes large files, and a page has two. The
 SVG keeps every pixel of the planes."""
@@ -33,6 +34,7 @@ class ExplainedPlane(NamedTuple):
     planes: np.ndarray  # (C, H, W) of 0..1
     maps: np.ndarray  # (C, H, W), Grad-CAM of each organelle before ReLU
     pixel_size_um: float | None  # None: no scale bar
+    sparse: np.ndarray | None = None  # (H, W) bool, hatched: squares that are never trained on
 
 
 def relative_heat(maps: np.ndarray) -> np.ndarray:
@@ -72,7 +74,7 @@ def gradcam_figure(
     Figure
         A row per image: its channels together; each channel in grey under its map; the mean of
         the channels in grey under the fused map. The maps of a row share one scale, from 0 to the
-        largest value in the row, and rows do not.
+        largest value in the row, and rows do not. Sparse squares are hatched.
     """
     columns = len(channels) + 2
     # Laid out in inches, so that pictures touch the same lines whatever the names are.
@@ -123,6 +125,9 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPlane):
     for one, below, heat in zip(axes[1:], grey, relative_heat(row.maps), strict=True):
         one.imshow(below, cmap="gray", vmin=0, vmax=1)
         shown = one.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=_OPACITY)
+        if row.sparse is not None and row.sparse.any():
+            hatched = one.contourf(row.sparse, levels=[0.5, 1.5], colors="none", hatches=["////"])
+            hatched.set(edgecolor=_HATCH, linewidth=0)
         picture_axes(one)
     return shown
 

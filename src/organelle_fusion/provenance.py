@@ -223,6 +223,23 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
+def read_csv(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
+    """Read what `write_csv` wrote, with names as they are: NA, null and None are classes too.
+
+    Parameters
+    ----------
+    path
+        Of `write_csv`; noted as a file that was read.
+    text
+        Columns that hold names: a class 01 is no number, and an empty cell is "". In others an
+        empty cell, and nothing else, is NaN.
+    """
+    frame = pd.read_csv(
+        note_file(path), dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
+    )
+    return frame.fillna({name: "" for name in text if name in frame})
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_path(path) as temporary:

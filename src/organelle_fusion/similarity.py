@@ -18,7 +18,9 @@ class SimilarityError(UserError):
     """Maps that cannot be compared; the message is one line."""
 
 
-def map_similarity(maps: np.ndarray, channels: Sequence[str]) -> pd.DataFrame:
+def map_similarity(
+    maps: np.ndarray, channels: Sequence[str], where: np.ndarray | None = None
+) -> pd.DataFrame:
     """How much each organelle's map of one image resembles the others and the fused map.
 
     The fused map contains the organelle's own, so that the two correlate even where organelles
@@ -31,6 +33,8 @@ def map_similarity(maps: np.ndarray, channels: Sequence[str]) -> pd.DataFrame:
         Before ReLU, two organelles or more.
     channels
         Names of the C organelles.
+    where : (H, W) bool
+        The pixels to be compared; all, if not given.
 
     Returns
     -------
@@ -39,6 +43,8 @@ def map_similarity(maps: np.ndarray, channels: Sequence[str]) -> pd.DataFrame:
         over the pixels, NaN where one of the two maps is constant.
     """
     flat = np.asarray(maps, dtype=np.float64).reshape(len(maps), -1)
+    if where is not None:
+        flat = flat[:, np.ravel(where)]
     fused = flat.sum(axis=0)
     rows = []
     for channel, own in zip(channels, flat, strict=True):
@@ -48,7 +54,7 @@ def map_similarity(maps: np.ndarray, channels: Sequence[str]) -> pd.DataFrame:
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+    if not a.size or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
     return float(np.corrcoef(a, b)[0, 1])
 
@@ -63,7 +69,8 @@ def excess_similarity(trained: pd.DataFrame, randomised: pd.DataFrame) -> pd.Dat
     Parameters
     ----------
     trained
-        Rows of `map_similarity` for every image, with ``image`` and other columns.
+        Rows of `map_similarity` for every image, with ``image`` and other columns; by ``squares``,
+        if there is such a column.
     randomised
         The same columns, with several rows per image, one for each drawing of the weights.
 
@@ -73,7 +80,7 @@ def excess_similarity(trained: pd.DataFrame, randomised: pd.DataFrame) -> pd.Dat
         The rows of `trained`, with ``value`` less the mean of `randomised`; NaN where either has
         none.
     """
-    keys = ["image", *_COMPARED]
+    keys = [*(name for name in ("image", "squares") if name in trained), *_COMPARED]
     null = randomised.groupby(keys)["value"].mean().rename("null")
     found = trained.join(null, on=keys)
     return found.assign(value=found["value"] - found["null"]).drop(columns="null")

@@ -29,6 +29,9 @@ TILINGS = {"side by side": False, "overlapping": True}
 TILES_AT_ONCE = 8 * BATCH
 """Cut before they are explained. The plane is read anew for as many, so not too few."""
 
+WITHOUT_SPARSE = "overlapping, without sparse squares"
+"""As a way to cover a plane: where a square that is no sparse one lies over a pixel."""
+
 
 def plane_maps(
     model: keras.Model,
@@ -92,6 +95,39 @@ def plane_maps(
     return plane
 
 
+def sparse_places(
+    volume: Volume,
+    z: int,
+    *,
+    size_um: float,
+    min_foreground: float,
+    statistics: pd.DataFrame,
+    overlap: bool,
+) -> np.ndarray:
+    """Where a plane is covered by sparse tiles alone, as no patch is that a network is trained on.
+
+    Parameters
+    ----------
+    volume, z, size_um, statistics, overlap
+        As for `plane_maps`, which explains such tiles as well.
+    min_foreground
+        A tile is sparse if the union of the organelle masks covers a smaller share of it.
+
+    Returns
+    -------
+    (Y, X) bool
+    """
+    otsu = statistics.set_index("channel").loc[list(volume.channels), "otsu"].to_numpy()
+    covered = (volume.plane(z) > otsu[:, None, None]).any(axis=0)
+    sparse = np.ones(covered.shape, bool)
+    size = patch_size_px(volume, size_um)
+    for tile in tile_table(covered.shape, z, size, overlap=overlap).itertuples():
+        place = slice(tile.y, tile.y + size), slice(tile.x, tile.x + size)
+        if covered[place].mean() >= min_foreground:
+            sparse[place] = False
+    return sparse
+
+
 def stack_maps(model: keras.Model, volume: Volume, target: int, **settings) -> Iterator[np.ndarray]:
     """Maps of every plane of a stack, one after the other; settings and errors as `plane_maps`."""
     for z in range(volume.shape[1]):
@@ -102,7 +138,7 @@ class Explained(NamedTuple):
     """Maps of some images, and how alike the organelles' maps are in each."""
 
     planes: dict[str, dict[str, ExplainedPlane]]  # tiling → image → plane
-    similarity: pd.DataFrame  # squares (tiling), image, label, group, and map_similarity's
+    similarity: pd.DataFrame  # squares (`TILINGS`, `WITHOUT_SPARSE`), image…, map_similarity's
     randomised: pd.DataFrame  # likewise with random weights, a row for each seed
 
 
@@ -147,7 +183,7 @@ def explain_images(
     guesses = tested.groupby("image")[columns].mean().idxmax(axis=1).str.removeprefix("p:")
     fold_of = tested.groupby("image")["fold"].first()
     planes: dict[str, dict[str, ExplainedPlane]] = {name: {} for name in TILINGS}
-    similarities, randomised, statistics = [], [], {}
+    similarities, randomised, statistics, sparse = [], [], {}, {}
     for fold, cell in cells.items():
         network.load_weights(note_file(cell.weights_path(folder)))
         for image in images[images["image"].map(fold_of) == fold].itertuples():
@@ -156,11 +192,13 @@ def explain_images(
             known = statistics[image.image] = stack_statistics(volume)
             shown = display_plane(volume, volume.shape[1] // 2, known)
             target = classes.index(image.label)
+            sparse[image.image] = _sparse_middle(volume, known, profile)
             for name, maps in _middle_maps(network, volume, known, target, profile):
+                places = sparse[image.image][name]
                 planes[name][image.image] = ExplainedPlane(
-                    image.label, guesses[image.image], shown, maps, volume.pixel_size_um
+                    image.label, guesses[image.image], shown, maps, volume.pixel_size_um, places
                 )
-                similarities.append(_similarity(image, name, maps, profile))
+                similarities.append(_similarity(image, name, maps, places, profile))
     explained = images[images["image"].isin(statistics)]
     for seed in random_seeds:
         set_seed(seed)
@@ -169,7 +207,8 @@ def explain_images(
             volume, known = open_image(image).select(profile.channels), statistics[image.image]
             target = classes.index(image.label)
             for name, maps in _middle_maps(network, volume, known, target, profile):
-                randomised.append(_similarity(image, name, maps, profile).assign(seed=seed))
+                found = _similarity(image, name, maps, sparse[image.image][name], profile)
+                randomised.append(found.assign(seed=seed))
     return Explained(
         planes,
         pd.concat(similarities, ignore_index=True),
@@ -196,7 +235,52 @@ def _middle_maps(
         )
 
 
-def _similarity(image, squares: str, maps: np.ndarray, profile: Profile) -> pd.DataFrame:
-    return map_similarity(maps, profile.channels).assign(
-        image=image.image, label=image.label, group=image.group, squares=squares
-    )
+def _sparse_middle(
+    volume: Volume, statistics: pd.DataFrame, profile: Profile
+) -> dict[str, np.ndarray]:
+    """`sparse_places` of the middle plane, for each of `TILINGS`."""
+    return {
+        name: sparse_places(
+            volume,
+            volume.shape[1] // 2,
+            size_um=paper_px_to_um(profile.patches.size_px),
+            min_foreground=profile.patches.min_foreground,
+            statistics=statistics,
+            overlap=overlap,
+        )
+        for name, overlap in TILINGS.items()
+    }
+
+
+def _similarity(
+    image, squares: str, maps: np.ndarray, sparse: np.ndarray, profile: Profile
+) -> pd.DataFrame:
+    """`map_similarity` of a plane, and where squares overlap that without `sparse` places."""
+    found = [map_similarity(maps, profile.channels).assign(squares=squares)]
+    if squares == "overlapping" and not sparse.all():
+        dense = map_similarity(maps, profile.channels, ~sparse)
+        found.append(dense.assign(squares=WITHOUT_SPARSE))
+    return pd.concat(found).assign(image=image.image, label=image.label, group=image.group)
+
+
+def sparse_shares(planes: Mapping[str, ExplainedPlane]) -> tuple[float, float]:
+    """How much of some planes is sparse, and how much of what speaks for their classes lies there.
+
+    Parameters
+    ----------
+    planes
+        Image → plane, of one tiling.
+
+    Returns
+    -------
+    tuple of float
+        Means over images of the share of the pixels, and of the share of the fused map after ReLU;
+        images whose fused map is positive nowhere are left out of the latter, NaN if all are.
+    """
+    area = [plane.sparse.mean() for plane in planes.values()]
+    heat = []
+    for plane in planes.values():
+        fused = np.maximum(plane.maps.sum(axis=0, dtype=np.float64), 0)
+        if fused.any():
+            heat.append(fused[plane.sparse].sum() / fused.sum())
+    return float(np.mean(area)), float(np.mean(heat)) if heat else np.nan
