@@ -33,6 +33,7 @@ PROPERTY = "a property of the method, shown on the phantom"
 SUPPORTED, REFUTED, CANNOT_TELL = "supported", "refuted", "cannot tell"
 
 Outcome = Literal["holds", "fails", "open"]
+Sense = Literal["above", "below", "apart"]
 
 CELL_LINES = {"MCF10A", "AU565", "T47D", "MDA-MB-231", "MDA-MB-468", "MDA-MB-436"}
 """The six lines of the paper, as labels of a manifest that shows them are spelt."""
@@ -55,7 +56,7 @@ def finding(
     *,
     data: str,
     reference: float = float("nan"),
-    sense: Literal["above", "below"] = "above",
+    sense: Sense = "above",
 ) -> dict:
     """One measure that bears on a claim.
 
@@ -66,12 +67,13 @@ def finding(
     measure
         What was measured, in words.
     figure
-        ``value``, ``low`` and ``high`` (95 % interval), or one number that has no interval.
+        ``value``, ``low`` and ``high`` (95 % interval), or one number that is exact. An interval
+        of NaN, which could not be computed, becomes one without ends, so that it decides nothing.
     data
         What it was measured on: ``phantom``, or words for other data.
     reference, sense
-        The claim asks that the measure lie above (or below) the reference; NaN: it is shown
-        only, and decides nothing.
+        The claim asks that the measure lie above (or below) the reference, or apart from it on
+        whichever side; NaN: it is shown only, and decides nothing.
 
     Returns
     -------
@@ -83,11 +85,12 @@ def finding(
         raise ScorecardError(f"finding: expected a claim out of {', '.join(known)}, found {claim}")
     if not isinstance(figure, Mapping):
         figure = {"value": float(figure), "low": float("nan"), "high": float("nan")}
-    row = {name: float(figure[name]) for name in ("value", "low", "high")}
+    elif np.isnan([figure["low"], figure["high"]]).any():
+        figure = {"value": figure["value"], "low": -np.inf, "high": np.inf}
     return {
         "claim": claim,
         "measure": measure,
-        **row,
+        **{name: float(figure[name]) for name in ("value", "low", "high")},
         "reference": float(reference),
         "sense": sense,
         "data": data,
@@ -235,16 +238,23 @@ def outcome(row: Mapping) -> Outcome:
     """Say whether one decisive finding bears its claim out.
 
     It ``holds`` if the whole interval lies on the side of the reference that the claim asks for,
-    ``fails`` if the whole interval lies on the other side, and is ``open`` otherwise. A number
-    without an interval holds or fails by itself.
+    ``fails`` if the whole interval lies on the other side, and is ``open`` otherwise. Where it may
+    lie on either side, it never fails by an interval. A number without an interval holds or fails
+    by itself; one that is NaN says nothing.
     """
+    if np.isnan(row["value"]):
+        return "open"
     exact = bool(np.isnan(row["low"]))
-    sign = 1 if row["sense"] == "above" else -1
     ends = [row["value"]] if exact else [row["low"], row["high"]]
-    margins = [sign * (end - row["reference"]) for end in ends]
-    if min(margins) > 0:
+    above, below = (min(sign * (end - row["reference"]) for end in ends) > 0 for sign in (1, -1))
+    asked, other = {
+        "above": (above, below),
+        "below": (below, above),
+        "apart": (above or below, False),
+    }[row["sense"]]
+    if asked:
         return "holds"
-    return "fails" if exact or max(margins) < 0 else "open"
+    return "fails" if exact or other else "open"
 
 
 def verdict(
@@ -333,6 +343,8 @@ def deciding(findings: pd.DataFrame, claims: Iterable[str]) -> pd.DataFrame:
 
 def _line(row: Mapping) -> str:
     ends = [] if np.isnan(row["low"]) else [row["low"], row["high"]]
+    if np.isinf(ends).any():
+        return f"{row['measure']}: {row['value']:.2f} [no interval]"
     digits = decimals(*ends)
     text = f"{row['measure']}: {row['value']:.{digits}f}"
     return text + (f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "")
