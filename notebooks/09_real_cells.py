@@ -59,7 +59,7 @@ data_banner(
 # group straddles folds. The subset is balanced over the classes and sized for a laptop. The set
 # names neither plate nor field: nothing above the crop is known. Folds and intervals are therefore by crop, where
 # elsewhere in this book they are by image. Crops of one plate or field may be alike, and then lie in training and test at once:
-# a batch effect within a cell line cannot be excluded, the intervals are narrower than those for new slides would be,
+# an effect of plate or day within a cell line cannot be excluded, the intervals are narrower than those for new slides would be,
 # and the scores may be higher.
 
 # %%
