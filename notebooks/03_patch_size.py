@@ -37,6 +37,7 @@ from organelle_fusion import (
     preprocessing,
     rotation,
     scorecard,
+    significance,
     sweep,
     widgets_maps,
 )
@@ -52,6 +53,7 @@ from organelle_fusion.pages import (
     data_banner,
     difference_sentence,
     open_run,
+    score_words,
     show_table,
 )
 
@@ -226,7 +228,7 @@ found = preprocessing.patch_yield(table)
 covered = preprocessing.covered_share(table, images)
 cells = curves.assign(
     score=[
-        f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+        significance.interval_text(row.value, row.low, row.high, sign="")
         for row in curves.itertuples()
     ]
 ).pivot_table(
@@ -368,7 +370,7 @@ if not math.isnan(whole_um2):
     inside = f", {paper_px_to_um(sizes[0]) ** 2 / whole_um2:.0%} of the median area of a whole cell in the plane above"
 Markdown(
     f"**Answer.** {answer}The smallest patch, {paper_px_to_um(sizes[0]):.1f} µm wide{inside}, scores "
-    f"{smallest['value']:.2f} (95 % interval {smallest['low']:.2f} to {smallest['high']:.2f}) "
+    f"{score_words(smallest)} "
     f"against a chance of {chance['balanced_accuracy']:.2f}. The following chapters use "
     f"{size_px} px, whatever is chosen here."
     + " It is the paper's size, so that their tables are those of the paper."

@@ -127,6 +127,14 @@ def test_difference_sentence_never_hides_the_side_of_a_margin():
     assert "interval -0.096 to +0.040" in sentence
 
 
+def test_score_in_words_has_an_interval_or_says_that_it_has_none():
+    assert pages.score_words({"value": 0.9, "low": 0.84, "high": 0.971}) == (
+        "0.90 (95 % interval 0.84 to 0.97)"
+    )
+    none = {"value": 0.9, "low": float("nan"), "high": float("nan")}
+    assert pages.score_words(none) == "0.90 (without an interval)"
+
+
 @pytest.mark.parametrize("end", [float("nan"), float("inf")])
 @pytest.mark.parametrize("margin", [0.0, -0.10])
 def test_difference_sentence_without_an_interval_decides_nothing(end, margin):

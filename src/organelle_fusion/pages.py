@@ -187,6 +187,20 @@ def class_size_sentence(table: pd.DataFrame) -> str:
     )
 
 
+def score_words(score: Mapping[str, float]) -> str:
+    """A score with its 95 % interval, in words; an end that is not finite: it has none.
+
+    Parameters
+    ----------
+    score
+        ``value``, ``low``, ``high``.
+    """
+    value, low, high = (score[key] for key in ("value", "low", "high"))
+    known = math.isfinite(low) and math.isfinite(high)
+    words = f"95 % interval {low:.2f} to {high:.2f}" if known else "without an interval"
+    return f"{value:.2f} ({words})"
+
+
 def difference_sentence(what: str, difference: Mapping[str, float], *, margin: float = 0.0) -> str:
     """State a difference, its 95 % interval, and what follows from it and what does not.
 
