@@ -26,7 +26,7 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 import pandas as pd
 from IPython.display import Markdown
 
-from organelle_fusion import phantom, plots, widgets_images
+from organelle_fusion import organelles, phantom, plots, widgets_images
 from organelle_fusion.config import load_profile
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image, validate_manifest
@@ -69,24 +69,21 @@ show_table(per_class, f"Images per class ({run.data}).", "tab-images")
 # %% [markdown]
 # ## What is planted
 #
-# The phenotypes of the phantom differ in the length, straightness and thickness of their mitochondria, in the size of
-# early endosomes, how they cluster and how close to the nucleus they lie, and in how many recycling
-# endosomes gather at one pole. The amount of each organelle per cell and the staining follow one law
+# The phenotypes of the phantom differ in the length, straightness and thickness of their mitochondria and how close to
+# the nucleus these lie; in the size of early endosomes, how they cluster and how close to the nucleus they lie; and in the size
+# of recycling endosomes, how many of them gather at one place beside the nucleus, and how closely. The table has every parameter.
+# The amount of each organelle per cell and the staining follow one law
 # in all classes; size and crowding still change how bright a patch is on average, so that intensity
 # carries a part of the signal, as it would in real cells. Each organelle has three
 # looks, each look is shared by two classes that differ in it only softly, and no two classes share two
 # looks: one organelle finds the pair, two or three find the class.
 
 # %%
-planted = pd.DataFrame(
-    {name: vars(law) for name, law in phantom.PHENOTYPES.items()}
-)
-planted.index = planted.index.str.replace("_", " ").rename("parameter")
 show_table(
-    planted.reset_index()
+    organelles.planted_table()
     if run.is_phantom
     else pd.DataFrame({"planted": ["nothing: own stacks"]}),
-    f"What separates the classes ({run.data}); lengths in µm, a pull per µm towards the nucleus.",
+    f"What separates the classes ({run.data}).",
     "tab-planted",
 )
 
@@ -120,13 +117,17 @@ widgets_images.stack_widget(
 )
 
 # %%
-first = overview.iloc[0]
 slices = " to ".join(
     str(z) for z in sorted({overview["z"].min(), overview["z"].max()})
 )
+extents = overview[["y", "x"]].drop_duplicates().sort_values(["y", "x"])
+extents = " or ".join(f"{y} × {x}" for y, x in extents.to_numpy())
+pixels = " or ".join(
+    sorted({f"{size:.4f}" for size in overview["pixel_size_um"]})
+)
 Markdown(
     f"**Answer.** {len(overview)} stacks ({run.data}) in {overview['label'].nunique()} classes, "
-    f"{slices} slices of {first['y']} × {first['x']} pixels of "
-    f"{first['pixel_size_um']:.4f} µm. The paper: 26 stacks in six classes, 43 to 207 slices of "
+    f"{slices} slices of {extents} pixels of "
+    f"{pixels} µm. The paper: 26 stacks in six classes, 43 to 207 slices of "
     "1248 × 1248 or 1364 × 1364 pixels of 0.0353 µm."
 )

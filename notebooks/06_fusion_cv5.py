@@ -35,6 +35,7 @@ from organelle_fusion import (
     folds,
     plots,
     preprocessing,
+    ranking,
     scorecard,
     significance,
     sweep,
@@ -47,6 +48,7 @@ from organelle_fusion.config import (
     use_backend,
 )
 from organelle_fusion.pages import (
+    class_size_sentence,
     data_banner,
     difference_sentence,
     open_run,
@@ -148,13 +150,13 @@ plots.architecture_figure(
 
 # %% [markdown]
 # Pooling forgets where in a patch a feature was. What is joined after it no longer says whether two organelles lie
-# at one place, other than by traces that happen to survive. Spatial fusion, which is not in the paper, joins the maps before:
-# the encoders of the organelles end before their last stage, two convolutions mix their maps, and one last stage takes them on.
-# The mixing is as wide as it takes to have as many parameters as intermediate fusion. What it is for is tested in
+# at one place, other than by traces that happen to survive. Spatial fusion, which is not in the paper, is intermediate
+# fusion with something beside it. Each organelle keeps its last stage; beside these, the maps before it are joined, mixed by two
+# convolutions and averaged. The head sees both. What it is for is tested in
 # the [chapter on planted truth](11_planted_truth.ipynb); here it is asked whether it costs anything where
 # places do not matter.
 
-# %% mystnb={"figure": {"name": "fig-spatial", "caption": "Spatial fusion (ours), drawn from the network that is trained below."}, "image": {"alt": "Flow chart: three encoders joined at their feature maps, mixed by convolutions, one last stage, pooling, dense head"}}
+# %% mystnb={"figure": {"name": "fig-spatial", "caption": "Spatial fusion (ours), drawn from the network that is trained below."}, "image": {"alt": "Flow chart: three encoders, each pooled after its last stage; beside them their maps joined, mixed by convolutions and pooled; dense head"}}
 plots.architecture_figure(
     {"spatial": layers["spatial"]}, channels=settings.channels
 )
@@ -200,6 +202,16 @@ show_table(
     "tab-parameters",
 )
 
+# %% tags=["hide-input"]
+same_width = sizes[sizes["dense_units"] == 256].set_index("strategy")
+more = (
+    same_width.loc["spatial", "millions"]
+    / same_width.loc["intermediate", "millions"]
+)
+Markdown(
+    f"Spatial fusion has {more - 1:.1%} more parameters than intermediate fusion with the same dense layer."
+)
+
 # %% [markdown]
 # ## Questions and their test
 #
@@ -209,8 +221,15 @@ show_table(
 # - Better than joining scores? Intermediate minus late fusion (C1).
 # - Better than the best organelle alone? Intermediate fusion minus the best single channel (C2).
 #
-# One test decides all three: a paired bootstrap, which draws whole groups, the same for both sides. Its p-values
-# are adjusted for three questions {cite:p}`holm1979`. What else this page shows decides nothing.
+# One test answers all three: a paired bootstrap, which draws whole groups, the same for both sides. Its 95 % intervals
+# decide, here and on the scorecard, and are not adjusted; p-values adjusted for three questions {cite:p}`holm1979` stand beside
+# them and decide nothing. Against the best single channel, the best is chosen anew in each resample. The best of several is
+# flattered there, since it has the luck of each draw, so that this interval leans towards the single channels.
+#
+# The page goes on to other claims, each decided by a number of its own: whether mitochondria are ahead of the other organelles,
+# and nearly as good as intermediate fusion (C3, within 0.05); handcrafted features, by image (C4; C12, within 0.05); and the
+# numbers of parameters above (C10, within 3 %). What spatial fusion costs was asked with a margin named
+# beforehand. What else is shown decides nothing.
 
 # %% [markdown]
 # ## Training
@@ -248,8 +267,12 @@ show_table(
 #
 # Balanced accuracy, area under the ROC curve (one class against the rest, macro average), Matthews'
 # correlation and macro F1. Brackets hold the 95 % interval of a bootstrap that resamples whole
-# groups within each class; with four or five groups per class such an interval is too narrow.
-#
+# groups within each class.
+
+# %% tags=["hide-input"]
+Markdown(class_size_sentence(patch_set.table))
+
+# %% [markdown]
 # Networks are scored by patch. The rows of the handcrafted baseline (OTCCP) are those of the chapter before, trained and
 # tested in the same folds, and are scored by object: a patch shows many objects, so that the
 # two kinds of rows compare only by image, further down.
@@ -311,6 +334,9 @@ show_table(
 
 # %% [markdown]
 # ## Where they err
+#
+# The figures of the paper (4 and 5 here, 9 and 10 in chapter 7) are of "the same classifiers" as its tables, so perhaps of the
+# handcrafted ones too. Ours show the networks, which are scored by patch; a handcrafted classifier scores objects.
 
 # %% mystnb={"figure": {"name": "fig-confusion5", "caption": "Confusion matrices, pooled out-of-fold, folds by image (Fig. 4 of the paper); data: {data}. Rows are the true class; colour is the share of the row."}, "image": {"alt": "A confusion matrix for each classifier with counts and row percentages"}}
 plots.confusion_figure(
@@ -442,9 +468,8 @@ Markdown("\n".join(f"- {sentence}" for sentence in sentences))
 # ## Which is best
 #
 # Two of the three comparisons stood in this chapter from its first version: intermediate fusion against early fusion, and
-# against the best single channel (the best is chosen anew in every bootstrap sample, so that the choice is
-# part of the uncertainty). The one with late fusion, which the paper makes too, was added when its scores
-# were known, and the p-values later still. The scorecard judges claims by the intervals.
+# against the best single channel. The one with late fusion, which the paper makes too, was added when its scores
+# were known, and the p-values later still. The scorecard judges claims by the intervals alone.
 
 # %%
 compared = significance.comparison_table(
@@ -472,18 +497,38 @@ findings = scorecard.fusion_findings(
 # ## What spatial fusion costs
 #
 # The classes of the ordinary phantom differ in how each organelle looks, and not in who lies with whom. There spatial fusion
-# has nothing to win, and should lose little. Named before its scores were known: the lower end of the interval of the difference
-# to intermediate fusion should lie above −0.10.
+# has nothing to win, and should lose little. Named before its scores were known: a loss of 0.10 or more against
+# intermediate fusion should be excluded by the interval of the difference. Other designs of spatial fusion had been
+# tried on phantoms and given up for their scores; on which of them was not written down. Its score on a phantom like this one
+# may be flattered by that choice, and the margin is the easier to meet.
 
 # %%
-margin = -0.10
 cost = evaluation.paired_difference(
     predictions, "spatial", "intermediate", **bootstrap
 )
 Markdown(
-    difference_sentence("spatial minus intermediate fusion, by patch", cost)
-    + f" The lower end lies {'above' if cost['low'] > margin else 'not above'} {margin:.2f}."
+    difference_sentence(
+        "spatial minus intermediate fusion, by patch", cost, margin=-0.10
+    )
 )
+
+# %% [markdown]
+# ## All ways of fusing, in order
+#
+# No question named beforehand asks for more. All pairs, each with its unadjusted interval, say how much of an order is shown
+# in these images; with so many pairs, one may well be told apart by chance.
+
+# %%
+pairs = ranking.pair_table(
+    predictions, settings.channels, FUSIONS, **bootstrap
+)
+write_csv(run.folder / "pairs5.csv", pairs)
+order = ranking.ranking_sentence(
+    ranking.Ranking(
+        ranking.rank_scores(accuracy, settings.channels, FUSIONS), pairs
+    )
+)
+Markdown(order)
 
 # %% [markdown]
 # ## With large networks, at full resolution
@@ -530,7 +575,7 @@ against = scorecard.handcrafted_findings(
 findings += against
 Markdown(
     "\n".join(
-        f"- {difference_sentence(found['measure'], found)}"
+        f"- {difference_sentence(found['measure'], found, margin=found['reference'])}"
         for found in against
     )
     or "Nothing was measured in these images, so that there is nothing to compare."
@@ -557,7 +602,7 @@ scorecard.write_findings(run.folder, "06", findings)
 # %% [markdown]
 # ## The answer
 #
-# The three questions above, each by its difference.
+# The three questions above, each by its difference, and the order of all ways of fusing.
 
 # %%
 Markdown(
@@ -567,6 +612,7 @@ Markdown(
         for found in findings
         if found["claim"] in ("C1", "C2")
     )
+    + f" {order} These pairs were not asked beforehand."
     + (
         " All of this is about the phantom, not about cancer cells."
         * run.is_phantom

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Real cells
 #
-# **Question.** Do the fusion strategies rank alike on real multichannel cells?
+# **Question.** Do the fusion strategies rank alike on real multichannel cells and on the phantom?
 #
 # The paper's images are closed. These are public crops of nine human cell lines with three stains:
 # nucleus, microtubules and endoplasmic reticulum. They are not the paper's organelles and not its
@@ -26,7 +26,9 @@ from IPython.display import Markdown, display
 from organelle_fusion import (
     evaluation,
     folds,
+    histories,
     plots,
+    ranking,
     scorecard,
     sources,
     sweep,
@@ -39,6 +41,7 @@ from organelle_fusion.pages import (
     show_table,
 )
 from organelle_fusion.patchset import PatchSet
+from organelle_fusion.predictions import Cell, read_provenance
 from organelle_fusion.reference_results import beside_reference
 
 settings = load_profile(profile)
@@ -54,8 +57,10 @@ data_banner(
 #
 # Each crop holds one nucleus. Shifted copies of a cell form a group, one of each is kept, and no
 # group straddles folds. The subset is balanced over the classes and sized for a laptop. The set
-# names neither plate nor field, so that a batch effect within a cell line cannot be excluded: read
-# the scores as an upper bound for new slides.
+# names neither plate nor field: nothing above the crop is known. Folds and intervals are therefore by crop, where
+# elsewhere in this book they are by image. Crops of one plate or field may be alike, and then lie in training and test at once:
+# an effect of plate or day within a cell line cannot be excluded, the intervals are narrower than those for new slides would be,
+# and the scores may be higher.
 
 # %%
 crops, table, channels = sources.read_crops("cell-lines-9")
@@ -77,7 +82,7 @@ Markdown(
 # %% [markdown]
 # ## Folds and training
 #
-# As in the 5-fold chapter, with groups in place of images.
+# As in the 5-fold chapter, with groups of crops in place of images.
 
 # %%
 split = folds.make_folds(patch_set.table, **settings.folds.model_dump())
@@ -87,16 +92,44 @@ folds.write_folds(folder / "folds.csv", split)
 
 # %% tags=["hide-output"]
 strategies = [*channels, *FUSIONS]
+size_px, seed = patch_set.patches.shape[1], settings.folds.seed
 predictions = sweep.train_cells(
     patch_set,
     split,
     models=strategies,
-    profile=settings.for_crops(channels, patch_set.patches.shape[1]),
+    profile=settings.for_crops(channels, size_px),
     dataset="cell-lines-9",
-    size_px=patch_set.patches.shape[1],
+    size_px=size_px,
     folder=folder / "predictions",
-    seed=settings.folds.seed,
+    seed=seed,
 )
+
+# %% [markdown]
+# ## How far the trainings got
+#
+# The settings are those of the profile, which were chosen for other images. Real crops may need longer training, larger
+# networks or more of them: features made by hand, on all crops of the set, gave a balanced accuracy of 0.68 when the set
+# was prepared, as `data/README.md` of this repository says. Where networks do not even know the crops that they learn from,
+# they have been trained too short; their order is then one of networks that learn fast, and says little about
+# what they could learn.
+
+# %%
+ends = histories.last_epochs(
+    {
+        model: [
+            read_provenance(cell.path(folder / "predictions"))["details"][
+                "history"
+            ]
+            for cell in (
+                Cell("cell-lines-9", size_px, model, fold, seed)
+                for fold in split["fold"].unique()
+            )
+        ]
+        for model in strategies
+        if model != "late"
+    }
+)
+Markdown(histories.learnt_sentence(ends, "crops"))
 
 # %% [markdown]
 # ## Scores
@@ -104,7 +137,7 @@ predictions = sweep.train_cells(
 # %%
 bootstrap = {
     "repeats": settings.bootstrap_repeats,
-    "seed": settings.folds.seed,
+    "seed": seed,
 }
 scores = evaluation.score_table(predictions, level="patch", **bootstrap)
 rows = {
@@ -141,19 +174,17 @@ plots.pr_figure(
 )
 
 # %% [markdown]
-# Spatial fusion, which is ours, should cost little against intermediate fusion. Named before its scores were known: the lower
-# end of the interval of their difference should lie above −0.10.
+# Spatial fusion, which is ours, should cost little against intermediate fusion. Named before its scores were known: a loss of
+# 0.10 or more should be excluded. Its design was chosen by scores on phantoms, and not on these crops.
 
 # %%
-margin = -0.10
 cost = evaluation.paired_difference(
     predictions, "spatial", "intermediate", **bootstrap
 )
 Markdown(
     difference_sentence(
-        "spatial minus intermediate fusion, real cells", cost
+        "spatial minus intermediate fusion, real cells", cost, margin=-0.10
     )
-    + f" The lower end lies {'above' if cost['low'] > margin else 'not above'} {margin:.2f}."
 )
 
 # %% [markdown]
@@ -180,9 +211,38 @@ findings = scorecard.fusion_findings(
 )
 scorecard.write_findings(folder, "09", findings)
 
+# %% [markdown]
+# ## Beside the phantom
+#
+# The order of the strategies here, and on the phantom of the same profile, if the chapter on five folds has run on it. All pairs
+# are compared by their unadjusted intervals. Against the best single channel, the best is chosen anew in each
+# resample and flattered there, so that these intervals lean towards the single channels.
+
+# %%
+accuracy = scores[scores["metric"] == "balanced_accuracy"].set_index(
+    "model"
+)
+here = ranking.Ranking(
+    ranking.rank_scores(accuracy["value"], channels, FUSIONS),
+    ranking.pair_table(predictions, channels, FUSIONS, **bootstrap),
+)
+there = ranking.read_ranking(
+    results_folder(settings, "phantom"), settings.channels, FUSIONS
+)
+lines = (
+    [
+        "There is no ranking of the phantom under this profile to compare with."
+    ]
+    if there is None
+    else ranking.compare_rankings({"real cells": here, "phantom": there})
+)
+Markdown(ranking.ranking_sentence(here))
+
 # %%
 Markdown(
     "**Answer.** "
+    + "\n- ".join(lines)
+    + "\n\n"
     + " ".join(
         difference_sentence(found["measure"], found) for found in findings
     )

@@ -41,6 +41,7 @@ from organelle_fusion import (
 from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import (
+    class_size_sentence,
     data_banner,
     difference_sentence,
     open_run,
@@ -263,11 +264,9 @@ for name, of_set in sets.items():
         )
 
 # %% tags=["hide-input"]
-ends = sorted({per_class.min(), per_class.max()})
 Markdown(
     f"However folds were cut, intervals resample whole {unit}s: what is uncertain is which were taken. "
-    f"Classes have {' to '.join(map(str, ends))} {unit}s. Resampling n {unit}s of a class leaves out one n-th of "
-    f"the variance between them, here up to {1 / per_class.min():.1%}, so that intervals are too narrow."
+    + class_size_sentence(images)
 )
 
 # %%

@@ -49,7 +49,8 @@ Markdown(speed.machine_sentence(measured.machine))
 #
 # Each comparison does one task in two or more ways, which take turns, in one process; the fastest run of each way counts. A ratio of
 # times on one machine says more than the times. The results of both ways are compared too, since a fast way to
-# another result would be no gain. The scripts are in the folder `benchmarks`.
+# another result would be no gain. The scripts are in the folder `benchmarks`. Of a training, parts are timed for themselves
+# as well, and of a peer more than one way to call it; the answer below counts each whole task once, beside the fastest peer.
 
 # %% mystnb={"figure": {"name": "fig-ratios", "caption": "Time that each peer takes, as a multiple of the time that this package takes for the same task, on random pixels and planes of the phantom. Filled dots right of the line: this package is faster."}, "image": {"alt": "Dot plot on a log axis, a block of rows for each task and a dot for each peer, left or right of a line at 1"}}
 plots_speed.ratios_figure(beside)

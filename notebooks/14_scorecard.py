@@ -27,6 +27,7 @@ from IPython.display import Markdown
 from organelle_fusion import plots, scorecard
 from organelle_fusion.config import load_profile
 from organelle_fusion.pages import (
+    class_size_sentence,
     data_banner,
     open_run,
     results_folder,
@@ -83,9 +84,6 @@ show_table(
 
 # %%
 images = run.read()
-unit = "image" if (images["group"] == images["image"]).all() else "group"
-sizes = images.groupby("label")["group"].nunique()
-sizes = sorted({sizes.min(), sizes.max()})
 findings = scorecard.read_findings(
     [run.folder, results_folder(settings, "cell-lines-9")]
 )
@@ -128,14 +126,13 @@ Markdown(
         else ""
     )
     + (
-        f"Intervals resample whole {unit}s. Classes have {' to '.join(map(str, sizes))} {unit}s ({run.data}). Resampling n {unit}s of a class leaves out one "
-        f"n-th of the variance between them, here up to {1 / sizes[0]:.1%}, so that intervals are too narrow."
+        f"Intervals of {run.data} resample whole images or groups. {class_size_sentence(images)}"
     )
 )
 
 # %% [markdown]
-# A finding without brackets is an exact count, or is shown and decides nothing. "Not yet computed"
-# says that no chapter has measured it so far.
+# A finding without brackets is an exact number. "No interval" says that all images are alike in it, so that nothing
+# tells what others would have given; it leaves its claim open. "Not yet computed" says that no chapter has measured it so far.
 #
 # ## What decided
 #

@@ -101,6 +101,69 @@ def test_difference_sentence_knows_no_negative_zero():
     assert "A: +0.00 in balanced accuracy" in pages.difference_sentence("a", found)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.05, 0.04, "the sign cannot be told; a loss of 0.10 or more is excluded."),
+        (-0.11, 0.04, "the sign cannot be told; a loss of 0.10 or more is not excluded."),
+        (0.01, 0.04, "the interval lies above 0; a loss of 0.10 or more is excluded."),
+        (-0.08, -0.04, "the interval lies below 0; a loss of 0.10 or more is excluded."),
+        (-0.18, -0.04, "the interval lies below 0; a loss of 0.10 or more is not excluded."),
+        (-0.18, -0.14, "+0.02 (95 % interval -0.18 to -0.14); the loss is larger than 0.10."),
+    ],
+)
+def test_difference_sentence_answers_a_question_about_a_margin(low, high, verdict):
+    """A margin that is met is never called undecided, and one that is not never excluded."""
+    found = {"value": 0.02, "low": low, "high": high}
+    sentence = pages.difference_sentence("a", found, margin=-0.10)
+    assert sentence.replace(" in balanced accuracy", "").endswith(verdict)
+    assert "these data cannot tell" not in sentence
+
+
+def test_difference_sentence_never_hides_the_side_of_a_margin():
+    """-0.0964 would be -0.10 with two digits, as if it were the margin."""
+    found = {"value": -0.02, "low": -0.0964, "high": 0.04}
+    sentence = pages.difference_sentence("a", found, margin=-0.10)
+    assert "interval -0.096 to +0.040" in sentence
+
+
+def test_score_in_words_has_an_interval_or_says_that_it_has_none():
+    assert pages.score_words({"value": 0.9, "low": 0.84, "high": 0.971}) == (
+        "0.90 (95 % interval 0.84 to 0.97)"
+    )
+    none = {"value": 0.9, "low": float("nan"), "high": float("nan")}
+    assert pages.score_words(none) == "0.90 (without an interval)"
+
+
+@pytest.mark.parametrize("end", [float("nan"), float("inf")])
+@pytest.mark.parametrize("margin", [0.0, -0.10])
+def test_difference_sentence_without_an_interval_decides_nothing(end, margin):
+    """Nothing is said of a sign or a margin that no interval has shown."""
+    found = {"value": 0.1, "low": -end, "high": end}
+    assert pages.difference_sentence("a", found, margin=margin) == (
+        "A: +0.10 in balanced accuracy, without an interval, since none could be computed; "
+        "nothing is decided."
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "groups", "labels", "said"),
+    [
+        ("abcd", "abcd", "xxyy", "A class has 2 images. Resampling n images of a class"),
+        ("abcde", "abcde", "xxyyy", "Classes have 2 to 3 images. Resampling n images of a class"),
+        ("abcdef", "aacdee", "xxxyyy", "A class has 2 groups. Resampling n groups of a class"),
+        ("aabb", "stuv", "xxyy", "A class has 2 groups."),
+        ("abcd", "ssuu", "xyxy", "There are 2 groups, some of more than one class."),
+    ],
+)
+def test_class_sizes_are_counted(images, groups, labels, said):
+    """Images where they are what is drawn, and groups otherwise; twice the rows change nothing."""
+    table = pd.DataFrame({"image": list(images), "group": list(groups), "label": list(labels)})
+    sentence = pages.class_size_sentence(pd.concat([table, table]))
+    assert sentence.startswith(said)
+    assert sentence.endswith("here up to 50.0%, so that intervals are too narrow.")
+
+
 def test_published_values_are_found_in_the_repository(project):
     """The table is read by its name, wherever in the repository the chapter runs."""
     from organelle_fusion.published import COLUMNS, MODELS

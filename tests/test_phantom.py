@@ -1,6 +1,7 @@
 """The phantom: what is planted is there, and nothing else."""
 
 import os
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from organelle_fusion.config import ORGANELLES, PhantomSettings
+from organelle_fusion.organelles import Phenotype, planted_table
 from organelle_fusion.phantom import (
     CHANNELS,
     CONTACT_CLASSES,
@@ -21,6 +23,7 @@ from organelle_fusion.phantom import (
     PhantomError,
     class_names,
     largest_cell,
+    median_cell_area,
     simulate_dataset,
     simulate_stack,
 )
@@ -317,6 +320,34 @@ def test_the_contact_variant_has_numbers_of_images_of_its_own(tmp_path):
     manifest = simulate_dataset(tmp_path, settings, variant="contact", progress=False)
     labels = pd.read_csv(manifest)["label"].tolist()
     assert labels == ["apart", "apart", "half-contact", "in-contact"]
+
+
+def test_table_of_what_is_planted_says_what_every_parameter_is():
+    """One row for each, with unit, meaning and the values of all six phenotypes."""
+    table = planted_table()
+    assert len(table) == len(fields(Phenotype))
+    assert list(table)[:3] == ["parameter", "unit", "meaning"]
+    assert list(table)[3:] == list(PHENOTYPES)
+    assert (table[["unit", "meaning"]].map(len) > 0).all(axis=None)
+    radius = table.set_index("parameter").loc["mitochondria radius"]
+    assert radius["unit"] == "µm"
+    assert radius["tubular-scattered"] == PHENOTYPES["tubular-scattered"].mitochondria_radius_um
+
+
+@pytest.mark.parametrize(
+    ("plane", "area"),
+    [
+        # Cells 1 and 5 touch the border; of 2, 3 and 4 the middle one has two pixels.
+        ([[1, 0, 0, 0, 0], [0, 2, 3, 3, 5], [0, 4, 4, 4, 5], [0, 0, 0, 0, 0]], 2),
+        ([[1, 0, 0, 0], [0, 2, 3, 3], [0, 2, 0, 0], [0, 0, 0, 0]], 2),
+    ],
+)
+def test_median_area_is_of_whole_cells(plane, area):
+    assert median_cell_area(np.array(plane, np.uint16)) == area
+
+
+def test_without_a_whole_cell_no_area_is_known():
+    assert np.isnan(median_cell_area(np.array([[0, 1], [2, 2]], np.uint16)))
 
 
 def test_largest_cell_by_hand():

@@ -430,6 +430,7 @@ def test_scorecard_figure_turns_every_finding_towards_its_claim():
             ("C1", "gain", "phantom", 0.3, 0.2, 0.4, 0.0, "above", "holds"),
             ("C2", "loss", "phantom", -0.1, -0.2, 0.1, 0.0, "above", "open"),
             ("C10", "share", "networks", 0.01, np.nan, np.nan, 0.03, "below", "holds"),
+            ("C7", "fewer", "phantom", -0.2, -np.inf, np.inf, 0.0, "apart", "open"),
         ],
         columns=[
             "claim", "measure", "data", "value", "low", "high", "reference", "sense", "outcome",
@@ -437,7 +438,7 @@ def test_scorecard_figure_turns_every_finding_towards_its_claim():
     )  # fmt: skip
     (axes,) = plots.scorecard_figure(findings).axes
     marks = [line for line in axes.lines if line.get_marker() in ("o", "s", "X")]
-    assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx([0.3, -0.1, 0.02])
+    assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx([0.3, -0.1, 0.02, 0.2])
     bars = [
         line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_marker() == "None"
     ]

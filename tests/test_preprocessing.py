@@ -7,13 +7,16 @@ import pandas as pd
 import pytest
 import tifffile
 
+from organelle_fusion import preprocessing
 from organelle_fusion.config import PAPER_PIXEL_UM, PatchSettings
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.preprocessing import (
     build_patch_set,
+    covered_share,
     each_patch_set,
     patch_yield,
+    seconds_of_one,
     tabulate_patches,
 )
 from organelle_fusion.volumes import Volume, VolumeError, open_volume, write_ome_tiff
@@ -131,6 +134,29 @@ def test_yield_counts_what_the_filter_removes():
     assert found["kept"].tolist() == [3, 0]
     assert found["attrition"].tolist() == [0.25, 1]
     np.testing.assert_allclose(found["size_um"], [200 * PAPER_PIXEL_UM, 350 * PAPER_PIXEL_UM])
+
+
+def test_share_covered_by_the_grid_by_hand(manifest):
+    """Of planes of 5 × 9 pixels, 2 × 4 patches of 2 × 2 cover 32, and 1 × 3 of 3 × 3 cover 27."""
+    tabulated = tabulate_patches(
+        manifest, channels=("a", "b"), settings=SETTINGS, sizes_px=(2, 3), progress=False
+    )
+    shares = covered_share(tabulated.table, manifest)
+    assert shares.to_dict() == pytest.approx({2: 32 / 45, 3: 27 / 45})
+
+
+def test_one_image_is_timed_with_all_the_patches_of_the_filter(manifest, monkeypatch):
+    """The limit of the profile would make it look faster than it is."""
+    cut = []
+    monkeypatch.setattr(
+        preprocessing, "extract_patches", lambda volume, table, **_: cut.append(table["kept"].sum())
+    )
+    limited = SETTINGS.model_copy(update={"max_per_image": 1, "min_foreground": 0.0})
+    seconds = seconds_of_one(
+        next(manifest.itertuples(index=False)), channels=("a", "b"), settings=limited, output_px=2
+    )
+    assert seconds > 0
+    assert cut[0] > 1
 
 
 def test_sets_of_all_sizes_are_those_of_each(manifest):

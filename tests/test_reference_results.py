@@ -107,9 +107,11 @@ def test_scores_stand_side_by_side_with_device_and_dates(tmp_path):
     assert "computed on A GPU by jax, 2027-01-01 to 2027-01-02, version 0.1.0." in table
     spatial, early = answers.splitlines()
     assert spatial.startswith("- Reference run, spatial minus early fusion, by patch: +0.00")
-    assert spatial.endswith("The lower end lies above -0.03, as named before the run.")
+    assert "the sign cannot be told; a loss of 0.03 or more is excluded." in spatial
+    assert spatial.endswith("named before the run: is a loss of 0.03 or more excluded?")
     assert early.startswith("- Reference run, early minus intermediate fusion, by patch: +0.50")
-    assert early.endswith("The lower end lies above 0.00, as named before the run.")
+    assert "the interval lies above 0." in early
+    assert early.endswith("named before the run: is it above 0?")
 
 
 def test_a_lower_end_below_the_margin_is_said(tmp_path):
@@ -117,7 +119,7 @@ def test_a_lower_end_below_the_margin_is_said(tmp_path):
     write_results(tmp_path, "phantom", {"spatial": 4, "intermediate": 0})
     _, answers = shown(tmp_path, {"spatial": 0, "intermediate": 0}, "phantom")
     assert "-0.50 in balanced accuracy" in answers
-    assert answers.endswith("The lower end lies not above -0.03, as named before the run.")
+    assert "the loss is larger than 0.03." in answers
 
 
 def test_networks_of_which_folds_are_missing_are_left_out(tmp_path):

@@ -10,6 +10,7 @@ from organelle_fusion.scorecard import CANNOT_TELL, PROPERTY, REFUTED, SUPPORTED
 ABOVE = {"value": 0.2, "low": 0.1, "high": 0.3}
 BELOW = {"value": -0.2, "low": -0.3, "high": -0.1}
 ACROSS = {"value": 0.1, "low": -0.1, "high": 0.3}
+NONE = {"value": 0.1, "low": np.nan, "high": np.nan}  # nothing varies between resamples
 
 
 def finding(claim="C1", figure=ABOVE, data="phantom", measure="a minus b", **options):
@@ -37,6 +38,15 @@ def test_the_thirteen_claims_are_complete():
         (0.02, "below", 0.03, "holds"),
         (0.07, "below", 0.03, "fails"),
         (0.0, "above", 0, "fails"),  # an exact number that only equals the reference
+        (ABOVE, "apart", 0, "holds"),
+        (BELOW, "apart", 0, "holds"),
+        (ACROSS, "apart", 0, "open"),
+        (-0.1, "apart", 0, "holds"),
+        (0.0, "apart", 0, "fails"),
+        (NONE, "above", 0, "open"),
+        (NONE, "below", 0, "open"),
+        (NONE, "apart", 0, "open"),
+        (np.nan, "above", 0, "open"),
     ],
 )
 def test_outcome_follows_the_interval(figure, sense, reference, expected):
@@ -86,6 +96,16 @@ def test_an_end_near_zero_keeps_the_digit_that_says_its_side():
         {"C1": scorecard.read_claims()["C1"]}, pd.DataFrame([finding(figure=figure)])
     )
     assert card["figures"].tolist() == ["a minus b: 0.041 [0.003, 0.080]"]
+
+
+def test_a_measure_without_an_interval_decides_nothing_and_says_so(tmp_path):
+    """It is no exact number, and stays apart from one in the file as well."""
+    scorecard.write_findings(tmp_path, "06", [finding(figure=NONE), finding(figure=0.1)])
+    found = scorecard.read_findings([tmp_path])
+    assert scorecard.deciding(found, ["C1"])["outcome"].tolist() == ["open", "holds"]
+    card = scorecard.scorecard({"C1": scorecard.read_claims()["C1"]}, found)
+    assert card["figures"].item() == "a minus b: 0.10 [no interval]\na minus b: 0.10"
+    assert card["verdict"].item() == CANNOT_TELL
 
 
 def test_verdict_refuses_an_unknown_kind_of_claim():

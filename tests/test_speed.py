@@ -62,10 +62,45 @@ def test_table_has_a_row_for_each_peer(side_by_side):
 def test_verdict_names_where_we_are_slower(side_by_side):
     text = speed.verdict_sentence(side_by_side)
     assert text == (
-        "In 2 of 3 comparisons this package is faster than its peer, at most 125 times (cut; c). "
-        "In the others it is slower, at most 2.0 times (cut; b 2.0)."
+        "In 1 of 2 tasks this package is faster than the fastest of the peers, at most 125 times "
+        "(cut; c). In the others it is slower, at most 2.0 times (cut; b 2.0)."
     )
     assert speed.verdict_sentence(side_by_side.drop(2)).endswith("125 times (cut; c).")
+
+
+def test_verdict_counts_a_task_once_and_no_part_of_it(side_by_side):
+    """Beside the fastest variant of the fastest peer, whole folds alone."""
+    rows = [
+        ("training", "late: fold, s per fold", "organelle-fusion", 1.0, "", None),
+        ("training", "late: fold, s per fold", "Keras", 2.0, "", None),
+        (
+            "training",
+            "late: later fold without its steps, s per fold",
+            "organelle-fusion",
+            1,
+            "",
+            0,
+        ),
+        ("training", "late: later fold without its steps, s per fold", "Keras", 900.0, "", None),
+        ("training", "all folds: without their steps, s", "organelle-fusion", 1.0, "", None),
+        ("training", "all folds: without their steps, s", "Keras", 900.0, "", None),
+        ("gradcam", "Grad-CAM, s per patch", "organelle-fusion", 1.0, "", None),
+        ("gradcam", "Grad-CAM, s per patch", "vis 0.8, patch by patch", 155.0, "", None),
+        ("gradcam", "Grad-CAM, s per patch", "vis 0.8, batches of 32", 10.0, "", None),
+    ]
+    measured = pd.DataFrame(rows, columns=speed.COLUMNS)
+    found = speed.whole_tasks(pd.concat([side_by_side, measured], ignore_index=True))
+    assert found[["task", "who", "ratio"]].to_numpy().tolist() == [
+        ["cut, s per plane", "b 2.0", 0.5],
+        ["cut", "c", 125.0],
+        ["late: fold, s per fold", "Keras", 2.0],
+        ["Grad-CAM, s per patch", "vis 0.8, batches of 32", 10.0],
+    ]
+    assert speed.verdict_sentence(measured) == (
+        "In 2 of 2 tasks this package is faster than the fastest of the peers, at most 10 times "
+        "(Grad-CAM; vis 0.8, batches of 32)."
+    )
+    assert speed.whole_tasks(side_by_side[:0]).empty
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """The organelles of the phantom: six phenotypes, and how each organelle is drawn in its cells."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from organelle_fusion import mosaic
 from organelle_fusion.config import ORGANELLES
@@ -22,33 +23,35 @@ SHAPE_SPREAD = {"image": 0.05, "cell": 0.15}
 AMOUNT_SPREAD = {"image": 0.04, "cell": 0.15}
 
 
+def _law(value: float, unit: str, meaning: str) -> float:
+    return field(default=value, metadata={"unit": unit, "meaning": meaning})
+
+
 @dataclass(frozen=True)
 class Phenotype:
     """The law by which the organelles of one class are drawn.
 
-    Attributes
-    ----------
-    mitochondria_radius_um, mitochondria_length_um, mitochondria_persistence_um
-        Of the tubules; the direction of a tubule decays over the persistence length.
-    mitochondria_pull, early_pull
-        Per µm: a pull p thins objects by exp(-p d) at d µm from the outline of the nucleus.
-    early_radius_um, early_cluster_size
-        Radius of early endosomes, and how many lie together on average.
-    recycling_radius_um, recycling_share_in_cluster, recycling_cluster_um
-        Radius of recycling endosomes, the share that gathers at one place beside the nucleus,
-        and the standard deviation of their distance to it.
+    Unit and meaning of each parameter are the metadata of its field; `planted_table` lists them.
     """
 
-    mitochondria_radius_um: float = 0.26
-    mitochondria_pull: float = 0.12
-    mitochondria_length_um: float = 4.0
-    mitochondria_persistence_um: float = 3.0
-    early_radius_um: float = 0.22
-    early_cluster_size: float = 2.5
-    early_pull: float = 0.12
-    recycling_radius_um: float = 0.18
-    recycling_share_in_cluster: float = 0.35
-    recycling_cluster_um: float = 1.5
+    mitochondria_radius_um: float = _law(0.26, "µm", "radius of the tubules")
+    mitochondria_pull: float = _law(
+        0.12, "1/µm", "p thins tubules by exp(−p d) at d from the outline of the nucleus"
+    )
+    mitochondria_length_um: float = _law(4.0, "µm", "length of a tubule")
+    mitochondria_persistence_um: float = _law(
+        3.0, "µm", "path on which a tubule loses its direction; the longer, the straighter"
+    )
+    early_radius_um: float = _law(0.22, "µm", "radius of early endosomes")
+    early_cluster_size: float = _law(2.5, "number", "early endosomes that lie together, on average")
+    early_pull: float = _law(0.12, "1/µm", "as that of mitochondria, for early endosomes")
+    recycling_radius_um: float = _law(0.18, "µm", "radius of recycling endosomes")
+    recycling_share_in_cluster: float = _law(
+        0.35, "share", "recycling endosomes that gather at one place beside the nucleus"
+    )
+    recycling_cluster_um: float = _law(
+        1.5, "µm", "standard deviation of their distance to that place"
+    )
 
 
 # Each organelle has three looks, each look is shared by two classes, and no two classes share two
@@ -65,6 +68,25 @@ PHENOTYPES: dict[str, Phenotype] = {
 
 NULL = Phenotype()
 """The one law of all classes of the variants `null` and `contact`."""
+
+
+def planted_table() -> pd.DataFrame:
+    """All that separates the classes of the phantom: a row per parameter, a column per phenotype.
+
+    Returns
+    -------
+    DataFrame
+        parameter, unit, meaning, and the value of each of `PHENOTYPES`.
+    """
+    rows = [
+        {
+            "parameter": law.name.removesuffix("_um").replace("_", " "),
+            **law.metadata,
+            **{name: getattr(of_class, law.name) for name, of_class in PHENOTYPES.items()},
+        }
+        for law in fields(Phenotype)
+    ]
+    return pd.DataFrame(rows)
 
 
 class Objects(NamedTuple):

@@ -1,7 +1,9 @@
 """What chapters call to find their files and to show their results: one run, one page."""
 
 import html
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +154,54 @@ def data_banner(profile: Profile, run: Run | None, text: str = ""):
     return HTML(f'<div class="data-banner {kind}">{words.rstrip()} {made}</div>')
 
 
-def difference_sentence(what: str, difference: dict[str, float]) -> str:
+def class_size_sentence(table: pd.DataFrame) -> str:
+    """Say how many images a class has, and what that does to intervals that resample them.
+
+    Parameters
+    ----------
+    table
+        ``image``, ``label`` and ``group`` of patches, crops or images, as of a `PatchSet`.
+
+    Returns
+    -------
+    str
+        Of groups, where a group is not one image; that classes share groups, where they do.
+    """
+    single = table.groupby("group")["image"].nunique().eq(1).all()
+    alone = table.groupby("image")["group"].nunique().eq(1).all()
+    noun = "images" if single and alone else "groups"
+    if table.groupby("group")["label"].nunique().gt(1).any():
+        few = table["group"].nunique()
+        counted = f"There are {few} {noun}, some of more than one class."
+        drawn = f"n {noun}"
+    else:
+        sizes = table.groupby("label")["group"].nunique()
+        few, many = sizes.min(), sizes.max()
+        counted = (
+            f"A class has {few} {noun}." if few == many else f"Classes have {few} to {many} {noun}."
+        )
+        drawn = f"n {noun} of a class"
+    return (
+        f"{counted} Resampling {drawn} leaves out one n-th of the variance between them, "
+        f"here up to {1 / few:.1%}, so that intervals are too narrow."
+    )
+
+
+def score_words(score: Mapping[str, float]) -> str:
+    """A score with its 95 % interval, in words; an end that is not finite: it has none.
+
+    Parameters
+    ----------
+    score
+        ``value``, ``low``, ``high``.
+    """
+    value, low, high = (score[key] for key in ("value", "low", "high"))
+    known = math.isfinite(low) and math.isfinite(high)
+    words = f"95 % interval {low:.2f} to {high:.2f}" if known else "without an interval"
+    return f"{value:.2f} ({words})"
+
+
+def difference_sentence(what: str, difference: Mapping[str, float], *, margin: float = 0.0) -> str:
     """State a difference, its 95 % interval, and what follows from it and what does not.
 
     Parameters
@@ -160,18 +209,36 @@ def difference_sentence(what: str, difference: dict[str, float]) -> str:
     what
         Subject of the sentence, such as "intermediate minus early fusion".
     difference
-        ``value``, ``low``, ``high`` of a balanced accuracy, as `evaluation` gives them.
+        ``value``, ``low``, ``high`` of a balanced accuracy, as `evaluation` gives them; ends that
+        are not finite: no interval could be computed.
+    margin
+        Below 0: the question is whether a loss as large as this is excluded, and the sentence
+        answers it. Otherwise the question is the sign.
     """
     value, low, high = (difference[key] for key in ("value", "low", "high"))
+    subject = f"{what[0].upper()}{what[1:]}"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return (
+            f"{subject}: {value:+z.2f} in balanced accuracy, without an interval, since none could "
+            "be computed; nothing is decided."
+        )
     if low > 0:
         verdict = "the interval lies above 0"
     elif high < 0:
         verdict = "the interval lies below 0"
+    elif margin < 0:
+        verdict = "the sign cannot be told"
     else:
         verdict = "the interval includes 0, so that these data cannot tell"
     digits = decimals(low, high)
+    if margin < 0:
+        digits = max(digits, decimals(low - margin, high - margin))
+        verdict += f"; a loss of {-margin:.2f} or more "
+        verdict += "is excluded" if low > margin else "is not excluded"
+        if high < margin:
+            verdict = f"the loss is larger than {-margin:.2f}"
     return (
-        f"{what[0].upper()}{what[1:]}: {value:+z.{digits}f} in balanced accuracy "
+        f"{subject}: {value:+z.{digits}f} in balanced accuracy "
         f"(95 % interval {low:+z.{digits}f} to {high:+z.{digits}f}); {verdict}."
     )
 

@@ -175,6 +175,20 @@ def largest_cell(cells: np.ndarray) -> np.ndarray:
     return cells == areas.argmax()
 
 
+def median_cell_area(cells: np.ndarray) -> float:
+    """Median number of pixels of the cells of a plane that its border does not cut; NaN for none.
+
+    Parameters
+    ----------
+    cells
+        Ids of one plane of `Phantom.cells`, (Y, X); 0 between cells.
+    """
+    areas = np.bincount(cells.ravel())
+    border = np.concatenate([cells[0], cells[-1], cells[:, 0], cells[:, -1]])
+    areas[[0, *np.unique(border)]] = 0
+    return float(np.median(areas[areas > 0])) if areas.any() else float("nan")
+
+
 def _draw_chromatin(
     rng: np.random.Generator,
     tissue: Tissue,

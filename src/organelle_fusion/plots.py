@@ -343,7 +343,10 @@ def scorecard_figure(findings: pd.DataFrame) -> Figure:
     drawn = set()
     for place, row in enumerate(findings.to_dict("records")):
         color, marker, words = _OUTCOME_MARKS[row["outcome"]]
-        sign = 1 if row["sense"] == "above" else -1
+        right = (
+            row["value"] >= row["reference"] if row["sense"] == "apart" else row["sense"] == "above"
+        )
+        sign = 1 if right else -1
         value, *ends = (sign * (row[name] - row["reference"]) for name in ("value", "low", "high"))
         if np.isfinite(ends).all():
             axes.plot(ends, [place, place], color=color, linewidth=2)

@@ -3,6 +3,7 @@
 What is done to one stack stands in `patches`; here it is done to all of them.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -112,6 +113,57 @@ def patch_yield(table: pd.DataFrame) -> pd.DataFrame:
             "attrition": (sparse / extracted).to_numpy(),
         }
     )
+
+
+def covered_share(table: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series:
+    """Share of all planes that the grid of each size covers; the rest is left over at the border.
+
+    Parameters
+    ----------
+    table
+        Of `tabulate_patches`: kept patches and others.
+    manifest
+        Of `read_manifest`, with all images of `table`.
+
+    Returns
+    -------
+    Series
+        ``paper_px`` → patches' area over the area of all planes of all images.
+    """
+    pixels = {
+        row.image: np.prod(open_image(row).shape[1:], dtype=float)
+        for row in manifest.itertuples(index=False)
+    }
+    area = (table["size_px"].astype(float) ** 2).groupby(table["paper_px"]).sum()
+    whole = table[["paper_px", "image"]].drop_duplicates()
+    return area / whole["image"].map(pixels).groupby(whole["paper_px"]).sum()
+
+
+def seconds_of_one(
+    row: NamedTuple, *, channels: Sequence[str], settings: PatchSettings, output_px: int
+) -> float:
+    """Seconds that one image takes in this process: read, thresholds, sparsity filter, patches cut.
+
+    All patches that the filter leaves are cut, whatever the limit per image.
+
+    Parameters
+    ----------
+    row
+        An image of a manifest.
+    channels, settings, output_px
+        As in `build_patch_set`.
+    """
+    started = time.perf_counter()
+    volume = open_image(row).select(channels)
+    statistics = stack_statistics(volume)
+    (table,) = patch_tables(
+        volume,
+        [paper_px_to_um(settings.size_px)],
+        min_foreground=settings.min_foreground,
+        statistics=statistics,
+    )
+    extract_patches(volume, table, output_px=output_px, statistics=statistics)
+    return time.perf_counter() - started
 
 
 def build_patch_set(

@@ -178,11 +178,10 @@ def _answer(found: pd.DataFrame, a: str, b: str, margin: float, bootstrap: dict)
             f"Reference run, not yet decided: {a} minus {b} fusion; folds of them are outstanding."
         )
     difference = paired_difference(found, a, b, **bootstrap)
-    lies = "above" if difference["low"] > margin else "not above"
-    return (
-        difference_sentence(f"reference run, {a} minus {b} fusion, by patch", difference)
-        + f" The lower end lies {lies} {margin:.2f}, as named before the run."
-    )
+    what = f"reference run, {a} minus {b} fusion, by patch"
+    answer = difference_sentence(what, difference, margin=margin)
+    asked = f"is a loss of {-margin:.2f} or more excluded" if margin < 0 else "is it above 0"
+    return f"{answer} The question named before the run: {asked}?"
 
 
 def _accuracies(frame: pd.DataFrame, **bootstrap) -> dict[str, str]:

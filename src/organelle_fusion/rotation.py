@@ -1,6 +1,6 @@
 """Whole images turned before they are cut into patches: the same cells, other cuts.
 
-The paper trained again on rotated images to see whether the dip at 300 px came from where its
+The paper evaluated data sets of rotated images to see whether the dip at 300 px came from where its
 patches happened to lie (Dataset distribution and optimization).
 """
 

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -33,6 +34,7 @@ PROPERTY = "a property of the method, shown on the phantom"
 SUPPORTED, REFUTED, CANNOT_TELL = "supported", "refuted", "cannot tell"
 
 Outcome = Literal["holds", "fails", "open"]
+Sense = Literal["above", "below", "apart"]
 
 CELL_LINES = {"MCF10A", "AU565", "T47D", "MDA-MB-231", "MDA-MB-468", "MDA-MB-436"}
 """The six lines of the paper, as labels of a manifest that shows them are spelt."""
@@ -55,7 +57,7 @@ def finding(
     *,
     data: str,
     reference: float = float("nan"),
-    sense: Literal["above", "below"] = "above",
+    sense: Sense = "above",
 ) -> dict:
     """One measure that bears on a claim.
 
@@ -71,8 +73,8 @@ def finding(
     data
         What it was measured on: ``phantom``, or words for other data.
     reference, sense
-        The claim asks that the measure lie above (or below) the reference; NaN: it is shown
-        only, and decides nothing.
+        The claim asks that the measure lie above (or below) the reference, or apart from it on
+        whichever side; NaN: it is shown only, and decides nothing.
 
     Returns
     -------
@@ -84,11 +86,10 @@ def finding(
         raise ScorecardError(f"finding: expected a claim out of {', '.join(known)}, found {claim}")
     if not isinstance(figure, Mapping):
         figure = dict.fromkeys(("value", "low", "high"), float(figure))
-    row = {name: float(figure[name]) for name in ("value", "low", "high")}
     return {
         "claim": claim,
         "measure": measure,
-        **row,
+        **{name: float(figure[name]) for name in ("value", "low", "high")},
         "reference": float(reference),
         "sense": sense,
         "data": data,
@@ -237,13 +238,22 @@ def outcome(row: Mapping) -> Outcome:
 
     It ``holds`` if the whole interval lies on the side of the reference that the claim asks for,
     ``fails`` if the whole interval lies on the other side, and is ``open`` otherwise, and where
-    there is no interval. An exact number, whose ends are itself, holds or fails.
+    there is no interval. Where it may lie on either side, it never fails by an interval. An exact
+    number, whose ends are itself, holds or fails.
     """
-    sign = 1 if row["sense"] == "above" else -1
-    ends = [sign * (row[name] - row["reference"]) for name in ("low", "high")]
-    if min(ends) > 0:
+    if np.isnan([row["value"], row["low"], row["high"]]).any():
+        return "open"
+    above, below = (
+        min(sign * (row[end] - row["reference"]) for end in ("low", "high")) > 0 for sign in (1, -1)
+    )
+    asked, other = {
+        "above": (above, below),
+        "below": (below, above),
+        "apart": (above or below, False),
+    }[row["sense"]]
+    if asked:
         return "holds"
-    return "fails" if max(ends) < 0 or row["low"] == row["high"] else "open"
+    return "fails" if other or row["low"] == row["high"] else "open"
 
 
 def verdict(

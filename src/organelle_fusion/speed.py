@@ -15,6 +15,8 @@ FOLDER = Path("data/benchmarks")
 """Where `make bench` writes, below the folder of the repository."""
 COLUMNS = ("benchmark", "task", "who", "seconds", "equal", "peak_mb")
 """Of the side-by-side scripts."""
+PARTS = (" without its steps", " without their steps")
+"""In the names of tasks that are a part of another, such as a fold without its training steps."""
 
 
 class SpeedError(UserError):
@@ -94,11 +96,25 @@ def shown_ratios(side_by_side: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def verdict_sentence(side_by_side: pd.DataFrame) -> str:
-    """Say in how many comparisons we are faster, and where we are slowest beside a peer."""
+def whole_tasks(side_by_side: pd.DataFrame) -> pd.DataFrame:
+    """One row for each task: the fastest of its peers and of their variants, with its ``ratio``.
+
+    Tasks that are a part of another (`PARTS`) are left out, so that nothing counts twice.
+    """
     peers = compared(side_by_side)
+    part = peers["task"].map(lambda task: any(words in task for words in PARTS)).astype(bool)
+    fastest = peers[~part].groupby(["benchmark", "task"], sort=False)["ratio"].idxmin()
+    return peers.loc[fastest].reset_index(drop=True)
+
+
+def verdict_sentence(side_by_side: pd.DataFrame) -> str:
+    """Say in how many of the `whole_tasks` we are faster, and where we are slowest."""
+    peers = whole_tasks(side_by_side)
     faster = peers["ratio"] > 1
-    words = f"In {faster.sum()} of {len(peers)} comparisons this package is faster than its peer"
+    words = (
+        f"In {faster.sum()} of {len(peers)} tasks this package is faster than the fastest of the "
+        "peers"
+    )
     if faster.any():
         best = peers.loc[peers["ratio"].idxmax()]
         words += f", at most {two_digits(best['ratio'])} times ({_named(best)})"

@@ -1,0 +1,98 @@
+"""Whether a second evaluation confirms what a first has shown, comparison by comparison.
+
+A thing that was not shown cannot be confirmed, however clear it is the second time.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from organelle_fusion.scorecard import Outcome, outcome
+
+OUTCOME_WORDS: dict[Outcome, str] = {
+    "holds": "above 0",
+    "fails": "below 0",
+    "open": "cannot tell",
+}
+CONFIRMED = "confirmed"
+
+
+def judge_again(first: Outcome, second: Outcome, test: Outcome) -> str:
+    """Say what a second evaluation, judged in two ways, makes of a first.
+
+    Parameters
+    ----------
+    first, second
+        Outcomes of one comparison in both evaluations, by the same measure.
+    test
+        That of the second by another test.
+
+    Returns
+    -------
+    str
+        `CONFIRMED` where all three agree and the first shows something.
+    """
+    if first == "open":
+        return "nothing was shown that could be confirmed"
+    if second == "open":
+        return "not confirmed"
+    if second != first:
+        return "contradicted"
+    return CONFIRMED if test == first else "the same again, but not by the t-test"
+
+
+def confirmation_table(
+    first: Sequence[Mapping], second: Sequence[Mapping], tests: Mapping[str, Mapping]
+) -> pd.DataFrame:
+    """Outcomes of the same comparisons in two evaluations, and what the second makes of the first.
+
+    Parameters
+    ----------
+    first, second
+        Findings of differences that are asked to lie above 0, see `scorecard.finding`, of the same
+        measures in the same order.
+    tests
+        Measure → ``value``, ``low``, ``high`` of the second evaluation by another test.
+
+    Returns
+    -------
+    DataFrame
+        comparison, first, second, test (each an `Outcome`), verdict (of `judge_again`).
+    """
+    rows = []
+    for before, after in zip(first, second, strict=True):
+        name = before["measure"]
+        tested = {**tests[name], "reference": 0.0, "sense": "above"}
+        outcomes = (outcome(before), outcome(after), outcome(tested))
+        rows.append((name, *outcomes, judge_again(*outcomes)))
+    return pd.DataFrame(rows, columns=["comparison", "first", "second", "test", "verdict"])
+
+
+def confirmation_lines(table: pd.DataFrame, first: str, second: str) -> list[str]:
+    """A headline, and a line for each comparison of a `confirmation_table`.
+
+    Parameters
+    ----------
+    table
+        Of `confirmation_table`.
+    first, second
+        What both evaluations are called.
+    """
+    confirmed, total = (table["verdict"] == CONFIRMED).sum(), len(table)
+    shown = (table["first"] != "open").sum()
+    if not shown:
+        head = f"There is nothing to confirm: {first} have shown none of {total} differences."
+    else:
+        word = "Yes" if confirmed == total else "In part" if confirmed else "No"
+        head = (
+            f"{word}: of {total} differences, {first} have shown {shown}, of which {confirmed} "
+            f"{'is' if confirmed == 1 else 'are'} confirmed by {second} and by the t-test over "
+            "these runs."
+        )
+    lines = [
+        f"{row.comparison[0].upper()}{row.comparison[1:]}: {first}: {OUTCOME_WORDS[row.first]}; "
+        f"{second}: {OUTCOME_WORDS[row.second]}; t-test: {OUTCOME_WORDS[row.test]}. "
+        f"{row.verdict[0].upper()}{row.verdict[1:]}."
+        for row in table.itertuples(index=False)
+    ]
+    return [head, *lines]

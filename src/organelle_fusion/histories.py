@@ -1,0 +1,57 @@
+"""How far trainings got: what the histories of stored networks say of their training part."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from organelle_fusion.config import title
+
+
+def last_epochs(histories: Mapping[str, Iterable[Sequence[Mapping]]]) -> pd.DataFrame:
+    """The ends of trainings: a row for each network.
+
+    Parameters
+    ----------
+    histories
+        Model → a history for each of its trainings: ``epoch``, ``loss``, ``accuracy`` of each
+        epoch, on the training part, as `predictions.read_provenance` gives them in ``details``.
+
+    Returns
+    -------
+    DataFrame
+        model; trainings; epochs (most); accuracy, the mean of the last epochs; falling, in how many
+        trainings the last epoch has the lowest loss of all.
+    """
+    rows = []
+    for model, trainings in histories.items():
+        frames = [pd.DataFrame(list(history)) for history in trainings]
+        rows.append(
+            (
+                model,
+                len(frames),
+                max(int(frame["epoch"].max()) for frame in frames),
+                float(pd.Series([frame["accuracy"].iloc[-1] for frame in frames]).mean()),
+                sum(bool(frame["loss"].idxmin() == frame.index[-1]) for frame in frames),
+            )
+        )
+    return pd.DataFrame(rows, columns=["model", "trainings", "epochs", "accuracy", "falling"])
+
+
+def learnt_sentence(ends: pd.DataFrame, what: str) -> str:
+    """Say how much of what they learn from networks know at the end.
+
+    Parameters
+    ----------
+    ends
+        Of `last_epochs`.
+    what
+        What they learn from, such as "crops".
+    """
+    low, high = (ends.loc[ends["accuracy"].agg(pick)] for pick in ("idxmin", "idxmax"))
+    return (
+        f"After at most {ends['epochs'].max()} epochs the networks name between "
+        f"{low['accuracy']:.0%} ({title(low['model']).lower()}) and {high['accuracy']:.0%} "
+        f"({title(high['model']).lower()}) of the {what} that they learn from rightly, as counted "
+        f"during training, and in {ends['falling'].sum()} of {ends['trainings'].sum()} trainings "
+        "the last epoch has the lowest loss of all."
+    )
