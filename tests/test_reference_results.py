@@ -96,20 +96,21 @@ def test_outstanding_is_said_and_nothing_else(tmp_path):
 
 
 def test_scores_stand_side_by_side_with_device_and_dates(tmp_path):
-    """Early is right in all patches there and in 8 of 16 here; both classes alike."""
-    write_results(tmp_path, "contact", {"early": 0, "spatial": 0, "intermediate": 4})
+    """Early is right in 14 of 16 patches there, those of one class wrong, and in 8 of 16 here."""
+    write_results(tmp_path, "contact", {"early": 1, "spatial": 0, "intermediate": 4})
     table, answers = shown(tmp_path, {"early": 4, "intermediate": 8, "mitochondria": 0})
     (row,) = [line for line in table.splitlines() if line.startswith("| Early")]
     assert row.startswith("| Early fusion | 0.50 ")
-    assert row.endswith(" | 1.00 \\[1.00, 1.00\\] |")
+    assert row.endswith(" | 0.88 \\[0.75, 0.94\\] |")
+    assert table.count("| 1.00 \\[no interval\\] |") == 1  # spatial: right everywhere
     assert "| Intermediate fusion | 0.00 " in table
     assert "mitochondria" not in table  # not in the run's contact phantom
     assert "computed on A GPU by jax, 2027-01-01 to 2027-01-02, version 0.1.0." in table
     spatial, early = answers.splitlines()
-    assert spatial.startswith("- Reference run, spatial minus early fusion, by patch: +0.00")
-    assert "the sign cannot be told; a loss of 0.03 or more is excluded." in spatial
+    assert spatial.startswith("- Reference run, spatial minus early fusion, by patch: +0.12")
+    assert "the interval lies above 0; a loss of 0.03 or more is excluded." in spatial
     assert spatial.endswith("named before the run: is a loss of 0.03 or more excluded?")
-    assert early.startswith("- Reference run, early minus intermediate fusion, by patch: +0.50")
+    assert early.startswith("- Reference run, early minus intermediate fusion, by patch: +0.38")
     assert "the interval lies above 0." in early
     assert early.endswith("named before the run: is it above 0?")
 
