@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +87,9 @@ def test_details_do_not_get_into_what_was_asked_for(tmp_path):
     assert re.match(r"profile quick read from .*quick\.yaml\n", told.stderr)
     silent = run("--quiet", "check", manifest)
     assert (silent.returncode, silent.stderr) == (1, "")
-    *errors, verdict = silent.stdout.splitlines()
-    assert "→ check the path" in " ".join(errors)
-    assert re.fullmatch(r"m\.csv, .*: \d+ errors?, .*", verdict)
+    # Lines are broken by the length of this folder's path.
+    words = " ".join(silent.stdout.split())
+    assert re.search(r"→ check the path.* m\.csv, .*: \d+ errors?, ", words)
 
 
 def test_importing_the_package_is_cheap():
@@ -328,6 +329,7 @@ def test_ctrl_c_is_one_line_and_a_code_of_its_own(clone):
     for line in process.stdout:
         if line == "begun\n":
             break
+    time.sleep(1)  # multiprocessing's own process, begun for the bar, has to know of Ctrl-C
     os.killpg(process.pid, signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
     assert complaint == "interrupted: results that were finished are kept\n"

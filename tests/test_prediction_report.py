@@ -58,7 +58,10 @@ def test_a_page_says_what_was_found(facts_of):
     assert re.findall(r'class="bar" style="width: ([\d.]+)%', text) == ["75.0", "25.0"]
     assert "Early fusion, of fold 0 of 5" in words
     assert "own stacks (mine.csv), 6 images; profile smoke; 2026-11-26" in words
-    assert "balanced accuracy 0.75 by patch (too few groups for an interval; 40 patches" in words
+    assert (
+        "balanced accuracy 0.75 by patch (no interval: too few groups, or all of them alike; 40"
+        in words
+    )
     assert "(95 % interval 0.50 to 0.90; 200 patches of 20 images, 2 classes)" in words
     assert "SHA-256 of the image abc" in words
     assert "phantom" not in words
