@@ -364,7 +364,7 @@ None if absent else plots_handcrafted.level_figure(scored)
 # %%
 None if absent else show_table(
     forests.printed(scored, "subset"),
-    "Balanced accuracy on real measurements (otccp-eea1). Brackets: 95 % interval. TPG is NPG + DPG.",
+    "Balanced accuracy on real measurements (otccp-eea1). Brackets: 95 % interval; none where all images are alike. TPG is NPG + DPG.",
     "tab-handcrafted",
     data=scored,
 )
