@@ -57,6 +57,7 @@ from organelle_fusion.pages import (
 )
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.provenance import write_csv
+from organelle_fusion.significance import interval_text
 from organelle_fusion.trials import candidate_settings
 
 settings = load_profile(profile)
@@ -573,9 +574,10 @@ if not absent:
     near = of_zooms.set_index(["panel", "row", "level"])
     zoom_at = of_zoom.set_index(["panel", "row", "level"])
     protocols = (by_object, one_out)
+    ends = ["value", "low", "high"]
     said = {
-        (protocol, name): "{value:.2f} ({low:.2f} to {high:.2f})".format(
-            **at.loc[(f"forest, {protocol}", name, "object")]
+        (protocol, name): interval_text(
+            *at.loc[(f"forest, {protocol}", name, "object"), ends], sign=""
         )
         for protocol in protocols
         for name in handcrafted.SUBSETS
@@ -605,9 +607,10 @@ if not absent:
     lines.append(
         "MLP, All, by object: "
         + ", ".join(
-            "{protocol} {value:.2f} ({low:.2f} to {high:.2f})".format(
-                protocol=protocol,
-                **at.loc[(f"MLP, {protocol}", "All", "object")],
+            f"{protocol} "
+            + interval_text(
+                *at.loc[(f"MLP, {protocol}", "All", "object"), ends],
+                sign="",
             )
             for protocol in protocols
         )
@@ -619,37 +622,39 @@ if not absent:
         )
         for what, both in gaps.items()
     ]
+    most = [
+        importance[
+            (importance["panel"] == protocol)
+            & importance["group"].isin(list(handcrafted.GROUPS))
+        ]
+        .sort_values("value")
+        .iloc[-1]
+        for protocol in protocols
+    ]
+    height = zoom_at.loc[
+        (f"zoom as class, {by_image}", "BoxAA Z alone", "object")
+    ]
     lines += [
         "Within one zoom, one image left out, All, by object: "
         + ", ".join(
-            "{part} {value:.2f} ({low:.2f} to {high:.2f}; chance {chance:.2f})".format(
-                part=part,
-                **near.loc[(f"{part}, {one_out}", "All", "object")],
+            f"{part} "
+            + interval_text(*row[ends], sign="")
+            + f" (chance {row['chance']:.2f})"
+            for part, row in (
+                (part, near.loc[(f"{part}, {one_out}", "All", "object")])
+                for part in parts
+                if part != "all"
             )
-            for part in parts
-            if part != "all"
         )
         + ".",
         "The group of features whose values the forest misses most: "
         + ", ".join(
-            "{group} {protocol} (loss {value:.2f}, {low:.2f} to {high:.2f})".format(
-                protocol=protocol,
-                **importance[
-                    (importance["panel"] == protocol)
-                    & importance["group"].isin(list(handcrafted.GROUPS))
-                ]
-                .sort_values("value")
-                .iloc[-1],
-            )
-            for protocol in protocols
+            f"{row['group']} {row['panel']} (loss {interval_text(*row[ends], sign='')})"
+            for row in most
         )
         + ".",
         "The height of the box alone tells the zoom of an object in an image not seen: "
-        "{value:.2f} ({low:.2f} to {high:.2f}; chance 0.50).".format(
-            **zoom_at.loc[
-                (f"zoom as class, {by_image}", "BoxAA Z alone", "object")
-            ]
-        ),
+        f"{interval_text(*height[ends], sign='')} (chance 0.50).",
     ]
     above = sum(gain["low"] > 0 for gain in gains.values())
     lines.append(
@@ -961,8 +966,8 @@ if touching:
         "Contact phantom, single organelles by object (chance "
         f"{alone['chance'].iloc[0]:.2f}): "
         + ", ".join(
-            f"{row.row.removeprefix('TPG of ')} {row.value:.2f} ({row.low:.2f} to {row.high:.2f}; "
-            f"{leakage.chance_words(row._asdict())})"
+            f"{row.row.removeprefix('TPG of ')} {interval_text(row.value, row.low, row.high, '')} "
+            f"({leakage.chance_words(row._asdict())})"
             for row in alone.itertuples()
         )
         + "."

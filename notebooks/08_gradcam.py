@@ -48,10 +48,16 @@ from organelle_fusion import (
 from organelle_fusion.intensity import stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
-from organelle_fusion.pages import data_banner, open_run, show_table
+from organelle_fusion.pages import (
+    data_banner,
+    open_run,
+    score_words,
+    show_table,
+)
 from organelle_fusion.patches import extract_patches, patch_table
 from organelle_fusion.patchset import check_manifest
 from organelle_fusion.predictions import Cell, read_predictions
+from organelle_fusion.significance import interval_text
 from organelle_fusion.training import predict_proba
 from organelle_fusion.whole_images import (
     WITHOUT_SPARSE,
@@ -199,7 +205,7 @@ found = pd.concat(
     for squares, group in rows.groupby("squares", sort=False)
 )
 cell_text = [
-    f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+    interval_text(row.value, row.low, row.high, "")
     for row in found.itertuples()
 ]
 table = found.assign(
@@ -325,7 +331,7 @@ Markdown(
     "**Answer.** On overlapping squares, each map correlates with the sum of the other organelles' maps "
     + "at "
     + "; ".join(
-        f"{row.value:.2f} (95 % interval {row.low:.2f} to {row.high:.2f}) for {title(row.Index)}, "
+        f"{score_words(row._asdict())} for {title(row.Index)}, "
         f"where networks with random weights give {null['value'][row.Index]:.2f}"
         for row in others.itertuples()
     )
@@ -354,9 +360,9 @@ Markdown(
     )
     + " (image by image, intervals of the difference that leave 0 out)"
     + f". Against the fused map, its own part included, that of {title(best)} is closest, at "
-    f"{fused['value'][best]:.2f} ({fused['low'][best]:.2f} to {fused['high'][best]:.2f}). Networks with random weights give "
-    f"{null_fused['value'][best]:.2f} for it, and what the trained ones have beyond that is {excess_fused['value'][best]:+.2f} "
-    f"({excess_fused['low'][best]:+.2f} to {excess_fused['high'][best]:+.2f}). "
+    f"{score_words(fused.loc[best])}. Networks with random weights give "
+    f"{null_fused['value'][best]:.2f} for it, and what the trained ones have beyond that is "
+    f"{interval_text(*excess_fused.loc[best, ['value', 'low', 'high']])}. "
     + (
         "It is the closest with random weights as well, so that which map is closest is no sign of what was learnt. "
         if best == best_null

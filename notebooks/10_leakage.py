@@ -51,6 +51,7 @@ from organelle_fusion.pages import (
 from organelle_fusion.patchset import PatchSet, check_manifest
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import write_csv
+from organelle_fusion.significance import interval_text
 
 settings = load_profile(profile)
 use_backend(settings)
@@ -715,7 +716,7 @@ lines = [
     if row.grouping in parted and row.data != "null phantom"
 ]
 learnt_nothing = [
-    f"{row['grouping']} {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}), "
+    f"{row['grouping']} {interval_text(row['value'], row['low'], row['high'], '')}, "
     f"{leakage.chance_words(row)}"
     for row in scored[scored["data"] == "null phantom"].to_dict("records")
 ]
@@ -726,8 +727,7 @@ if learnt_nothing:
         + "."
     )
 lines += [
-    f"Best {question}, on the test data minus nested: {made.optimism['value']:+.3f} "
-    f"(95 % interval {made.optimism['low']:+.3f} to {made.optimism['high']:+.3f})."
+    f"Best {question}, on the test data minus nested: {interval_text(**made.optimism)}."
     for question, made in choices.items()
 ]
 below = bool((scored["high"] < scored["chance"]).any())

@@ -223,7 +223,7 @@ Markdown(
     "By patch, chance lies "
     + "; ".join(
         f"{'within' if by_patch['low'][row] <= by_patch['chance'][row] <= by_patch['high'][row] else 'outside'} "
-        f"the interval of {row} ({by_patch['low'][row]:.2f} to {by_patch['high'][row]:.2f})"
+        f"the interval of {row}, {interval_text(*by_patch.loc[row, ['value', 'low', 'high']], '')}"
         for row in blind
     )
     + ". In these runs, with this encoder and as much training, that is what intermediate fusion did; that no such network could "

@@ -432,8 +432,8 @@ by_image = clusters.query(
     "patches == @embeddings.UNSEEN and measure == 'excess'"
 )
 together = [
-    f"Of the {beyond.neighbours} nearest patches of its class, a patch has {row.value:+.2f} (95 % interval {row.low:+.2f} to "
-    f"{row.high:+.2f}) more from its own image, as a share, than if images were shuffled: the features "
+    f"Of the {beyond.neighbours} nearest patches of its class, a patch has {interval_text(row.value, row.low, row.high)} "
+    f"more from its own image, as a share, than if images were shuffled: the features "
     + (
         "also group by image, so that a part of what they hold is of the image and not of its class."
         if row.low > 0

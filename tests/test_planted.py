@@ -199,5 +199,5 @@ def test_coarse_means_are_said_to_do_only_if_a_coarse_grid_does(lows, follows):
     assert follows in words
     for number, edge, low in zip((2, 7, 14), ("7.0", "2.0", "1.0"), lows, strict=True):
         said = "above" if low > 0.33 else "below" if low < 0.23 else "not to be told from"
-        ends = f"({low:.2f} to {low + 0.1:.2f}; {said} chance)"
+        ends = f"[{low:.2f}, {low + 0.1:.2f}] ({said} chance)"
         assert f"{number} × {number} blocks of {edge} µm {low + 0.05:.2f} {ends}" in words

@@ -17,6 +17,7 @@ from organelle_fusion.patches import extract_patches
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell
 from organelle_fusion.provenance import note_file
+from organelle_fusion.significance import interval_text
 from organelle_fusion.volumes import open_volume
 
 NOTHING = "nothing"
@@ -271,8 +272,8 @@ def probe_words(scores: pd.DataFrame, edges: Mapping[int, float]) -> str:
     """
     rows = {number: scores.loc[_grid(number)] for number in edges}
     listed = "; ".join(
-        f"{number} × {number} blocks of {edges[number]:.1f} µm {row['value']:.2f} "
-        f"({row['low']:.2f} to {row['high']:.2f}; {chance_words(row)})"
+        f"{number} × {number} blocks of {edges[number]:.1f} µm "
+        f"{interval_text(row['value'], row['low'], row['high'], '')} ({chance_words(row)})"
         for number, row in rows.items()
     )
     above = [number for number, row in rows.items() if chance_words(row) == "above chance"]
