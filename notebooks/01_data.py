@@ -71,7 +71,7 @@ show_table(per_class, f"Images per class ({run.data}).", "tab-images")
 #
 # The phenotypes of the phantom differ in the length, straightness and thickness of their mitochondria and how close to
 # the nucleus these lie; in the size of early endosomes, how they cluster and how close to the nucleus they lie; and in the size
-# of recycling endosomes, how many of them gather at one place beside the nucleus, and how closely. The table has every parameter.
+# of recycling endosomes, how many of them gather at one place beside the nucleus, and how closely. The first table has every parameter, the second says what it is.
 # The amount of each organelle per cell and the staining follow one law
 # in all classes; size and crowding still change how bright a patch is on average, so that intensity
 # carries a part of the signal, as it would in real cells. Each organelle has three
@@ -79,13 +79,25 @@ show_table(per_class, f"Images per class ({run.data}).", "tab-images")
 # looks: one organelle finds the pair, two or three find the class.
 
 # %%
-show_table(
+planted = (
     organelles.planted_table()
     if run.is_phantom
-    else pd.DataFrame({"planted": ["nothing: own stacks"]}),
+    else pd.DataFrame({"parameter": ["nothing: own stacks"]})
+)
+explained = ["parameter", "unit", "meaning"]
+show_table(
+    planted.drop(columns=explained[1:], errors="ignore"),
     f"What separates the classes ({run.data}).",
     "tab-planted",
+    data=planted,
 )
+
+# %%
+show_table(
+    planted[explained],
+    "What these parameters are (phantom).",
+    "tab-parameters",
+) if run.is_phantom else None
 
 # %% [markdown]
 # ## How they look
