@@ -11,7 +11,12 @@ from sklearn import metrics as sk
 from organelle_fusion import significance
 from organelle_fusion.bootstrap import two_sided_p
 from organelle_fusion.metrics import EvaluationError
-from organelle_fusion.significance import corrected_t_test, holm, repeated_fold_difference
+from organelle_fusion.significance import (
+    corrected_t_test,
+    holm,
+    interval_text,
+    repeated_fold_difference,
+)
 
 CLASSES = ("a", "b")
 
@@ -223,3 +228,18 @@ def test_comparison_table_adjusts_within_a_test():
         ["a", "first", "+0.25 [+0.20, +0.30]", "< 0.001", "< 0.001"],
         ["a", "second", "+0.20 [+0.10, +0.30]", "0.300", "0.600"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sign", "expected"),
+    [
+        ((0.064, -0.02, 0.12), "+", "+0.06 [-0.02, +0.12]"),
+        ((0.91, 0.85, 0.95), "", "0.91 [0.85, 0.95]"),
+        ((0.004, 0.001, 0.02), "+", "+0.004 [+0.001, +0.020]"),  # on which side of 0 it ends
+        ((-0.004, -0.03, 0.02), "", "0.00 [-0.03, 0.02]"),
+        ((-0.004, np.nan, np.nan), "+", "+0.00 [no interval]"),
+    ],
+    ids=["difference", "score", "near 0", "minus 0", "none"],
+)
+def test_numbers_are_said_with_their_interval(numbers, sign, expected):
+    assert interval_text(*numbers, sign) == expected

@@ -228,9 +228,10 @@ def interval_text(value: float, low: float, high: float, sign: str = "+") -> str
     Ends that are NaN, see `bootstrap.interval`, read "+0.06 [no interval]".
     """
     if np.isnan(low):
-        return f"{value:{sign}.2f} [no interval]"
+        return f"{value:{sign}z.2f} [no interval]"
     digits = decimals(low, high)
-    return "{0:{3}.{4}f} [{1:{3}.{4}f}, {2:{3}.{4}f}]".format(value, low, high, sign, digits)
+    # z: a value of -0.004 is no "-0.00"
+    return "{0:{3}z.{4}f} [{1:{3}z.{4}f}, {2:{3}z.{4}f}]".format(value, low, high, sign, digits)
 
 
 def p_text(p: float) -> str:
