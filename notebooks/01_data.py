@@ -96,7 +96,7 @@ show_table(
 show_table(
     planted[explained],
     "What these parameters are (phantom).",
-    "tab-parameters",
+    "tab-phenotypes",
 ) if run.is_phantom else None
 
 # %% [markdown]
