@@ -300,7 +300,14 @@ show_table(
     f"Early fusion by the way the folds were made ({', '.join(sets)}). Brackets: 95 % interval. "
     "Last: share of all patches, and of those of the class that is tested, that is trained on.",
     "tab-leakage",
-    data=scored,
+    data=scored.join(
+        pd.DataFrame(
+            [
+                shares[row.data, row.grouping]._asdict()
+                for row in scored.itertuples()
+            ]
+        )
+    ),
 )
 
 # %% tags=["hide-input"]
@@ -694,7 +701,14 @@ show_table(
     "Real data by the way the folds were made (mcf10a-mcf7, otccp-eea1). Brackets: 95 % interval. "
     "Last: share of all rows, and of those of the class that is tested, that is trained on.",
     "tab-leakage-real",
-    data=real_scored,
+    data=real_scored.join(
+        pd.DataFrame(
+            [
+                real_shares[row.data, row.grouping]._asdict()
+                for row in real_scored.itertuples()
+            ]
+        )
+    ),
 )
 
 # %% tags=["hide-input"]
