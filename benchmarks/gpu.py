@@ -233,7 +233,10 @@ def time_prediction(case: Case, profile: Profile, batches: int) -> Timed:
 
 def time_full_image(case: Case, profile: Profile, edge: int) -> Timed:
     """Tiles per second of one plane of ``edge`` × ``edge`` pixels, cut, scaled and predicted."""
-    from organelle_fusion.patches import extract_patches, stack_statistics
+    from organelle_fusion.intensity import stack_statistics
+    from organelle_fusion.patches import (
+        extract_patches,
+    )
     from organelle_fusion.reference_data import volume_of
     from organelle_fusion.stitching import tile_table
     from organelle_fusion.training import predict_proba

@@ -24,7 +24,8 @@ from skimage.filters import threshold_otsu
 from skimage.transform import resize_local_mean
 
 from organelle_fusion.config import PAPER_PIXEL_UM
-from organelle_fusion.patches import extract_patches, patch_tables, stack_statistics
+from organelle_fusion.intensity import stack_statistics
+from organelle_fusion.patches import extract_patches, patch_tables
 from organelle_fusion.volumes import open_volume
 
 OURS = "organelle-fusion"

@@ -20,8 +20,9 @@ import pandas as pd
 from benchmarks.stacks import CHANNELS, write_planes
 from organelle_fusion.cells import segment_cells
 from organelle_fusion.config import load_profile, paper_px_to_um, use_backend
+from organelle_fusion.intensity import stack_statistics
 from organelle_fusion.objects import measure_stack
-from organelle_fusion.patches import extract_patches, patch_table, stack_statistics
+from organelle_fusion.patches import extract_patches, patch_table
 from organelle_fusion.phantom import class_names, simulate_stack
 from organelle_fusion.volumes import Volume, open_volume, write_ome_tiff
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.stacks import write_planes
-from organelle_fusion import patches, stitching
+from organelle_fusion import intensity, patches, stitching
 from organelle_fusion.config import load_profile, paper_px_to_um
 from organelle_fusion.volumes import Volume
 
@@ -25,12 +25,12 @@ def volume(tmp_path_factory) -> Volume:
 
 @pytest.fixture(scope="module")
 def statistics(volume) -> pd.DataFrame:
-    return patches.stack_statistics(volume)
+    return intensity.stack_statistics(volume)
 
 
 def test_histogram_and_threshold(benchmark, volume):
     benchmark.extra_info.update(name="histograms and thresholds", unit=f"4 planes {OF}")
-    found = benchmark.pedantic(patches.stack_statistics, (volume,), rounds=20, warmup_rounds=1)
+    found = benchmark.pedantic(intensity.stack_statistics, (volume,), rounds=20, warmup_rounds=1)
     # Otsu of a noisy background near 100 and a foreground near 1,000
     assert found["otsu"].between(130, 900).all()
 

@@ -26,7 +26,12 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 import pandas as pd
 from IPython.display import Markdown
 
-from organelle_fusion import organelles, phantom, plots, widgets_images
+from organelle_fusion import (
+    organelles,
+    phantom,
+    plots_images,
+    widgets_images,
+)
 from organelle_fusion.config import load_profile
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image, validate_manifest
@@ -111,7 +116,7 @@ for label, row in images.groupby("label").first().iterrows():
     planes[label] = display_plane(
         volume, volume.shape[1] // 2, stack_statistics(volume)
     )
-plots.stack_overview(
+plots_images.stack_overview(
     planes, volume.pixel_size_um, channels=settings.channels
 )
 

@@ -26,7 +26,7 @@ from IPython.display import Markdown
 from organelle_fusion import (
     intensity,
     patches,
-    plots,
+    plots_images,
     preprocessing,
     scorecard,
     widgets_images,
@@ -50,8 +50,8 @@ data_banner(settings, run)
 
 # %% mystnb={"figure": {"name": "fig-otsu", "caption": "Intensity histogram of one whole stack per organelle and its Otsu threshold; data: {data}."}, "image": {"alt": "Three histograms on logarithmic count axes with a vertical line at the Otsu threshold"}}
 volume = open_image(images.iloc[0]).select(settings.channels)
-statistics = patches.stack_statistics(volume)
-plots.otsu_figure(
+statistics = intensity.stack_statistics(volume)
+plots_images.otsu_figure(
     intensity.binned_histograms(volume),
     statistics.set_index("channel")["otsu"].to_dict(),
 )
@@ -76,7 +76,7 @@ sparse = table["reason"].eq("sparse").groupby(table["z"]).mean()
 plane = (sparse - 0.5).abs().idxmin()
 on_plane = table[table["z"] == plane]
 thresholds = statistics["otsu"].to_numpy()[:, None, None]
-plots.pipeline_figure(
+plots_images.pipeline_figure(
     intensity.display_plane(volume, plane, statistics),
     volume.plane(plane) > thresholds,
     on_plane,
@@ -168,7 +168,7 @@ tabulated = preprocessing.tabulate_patches(
     sizes_px=settings.patches.sizes_px,
 )
 found = preprocessing.patch_yield(tabulated.table)
-plots.attrition_figure(found)
+plots_images.attrition_figure(found)
 
 # %%
 show_table(

@@ -30,10 +30,11 @@ import pandas as pd
 from IPython.display import Markdown
 
 from organelle_fusion import (
+    comparisons,
     evaluation,
     folds,
     phantom,
-    plots,
+    plots_images,
     preprocessing,
     rotation,
     scorecard,
@@ -207,7 +208,9 @@ drawing = {
     "outline": outline,
     "pixel_size_um": volume.pixel_size_um,
 }
-plots.patch_size_figure(curves, chance["balanced_accuracy"], **drawing)
+plots_images.patch_size_figure(
+    curves, chance["balanced_accuracy"], **drawing
+)
 
 # %% tags=["hide-input"]
 widgets_maps.patch_size_widget(
@@ -270,7 +273,7 @@ Markdown(class_size_sentence(own_size))
 # %%
 rest = [size for size in sizes if size != size_px]
 peak = {
-    f"{size_px} px minus {words}": evaluation.size_difference(
+    f"{size_px} px minus {words}": comparisons.size_difference(
         scored, [size_px], others, **bootstrap
     )
     for words, others in (
@@ -282,7 +285,7 @@ peak = {
 dip = {}
 if {250, 300, 350} <= set(sizes):
     dip = {
-        f"mean of 250 and 350 px minus 300 px, {name}": evaluation.size_difference(
+        f"mean of 250 and 350 px minus 300 px, {name}": comparisons.size_difference(
             predictions[name], [250, 350], [300], **bootstrap
         )
         for name in (as_they_are, *turned.values())
@@ -298,7 +301,7 @@ Markdown(
 on_scored = curves[curves["images"] == as_they_are].set_index("size_px")
 smallest = on_scored.loc[sizes[0], ["value", "low", "high"]].to_dict()
 fall = 1 - found["kept"].iloc[-1] / found["kept"].iloc[0]
-lost = evaluation.attrition_difference(
+lost = comparisons.attrition_difference(
     table, sizes[0], sizes[-1], **bootstrap
 )
 findings = [

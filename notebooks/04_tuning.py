@@ -30,10 +30,11 @@ settings = load_profile(profile)
 use_backend(settings)
 
 from organelle_fusion import (
+    comparisons,
     evaluation,
     folds,
     phantom,
-    plots,
+    plots_tuning,
     preprocessing,
     sweep,
     trials,
@@ -117,7 +118,7 @@ show_table(
 )
 
 # %% mystnb={"figure": {"name": "fig-tuning", "caption": "Each trial of the search as a line across its settings, coloured by the accuracy on validation patches; data: {data}, training and validation images only. Bold: the trial whose settings are chosen."}, "image": {"alt": "Parallel coordinates: seven upright axes, from the learning rate to the validation accuracy, one coloured line per trial and the chosen one bold"}}
-plots.tuning_figure(found, limits)
+plots_tuning.tuning_figure(found, limits)
 
 # %%
 few = found["epochs"].min()
@@ -189,7 +190,7 @@ show_table(
 )
 
 # %%
-difference = evaluation.paired_difference(
+difference = comparisons.paired_difference(
     predictions, "search", "profile", **bootstrap
 )
 Markdown(

@@ -940,7 +940,7 @@ lines = []
 for panel, frames in ((run.data, once), ("contact phantom", touching)):
     if "otccp_contacts" not in frames or len(frames) < 2:
         continue
-    frames = evaluation.on_shared_images(frames)
+    frames = comparisons.on_shared_images(frames)
     single = {
         names[model]: frame
         for model, frame in frames.items()
@@ -950,7 +950,7 @@ for panel, frames in ((run.data, once), ("contact phantom", touching)):
         lines.append(
             difference_sentence(
                 f"{panel}, contacts minus the best single organelle, {called}",
-                evaluation.rival_difference(
+                comparisons.rival_difference(
                     frames["otccp_contacts"],
                     single,
                     level=level,

@@ -31,9 +31,12 @@ from IPython.display import Markdown, display
 from organelle_fusion import (
     ablations,
     calibration,
+    comparisons,
     evaluation,
     folds,
     plots,
+    plots_calibration,
+    plots_networks,
     preprocessing,
     ranking,
     scorecard,
@@ -75,6 +78,8 @@ patch_set = PatchSet.load(
     run.require(run.folder / "patches" / f"{size_px}px", "02"),
     run.read(),
 )
+handcrafted = run.folder / "handcrafted"
+of_objects = run.require(handcrafted / "scores.csv", "05")
 data_banner(settings, run)
 
 # %% [markdown]
@@ -134,7 +139,7 @@ layers = {
     )
     for strategy in ("single", "early", "intermediate", "spatial")
 }
-plots.architecture_figure(
+plots_networks.architecture_figure(
     {"early": layers["early"]}, channels=settings.channels
 )
 
@@ -143,7 +148,7 @@ plots.architecture_figure(
 # features, or scores.
 
 # %% mystnb={"figure": {"name": "fig-fusion", "caption": "Intermediate and late fusion (Fig. 3 of the paper), drawn from the networks that are trained below."}, "image": {"alt": "Two flow charts: three encoders joined at their pooled features, and three classifiers joined at their scores"}}
-plots.architecture_figure(
+plots_networks.architecture_figure(
     {"intermediate": layers["intermediate"], "late": layers["single"]},
     channels=settings.channels,
 )
@@ -157,7 +162,7 @@ plots.architecture_figure(
 # places do not matter.
 
 # %% mystnb={"figure": {"name": "fig-spatial", "caption": "Spatial fusion (ours), drawn from the network that is trained below."}, "image": {"alt": "Flow chart: three encoders, each pooled after its last stage; beside them their maps joined, mixed by convolutions and pooled; dense head"}}
-plots.architecture_figure(
+plots_networks.architecture_figure(
     {"spatial": layers["spatial"]}, channels=settings.channels
 )
 
@@ -281,8 +286,7 @@ Markdown(class_size_sentence(patch_set.table))
 bootstrap = {"repeats": settings.bootstrap_repeats, "seed": seed}
 rows = evaluation.paper_rows(settings.channels)
 table = evaluation.score_table(predictions, level="patch", **bootstrap)
-place = run.folder / "handcrafted"
-baseline = pd.read_csv(run.require(place / "scores.csv", "05"))
+baseline = pd.read_csv(of_objects)
 baseline = baseline[baseline["grouping"] == "once"]
 table1 = pd.concat(
     [table, baseline.query("level == 'object'")[table.columns]]
@@ -379,7 +383,7 @@ accuracy = table[table["metric"] == "balanced_accuracy"]
 accuracy = accuracy.set_index("model")["value"]
 best_channel = accuracy[list(settings.channels)].idxmax()
 judged = ["early", "intermediate", "late", best_channel]
-plots.reliability_figure(
+plots_calibration.reliability_figure(
     {model: calibration.reliability(predictions, model) for model in judged}
 )
 
@@ -452,7 +456,7 @@ sentences = [
     *(
         difference_sentence(
             f"intermediate fusion {name} minus the same {ablations.OWN}, by image",
-            evaluation.folding_difference(
+            comparisons.folding_difference(
                 of_variant, intermediate, level="image", **bootstrap
             ),
         )
@@ -474,7 +478,7 @@ Markdown("\n".join(f"- {sentence}" for sentence in sentences))
 # %%
 compared = significance.comparison_table(
     {
-        "paired bootstrap": evaluation.strategy_differences(
+        "paired bootstrap": comparisons.strategy_differences(
             predictions, settings.channels, **bootstrap
         )
     }
@@ -503,7 +507,7 @@ findings = scorecard.fusion_findings(
 # may be flattered by that choice, and the margin is the easier to meet.
 
 # %%
-cost = evaluation.paired_difference(
+cost = comparisons.paired_difference(
     predictions, "spatial", "intermediate", **bootstrap
 )
 Markdown(
@@ -560,7 +564,7 @@ measured = {
         [
             run.require(
                 Cell("cv5", 0, model, fold, seed).path(
-                    place / "predictions"
+                    handcrafted / "predictions"
                 ),
                 "05",
             )

@@ -27,6 +27,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from organelle_fusion import (
+    comparisons,
     confirming,
     evaluation,
     folds,
@@ -36,7 +37,7 @@ from organelle_fusion import (
     sweep,
     widgets_scores,
 )
-from organelle_fusion.config import load_profile, use_backend
+from organelle_fusion.config import METRIC_TITLES, load_profile, use_backend
 from organelle_fusion.pages import (
     class_size_sentence,
     data_banner,
@@ -58,6 +59,7 @@ patch_set = PatchSet.load(
     run.require(run.folder / "patches" / f"{size_px}px", "02"),
     run.read(),
 )
+of_objects = run.require(run.folder / "handcrafted" / "scores.csv", "05")
 published = published_table("table2")
 data_banner(settings, run)
 
@@ -157,9 +159,7 @@ scores = pd.concat(
     ignore_index=True,
 )
 once, repeated, by_patch = groupings
-baseline = pd.read_csv(
-    run.require(run.folder / "handcrafted" / "scores.csv", "05")
-)
+baseline = pd.read_csv(of_objects)
 baseline = baseline.query("level == 'object' and grouping == 'repeated'")
 scores = pd.concat(
     [scores, baseline.assign(grouping=repeated)[scores.columns]],
@@ -192,7 +192,7 @@ waiting = ~table2["Model"].isin(
 )
 table2.loc[waiting, "Folds"] = ""
 show_table(
-    table2[["Model", "Folds", *evaluation.METRIC_TITLES.values()]],
+    table2[["Model", "Folds", *METRIC_TITLES.values()]],
     f"Table 2 of the paper, networks by patch, OTCCP by object ({run.data}).",
     "tab-fusion30",
     data=tidy_table(scores, rows, published),
@@ -282,13 +282,13 @@ by_run = {
     words: significance.repeated_fold_difference(
         runs, "intermediate", rival
     )
-    for words, rival in evaluation.strategy_rivals(
+    for words, rival in comparisons.strategy_rivals(
         settings.channels
     ).items()
 }
 compared = significance.comparison_table(
     {
-        "paired bootstrap": evaluation.strategy_differences(
+        "paired bootstrap": comparisons.strategy_differences(
             runs, settings.channels, **bootstrap
         ),
         "corrected t-test": by_run,
@@ -325,7 +325,7 @@ findings = [
     for name, of_grouping in compared.items()
     for found in of_grouping
 ]
-flattery = evaluation.folding_difference(
+flattery = comparisons.folding_difference(
     parted[parted["model"] == "intermediate"],
     whole[seeds[0]].query("model == 'intermediate'"),
     **bootstrap,

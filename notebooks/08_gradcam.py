@@ -40,7 +40,7 @@ use_backend(settings)
 from organelle_fusion import (
     folds,
     models,
-    plots,
+    plots_maps,
     scorecard,
     similarity,
     widgets_maps,
@@ -138,13 +138,13 @@ first_of_class = images.groupby("label")["image"].first()
 # trained on such squares. They are hatched. The prediction beside the class is that for the whole image.
 
 # %% mystnb={"figure": {"name": "fig-gradcam-tiles", "caption": "Grad-CAM of intermediate fusion on squares side by side (Fig. 6 of the paper, without overlap); data: {data}. One image per class, middle plane, explained by the network that tested it. First column: the organelles together; then each organelle in grey under its map; last, their mean under the fused map. Colours are shares of the largest value in the row. Hatched: squares that the sparsity filter drops."}, "image": {"alt": "Grid of microscope planes, one row per class: the composite, three organelles with a heat map each, and the fused heat map, in square tiles"}}
-plots.gradcam_figure(
+plots_maps.gradcam_figure(
     [explained.planes["side by side"][name] for name in first_of_class],
     channels=settings.channels,
 )
 
 # %% mystnb={"figure": {"name": "fig-gradcam-overlap", "caption": "The same images on squares that overlap by half (Fig. 6 of the paper, with overlap); data: {data}. Columns, colours and hatching as before: there every square over a place is one that the filter drops."}, "image": {"alt": "The same grid of planes and heat maps, smooth where the tiles were blended"}}
-plots.gradcam_figure(
+plots_maps.gradcam_figure(
     [explained.planes["overlapping"][name] for name in first_of_class],
     channels=settings.channels,
 )

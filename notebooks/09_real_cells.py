@@ -24,6 +24,7 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 from IPython.display import Markdown, display
 
 from organelle_fusion import (
+    comparisons,
     evaluation,
     folds,
     histories,
@@ -178,7 +179,7 @@ plots.pr_figure(
 # 0.10 or more should be excluded. Its design was chosen by scores on phantoms, and not on these crops.
 
 # %%
-cost = evaluation.paired_difference(
+cost = comparisons.paired_difference(
     predictions, "spatial", "intermediate", **bootstrap
 )
 Markdown(

@@ -32,7 +32,7 @@ from organelle_fusion import (
     forests,
     leakage,
     phantom,
-    plots,
+    plots_leakage,
     preprocessing,
     selection,
     sources,
@@ -52,6 +52,11 @@ from organelle_fusion.patchset import PatchSet, check_manifest
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.significance import interval_text
+from organelle_fusion.trials import (
+    SEARCHED,
+    candidate_settings,
+    read_trials,
+)
 
 settings = load_profile(profile)
 use_backend(settings)
@@ -62,6 +67,17 @@ patch_set = PatchSet.load(
     run.require(run.folder / "patches" / f"{size_px}px", "02"),
     images,
 )
+of_every_size = [
+    run.require(
+        Cell("cv5", size, "intermediate", fold, settings.folds.seed).path(
+            run.folder / "predictions"
+        ),
+        "03",
+    )
+    for size in settings.patches.sizes_px
+    for fold in range(settings.folds.n_splits)
+]
+of_trials = run.require(run.folder / "tuning" / "trials.csv", "04")
 data_banner(
     settings,
     None,
@@ -288,7 +304,7 @@ scored = leakage.leakage_table(
 write_csv(run.folder / "leakage.csv", scored)
 
 # %% mystnb={"figure": {"name": "fig-leakage", "caption": "Balanced accuracy of early fusion by the way the folds were made, with 95 % intervals over resampled images; data: {data}. Beside the phantom stands a null phantom, whose classes do not differ, so that whatever it has above chance is leakage."}, "image": {"alt": "Dot plot with interval bars, a panel per data set and a row per way to make folds, from folds that part images to folds that keep them whole, and a chance line"}}
-plots.leakage_figure(scored, units)
+plots_leakage.leakage_figure(scored, units)
 
 # %%
 show_table(
@@ -340,12 +356,7 @@ Markdown(
 # for them.
 
 # %%
-sizes = [
-    Cell("cv5", size, "intermediate", fold, seed).path(folders[data])
-    for size in settings.patches.sizes_px
-    for fold in range(n_splits)
-]
-of_sizes = read_predictions([run.require(path, "03") for path in sizes])
+of_sizes = read_predictions(of_every_size)
 check_manifest(of_sizes, images, "03")
 choices = {
     f"patch size, {data}": selection.compare_choices(
@@ -361,12 +372,8 @@ choices = {
 # is flattered a little.
 
 # %% tags=["hide-output"]
-from organelle_fusion import tuning
-
-trials = tuning.read_trials(
-    run.require(run.folder / "tuning" / "trials.csv", "04")
-)
-candidates = tuning.candidate_settings(
+trials = read_trials(of_trials)
+candidates = candidate_settings(
     trials, settings.training, settings.leakage.candidates
 )
 trainings = {
@@ -392,7 +399,7 @@ tried = {
 searched = pd.DataFrame(
     {
         name: [f"{getattr(one, name):.3g}" for one in candidates]
-        for name in tuning.SEARCHED
+        for name in SEARCHED
     }
 )
 searched.insert(
@@ -418,7 +425,7 @@ chosen = selection.choice_table(choices)
 write_csv(run.folder / "nested.csv", chosen)
 
 # %% mystnb={"figure": {"name": "fig-nested", "caption": "Balanced accuracy of all candidates, of the one that scores best on the test data, and of a nested choice, with 95 % intervals over resampled images; data: {data}. On a null phantom settings cannot differ but by chance."}, "image": {"alt": "A panel per choice: ticks for the scores of all candidates, and two marks with interval bars, one for the choice made on the test data and one for the nested choice, and a chance line"}}
-plots.choice_figure(
+plots_leakage.choice_figure(
     chosen.assign(chance=chance),
     pd.concat(
         of_choice.candidates.assign(question=question)
@@ -682,7 +689,7 @@ real_scored = leakage.leakage_table(
 write_csv(run.folder / "leakage-real.csv", real_scored)
 
 # %% mystnb={"figure": {"name": "fig-leakage-real", "caption": "Balanced accuracy on real data by the way the folds were made, with 95 % intervals over resampled acquisitions or images: early fusion on crops (mcf10a-mcf7), a random forest on measured early endosomes (otccp-eea1)."}, "image": {"alt": "Dot plot with interval bars, a panel per data set and a row per way to make folds, from folds that part images to folds that keep them whole, and a chance line in each"}}
-plots.leakage_figure(
+plots_leakage.leakage_figure(
     real_scored,
     {
         grouping: "parted" if grouping in (by_crop, by_object) else "whole"

@@ -25,6 +25,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from organelle_fusion import (
+    comparisons,
     evaluation,
     folds,
     phantom,
@@ -179,7 +180,7 @@ pairs = (
     ("spatial", "early"),
 )
 differences = {
-    (a, b): evaluation.paired_difference(seen, a, b, **bootstrap)
+    (a, b): comparisons.paired_difference(seen, a, b, **bootstrap)
     for a, b in pairs
 }
 margin = -0.10

@@ -25,12 +25,14 @@ from IPython.display import Markdown
 
 from organelle_fusion import (
     ablations,
+    comparisons,
     distillation,
     embeddings,
     evaluation,
     export,
     folds,
     plots,
+    plots_beyond,
     subsets,
     sweep,
     widgets_maps,
@@ -127,7 +129,7 @@ of_unseen = patch_set.table[unseen]
 layout = embeddings.umap_layout(
     features[numbers[0]][unseen], neighbours=beyond.neighbours, seed=seed
 )
-plots.features_figure(
+plots_beyond.features_figure(
     layout, of_unseen["label"], of_unseen["image"], parts[unseen]
 )
 
@@ -217,7 +219,7 @@ plots.grouping_figure(
 
 # %% tags=["hide-input"]
 best_subset = {
-    level: evaluation.rival_difference(
+    level: comparisons.rival_difference(
         trained["intermediate"], names, level=level, **bootstrap
     )
     for level in ("patch", "image")
@@ -296,7 +298,7 @@ show_table(
 )
 
 # %% tags=["hide-input"]
-lesson = evaluation.folding_difference(taught, untaught, **bootstrap)
+lesson = comparisons.folding_difference(taught, untaught, **bootstrap)
 Markdown(
     f"The student has {sizes['student'] / sizes['teacher']:.1%} of the parameters of its teacher. "
     + difference_sentence("taught minus on labels, by patch", lesson)
@@ -425,7 +427,7 @@ show_table(
 )
 
 # %%
-backbone = evaluation.folding_difference(
+backbone = comparisons.folding_difference(
     with_other, trained["early"], **bootstrap
 )
 by_image = clusters.query(

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from sklearn.calibration import calibration_curve
 
-from organelle_fusion import plots
+from organelle_fusion import plots_calibration
 from organelle_fusion.bootstrap import draw_groups
 from organelle_fusion.calibration import (
     calibration_lines,
@@ -122,7 +122,7 @@ def test_figure_shows_the_curve_and_its_error():
     """Marks at (confidence, accuracy), area by share; the title holds the error."""
     frame = predictions([0.85, 0.65, 0.85, 0.65, 0.65, 0.65], [1, 1, 0, 1, 1, 1])
     curve = reliability(frame, "m")
-    figure = plots.reliability_figure({"late": curve, "mitochondria": curve})
+    figure = plots_calibration.reliability_figure({"late": curve, "mitochondria": curve})
     first, second = figure.axes
     marks = next(item for item in second.collections if isinstance(item, PathCollection))
     np.testing.assert_allclose(marks.get_offsets(), [[0.65, 1.0], [0.85, 0.5]])

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion import evaluation
+from organelle_fusion import comparisons, evaluation
 from organelle_fusion.bootstrap import draw_groups
-from organelle_fusion.evaluation import EvaluationError
+from organelle_fusion.metrics import EvaluationError
 
 
 def predictions(hits, *, size_px=350, seed=0):
@@ -51,7 +51,7 @@ def test_score_tables_scores_each_size_by_itself():
     ],
 )
 def test_size_difference_by_hand(first, second, expected):
-    found = evaluation.size_difference(ALL, first, second, repeats=200)
+    found = comparisons.size_difference(ALL, first, second, repeats=200)
     assert found["value"] == pytest.approx(expected)
     assert found["low"] <= found["value"] <= found["high"]
 
@@ -74,26 +74,26 @@ def test_size_difference_takes_the_best_anew_in_the_same_resamples():
                 hits[:2].sum() / all_of[:2].sum() + hits[2:].sum() / all_of[2:].sum()
             ) / 2
         expected.append(value[300] - max(value[200], value[400]))
-    found = evaluation.size_difference(ALL, [300], [200, 400], repeats=repeats, seed=seed)
+    found = comparisons.size_difference(ALL, [300], [200, 400], repeats=repeats, seed=seed)
     assert [found["low"], found["high"]] == pytest.approx(np.quantile(expected, [0.025, 0.975]))
 
 
 def test_sizes_on_other_images_or_not_trained_are_refused():
     with pytest.raises(EvaluationError, match="expected patches of 500 px, found 200, 300, 400"):
-        evaluation.size_difference(ALL, [500], [200])
+        comparisons.size_difference(ALL, [500], [200])
     fewer = pd.concat([SMALL, MIDDLE[MIDDLE["group"] != "b1"]])
     with pytest.raises(EvaluationError, match=r"200 px and 300 px tested on the same groups.*b1"):
-        evaluation.size_difference(fewer, [200], [300])
+        comparisons.size_difference(fewer, [200], [300])
 
 
 def test_folding_difference_resamples_images_in_both():
     """One folding has two repeats of each patch: its score counts both, in the same images."""
     again = predictions({"a0": [0, 1], "a1": [1, 1], "b0": [1], "b1": [0]}, size_px=300, seed=1)
     twice = pd.concat([MIDDLE, again], ignore_index=True)
-    found = evaluation.folding_difference(twice, MIDDLE, repeats=200)
+    found = comparisons.folding_difference(twice, MIDDLE, repeats=200)
     both = ((3 + 3) / 8 + (2 + 1) / 4) / 2
     assert found["value"] == pytest.approx(both - VALUES[300])
-    same = evaluation.folding_difference(MIDDLE, MIDDLE, repeats=200)
+    same = comparisons.folding_difference(MIDDLE, MIDDLE, repeats=200)
     none = {"value": 0.0, "low": np.nan, "high": np.nan, "p": 1.0}
     assert same == pytest.approx(none, nan_ok=True)
 
@@ -101,18 +101,18 @@ def test_folding_difference_resamples_images_in_both():
 def test_the_best_rival_is_chosen_in_every_resample():
     """Rivals with other rows of the same images: by hand, and resample by resample."""
     rivals = {"small": SMALL, "large": LARGE}
-    found = evaluation.rival_difference(MIDDLE, rivals, repeats=300, seed=4)
+    found = comparisons.rival_difference(MIDDLE, rivals, repeats=300, seed=4)
     assert found["value"] == pytest.approx(VALUES[300] - max(VALUES[200], VALUES[400]))
     assert found["best"] == "large"
     alone = [
-        evaluation.folding_difference(MIDDLE, rival, repeats=300, seed=4)
+        comparisons.folding_difference(MIDDLE, rival, repeats=300, seed=4)
         for rival in rivals.values()
     ]
     assert found["low"] <= min(one["low"] for one in alone)
-    single = evaluation.rival_difference(MIDDLE, {"small": SMALL}, repeats=300, seed=4)
+    single = comparisons.rival_difference(MIDDLE, {"small": SMALL}, repeats=300, seed=4)
     assert {k: v for k, v in single.items() if k != "best"} == alone[0]
     with pytest.raises(EvaluationError, match="large tested on the same groups, found b1"):
-        evaluation.rival_difference(MIDDLE, {"large": LARGE[LARGE["group"] != "b1"]})
+        comparisons.rival_difference(MIDDLE, {"large": LARGE[LARGE["group"] != "b1"]})
 
 
 def test_attrition_difference_by_hand():
@@ -123,7 +123,7 @@ def test_attrition_difference_by_hand():
     table = pd.DataFrame(rows, columns=["group", "paper_px", "reason"])
     table["label"] = table["group"]
     expected = {"value": 0.25, "low": np.nan, "high": np.nan, "p": np.nan}
-    found = evaluation.attrition_difference(table, 2, 4, repeats=50)
+    found = comparisons.attrition_difference(table, 2, 4, repeats=50)
     assert found == pytest.approx(expected, nan_ok=True)
 
 
@@ -132,19 +132,19 @@ def test_attrition_difference_ties_classes_that_share_a_group():
     rows = [("x", "a", 2, "sparse"), ("x", "b", 2, "sparse"), ("y", "b", 2, "")]
     rows += [("x", "a", 4, ""), ("y", "b", 4, "")]
     table = pd.DataFrame(rows, columns=["group", "label", "paper_px", "reason"])
-    found = evaluation.attrition_difference(table, 2, 4, repeats=400)
+    found = comparisons.attrition_difference(table, 2, 4, repeats=400)
     assert (found["value"], found["low"], found["high"]) == (pytest.approx(2 / 3), 0, 1)
     with pytest.raises(EvaluationError, match="group y: expected patches of 2 and of 4 px"):
-        evaluation.attrition_difference(table.iloc[:-1], 2, 4)
+        comparisons.attrition_difference(table.iloc[:-1], 2, 4)
     with pytest.raises(EvaluationError, match=r"group x: .* found none of 8 px"):
-        evaluation.attrition_difference(table, 2, 8)
+        comparisons.attrition_difference(table, 2, 8)
 
 
 def test_attrition_difference_resamples_groups():
     """Two groups of one class: all of one, none of the other removed at 2 px."""
     rows = [("x", 2, "sparse"), ("y", 2, ""), ("x", 4, ""), ("y", 4, "")]
     table = pd.DataFrame(rows, columns=["group", "paper_px", "reason"]).assign(label="a")
-    found = evaluation.attrition_difference(table, 2, 4, repeats=400)
+    found = comparisons.attrition_difference(table, 2, 4, repeats=400)
     p = found.pop("p")
     assert found == pytest.approx({"value": 0.5, "low": 0.0, "high": 1.0})
     drawn = draw_groups(np.array([0, 0]), 400, 0)
@@ -163,7 +163,7 @@ def test_strategies_are_compared_with_their_rivals():
         "y": {"a0": [1, 1], "b0": [0, 0]},
     }
     frames = [predictions(of_model).assign(model=model) for model, of_model in hits.items()]
-    found = evaluation.strategy_differences(pd.concat(frames), ["x", "y"], repeats=100)
+    found = comparisons.strategy_differences(pd.concat(frames), ["x", "y"], repeats=100)
     values = {words: difference["value"] for words, difference in found.items()}
     assert values == {
         "intermediate minus early fusion": 0.0,

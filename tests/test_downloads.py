@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion import downloads, plots, plots_handcrafted
+from organelle_fusion import downloads, plots, plots_handcrafted, plots_images
 from organelle_fusion.downloads import data_of, with_data
 from organelle_fusion.pages import show_table
 
@@ -121,7 +121,7 @@ def test_points_of_a_curve_that_cannot_be_told_apart_are_one():
 
 def test_numbers_of_a_histogram_are_its_bars():
     counts, edges = np.array([6, 3, 1]), np.array([0.0, 10, 20, 30])
-    figure = plots.otsu_figure({"mitochondria": (edges, counts)}, {"mitochondria": 15.0})
+    figure = plots_images.otsu_figure({"mitochondria": (edges, counts)}, {"mitochondria": 15.0})
     assert data_of(figure).to_numpy().tolist() == [
         ["mitochondria", 0, 10, 6, 15],
         ["mitochondria", 10, 20, 3, 15],

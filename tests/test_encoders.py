@@ -8,7 +8,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from organelle_fusion import encoders, sweep  # noqa: E402
+from organelle_fusion import encoders, predictions, sweep  # noqa: E402
 from organelle_fusion.config import EncoderSettings, load_profile  # noqa: E402
 from organelle_fusion.encoders import (  # noqa: E402
     BandedDepthwise,
@@ -486,5 +486,5 @@ def test_another_file_of_weights_trains_again(tmp_path, monkeypatch):
     assert "weights" not in inputs(None)
     assert inputs(None)["settings"] != inputs("imagenet")["settings"]
     path.unlink()
-    with pytest.raises(sweep.SweepError, match=r"found no file .*weights.h5; check the path"):
+    with pytest.raises(predictions.SweepError, match=r"found no file .*weights.h5; check the path"):
         inputs(str(path))

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from organelle_fusion import bootstrap, evaluation
-from organelle_fusion.evaluation import EvaluationError
+from organelle_fusion import bootstrap, comparisons, evaluation, metrics
+from organelle_fusion.metrics import EvaluationError
 
 CLASSES = ["a", "b", "c"]
 
@@ -34,8 +34,8 @@ def make_predictions(
 
 
 def rows_of(predictions):
-    table = evaluation.pooled(predictions)
-    columns = evaluation.probability_columns(table)
+    table = metrics.pooled(predictions)
+    columns = metrics.probability_columns(table)
     return table["label"].to_numpy(), table[columns].to_numpy(), table["group"].to_numpy()
 
 
@@ -43,7 +43,7 @@ def test_scores_by_hand():
     """Three of a, one of b: recalls 2/3 and 1, F1 4/5 and 2/3, MCC from the counts."""
     labels = np.array(["a", "a", "a", "b"])
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
-    found = evaluation.scores(labels, probabilities, ["a", "b"])
+    found = metrics.scores(labels, probabilities, ["a", "b"])
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["macro_f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
     # c s - sum t p = 3*4 - (3*2 + 1*2) = 4; roots of 16 - 8 and 16 - 10
@@ -56,7 +56,7 @@ def test_scores_average_over_the_classes_present():
     """Class c has no sample: it enters no mean, though one row is mistaken for it."""
     labels = np.array(["a", "a", "b", "b"])
     p = np.array([[0.8, 0.1, 0.1], [0.2, 0.1, 0.7], [0.1, 0.8, 0.1], [0.1, 0.9, 0.0]])
-    found = evaluation.scores(labels, p, CLASSES)
+    found = metrics.scores(labels, p, CLASSES)
     assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
     assert found["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["auroc"] == pytest.approx(1.0)
@@ -66,7 +66,7 @@ def test_scores_agree_with_scikit_learn_where_all_classes_are_present():
     """Same as the one-call functions of scikit-learn on full data."""
     labels, p, _ = rows_of(make_predictions())
     guess = np.array(CLASSES)[p.argmax(1)]
-    found = evaluation.scores(labels, p, CLASSES)
+    found = metrics.scores(labels, p, CLASSES)
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, guess))
     assert found["macro_f1"] == pytest.approx(sk.f1_score(labels, guess, average="macro"))
     expected = sk.roc_auc_score(labels, p, multi_class="ovr", average="macro", labels=CLASSES)
@@ -75,7 +75,7 @@ def test_scores_agree_with_scikit_learn_where_all_classes_are_present():
 
 def test_auroc_of_a_single_class_is_nan():
     """There is nothing to rank against; scikit-learn stays silent, MCC is 0."""
-    assert np.isnan(evaluation.scores(np.array(["a"]), np.array([[0.5, 0.5]]), ["a", "b"])["auroc"])
+    assert np.isnan(metrics.scores(np.array(["a"]), np.array([[0.5, 0.5]]), ["a", "b"])["auroc"])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_auroc_of_a_single_class_is_nan():
 def test_scores_refuse(labels, probabilities, message):
     """Errors say in one line what was expected and found."""
     with pytest.raises(EvaluationError, match=message) as error:
-        evaluation.scores(np.array(labels), np.array(probabilities, float), ["a", "b"])
+        metrics.scores(np.array(labels), np.array(probabilities, float), ["a", "b"])
     assert "\n" not in str(error.value)
 
 
@@ -106,9 +106,9 @@ def test_chance_levels_by_hand():
 def test_pooled_takes_test_rows_only_in_patch_order():
     """Validation rows are not scored; the order of the files does not matter."""
     predictions = make_predictions()
-    table = evaluation.pooled(predictions)
+    table = metrics.pooled(predictions)
     assert len(table) == 60
-    shuffled = evaluation.pooled(predictions.sample(frac=1, random_state=1))
+    shuffled = metrics.pooled(predictions.sample(frac=1, random_state=1))
     pd.testing.assert_frame_equal(table, shuffled)
 
 
@@ -121,10 +121,10 @@ def test_pooled_image_is_the_mean_over_its_patches():
             "part": "test", "p:a": [0.9, 0.3, 0.2], "p:b": [0.1, 0.7, 0.8],
         }
     )  # fmt: skip
-    table = evaluation.pooled(frame, "image")
+    table = metrics.pooled(frame, "image")
     assert table["group"].tolist() == ["g", "h"]
     np.testing.assert_allclose(table[["p:a", "p:b"]], [[0.6, 0.4], [0.2, 0.8]])
-    split = evaluation.pooled(frame.assign(group=["s", "t", "u"]), "image")
+    split = metrics.pooled(frame.assign(group=["s", "t", "u"]), "image")
     assert split["group"].tolist() == ["i", "j"]
 
 
@@ -138,22 +138,22 @@ def test_pooled_cell_is_the_mean_over_its_objects():
             "part": "test", "p:a": [0.2, 0.6, 0.9, 0.3, 0.5], "p:b": [0.8, 0.4, 0.1, 0.7, 0.5],
         }
     )  # fmt: skip
-    table = evaluation.pooled(frame, "cell")
+    table = metrics.pooled(frame, "cell")
     assert table["p:a"].tolist() == pytest.approx([0.4, 0.9, 0.3, 0.5])
     assert table["label"].tolist() == ["a", "a", "b", "a"]
     assert table["group"].tolist() == ["g", "g", "h", "g"]
-    by_object = evaluation.pooled(frame.assign(group=list("stuvs")), "cell")
+    by_object = metrics.pooled(frame.assign(group=list("stuvs")), "cell")
     assert by_object["group"].tolist() == ["i", "i", "j", "i"]
     # Two of three cells of seed 0 and the one of seed 1 are right; a: 1 of 2 and 1 of 1, b: 1 of 1.
     scored = evaluation.score_table(frame, level="cell", repeats=100, seed=0)
     accuracy = scored.loc[scored["metric"] == "balanced_accuracy", "value"].item()
     assert accuracy == pytest.approx((2 / 3 + 1) / 2)
     with pytest.raises(EvaluationError, match="found no cell; read them"):
-        evaluation.pooled(frame.drop(columns="cell"), "cell")
+        metrics.pooled(frame.drop(columns="cell"), "cell")
     with pytest.raises(EvaluationError, match="one label per cell, found 2 in '1'"):
-        evaluation.pooled(frame.assign(label=list("abaaa")), "cell")
+        metrics.pooled(frame.assign(label=list("abaaa")), "cell")
     with pytest.raises(EvaluationError, match="expected a name in image and cell, found an empty"):
-        evaluation.pooled(frame.assign(cell=["1", None, "2", "1", "1"]), "cell")
+        metrics.pooled(frame.assign(cell=["1", None, "2", "1", "1"]), "cell")
 
 
 @pytest.mark.parametrize(
@@ -170,21 +170,21 @@ def test_pooled_cell_is_the_mean_over_its_objects():
 def test_pooled_refuses(change, message):
     """A frame that would be scored wrongly is refused."""
     with pytest.raises(EvaluationError, match=message):
-        evaluation.pooled(change(make_predictions()))
+        metrics.pooled(change(make_predictions()))
 
 
 def test_columns_of_other_data_sets_are_left_out():
     """A concatenated frame has empty columns for the classes of the other set."""
     predictions = make_predictions().assign(**{"p:z": np.nan})
-    assert evaluation.probability_columns(predictions) == ["p:a", "p:b", "p:c"]
+    assert metrics.probability_columns(predictions) == ["p:a", "p:b", "p:c"]
 
 
-@pytest.mark.parametrize("metric", evaluation.METRICS)
+@pytest.mark.parametrize("metric", metrics.METRICS)
 def test_resamples_equal_scikit_learn_on_repeated_rows(metric):
     """Each weighted score is the plain score of the rows written out as often as drawn."""
     predictions = make_predictions(groups_per_class=3, seed=3)
     # few distinct values: ties count
-    columns = evaluation.probability_columns(predictions)
+    columns = metrics.probability_columns(predictions)
     predictions[columns] = predictions[columns].round(1)
     labels, p, groups = rows_of(predictions)
     counts = bootstrap.count_groups(pd.Index(CLASSES).get_indexer(labels), p, groups, auroc=True)
@@ -199,7 +199,7 @@ def test_resamples_equal_scikit_learn_on_repeated_rows(metric):
                 for g, n in zip(names, draw, strict=True)
             ]
         )
-        expected = evaluation.scores(labels[rows], p[rows], CLASSES)[metric]
+        expected = metrics.scores(labels[rows], p[rows], CLASSES)[metric]
         assert found == pytest.approx(expected, abs=1e-12)
 
 
@@ -211,8 +211,8 @@ def test_resamples_that_lack_a_class_average_over_the_others():
     rows = np.concatenate(
         [np.repeat(np.flatnonzero(groups == g), n) for g, n in [("a-0", 1), ("a-1", 2), ("b-1", 3)]]
     )
-    expected = evaluation.scores(labels[rows], p[rows], CLASSES)
-    for metric in evaluation.METRICS:
+    expected = metrics.scores(labels[rows], p[rows], CLASSES)
+    for metric in metrics.METRICS:
         found = bootstrap.weighted_scores(counts, weights, metric)[0]
         assert found == pytest.approx(expected[metric], abs=1e-12)
 
@@ -242,7 +242,7 @@ def test_score_table_holds_values_and_quantiles():
     predictions = make_predictions(groups_per_class=3)
     table = evaluation.score_table(predictions, repeats=200, seed=4).set_index("metric")
     labels, p, groups = rows_of(predictions)
-    expected = evaluation.scores(labels, p, CLASSES)
+    expected = metrics.scores(labels, p, CLASSES)
     assert table["value"].to_dict() == pytest.approx(expected)
     names = np.unique(groups)
     weights = bootstrap.draw_groups(np.repeat([0, 1, 2], 3), 200, seed=4)
@@ -294,11 +294,11 @@ def test_paired_difference_uses_the_same_groups():
     one = make_predictions("early", seed=1)
     twin = one.assign(model="late")
     both = pd.concat([one, twin], ignore_index=True)
-    assert evaluation.paired_difference(both, "early", "late", repeats=100) == pytest.approx(
+    assert comparisons.paired_difference(both, "early", "late", repeats=100) == pytest.approx(
         {"value": 0.0, "low": np.nan, "high": np.nan, "p": 1.0}, nan_ok=True
     )
     other = make_predictions("late", seed=2, signal=3)
-    found = evaluation.paired_difference(pd.concat([one, other]), "late", "early", repeats=300)
+    found = comparisons.paired_difference(pd.concat([one, other]), "late", "early", repeats=300)
     table = evaluation.score_table(pd.concat([one, other]), repeats=300).set_index(
         ["model", "metric"]
     )
@@ -313,11 +313,11 @@ def test_paired_difference_needs_the_same_rows():
     """A model that lacks a fold cannot be compared."""
     one, other = make_predictions("early"), make_predictions("late")
     with pytest.raises(EvaluationError, match="same patches, found 60 and 30"):
-        evaluation.paired_difference(pd.concat([one, other[other["fold"] > 0]]), "early", "late")
+        comparisons.paired_difference(pd.concat([one, other[other["fold"] > 0]]), "early", "late")
     with pytest.raises(EvaluationError, match="expected model 'late', found early"):
-        evaluation.paired_difference(one, "early", "late")
+        comparisons.paired_difference(one, "early", "late")
     with pytest.raises(EvaluationError, match="expected one of balanced_accuracy"):
-        evaluation.paired_difference(pd.concat([one, other]), "early", "late", metric="accuracy")
+        comparisons.paired_difference(pd.concat([one, other]), "early", "late", metric="accuracy")
 
 
 def test_best_single_is_chosen_again_in_every_resample():
@@ -331,7 +331,7 @@ def test_best_single_is_chosen_again_in_every_resample():
             frame[f"p:{name}"] = hit.astype(float) + (0.5 if name == "a" else 0) * ~known
         frames.append(frame)
     both = pd.concat(frames, ignore_index=True)
-    found = evaluation.best_single_difference(both, ["x", "y"], repeats=400, seed=2)
+    found = comparisons.best_single_difference(both, ["x", "y"], repeats=400, seed=2)
     singles = []
     for model in ("x", "y"):
         labels, p, groups = rows_of(both[both["model"] == model])
@@ -385,7 +385,7 @@ def test_paper_table_has_the_rows_of_the_paper():
         [
             (model, metric, 0.914, 0.849, 0.951)
             for model in ("late", "mitochondria", "early_endosomes", "early", "intermediate")
-            for metric in evaluation.METRICS
+            for metric in metrics.METRICS
         ],
         columns=["model", "metric", "value", "low", "high"],
     )
@@ -412,7 +412,7 @@ def test_paper_table_has_the_rows_of_the_paper():
 def test_paper_table_takes_published_values_and_other_channels():
     """The article's numbers, as entered, in the cell of ours; channels of any name."""
     table = pd.DataFrame(
-        [("nucleus", metric, 0.5, 0.4, 0.6) for metric in evaluation.METRICS],
+        [("nucleus", metric, 0.5, 0.4, 0.6) for metric in metrics.METRICS],
         columns=["model", "metric", "value", "low", "high"],
     )
     published = pd.DataFrame(

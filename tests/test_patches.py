@@ -5,14 +5,13 @@ from skimage.filters import threshold_otsu
 from skimage.transform import resize_local_mean
 
 from organelle_fusion import streaming
+from organelle_fusion.intensity import PatchError, stack_statistics
 from organelle_fusion.patches import (
-    PatchError,
     extract_patches,
     foreground_ratio,
     patch_grid,
     patch_table,
     patch_tables,
-    stack_statistics,
 )
 from organelle_fusion.volumes import open_volume, write_ome_tiff
 

@@ -324,3 +324,11 @@ def test_patches_of_another_manifest_are_refused(patch_set, tmp_path, change, wo
     assert "\n" not in str(refused.value)
     with pytest.raises(PatchError, match="N=06"):
         check_manifest(patch_set.table, change(MANIFEST), "06")
+
+
+def test_a_set_is_not_saved_over_a_file(patch_set, tmp_path):
+    place = tmp_path / "patches"
+    place.write_text("notes")
+    with pytest.raises(PatchError, match=f"^{place}: expected a folder .*; name another$"):
+        patch_set.save(place)
+    assert place.read_text() == "notes"

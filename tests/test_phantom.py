@@ -15,12 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from organelle_fusion.config import ORGANELLES, PhantomSettings
-from organelle_fusion.organelles import Phenotype, planted_table
+from organelle_fusion.mosaic import PhantomError
+from organelle_fusion.organelles import PHENOTYPES, Phenotype, planted_table
 from organelle_fusion.phantom import (
     CHANNELS,
     CONTACT_CLASSES,
-    PHENOTYPES,
-    PhantomError,
     class_names,
     largest_cell,
     median_cell_area,

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from organelle_fusion import plots, plots_networks, style
+from organelle_fusion import plots, plots_images, plots_networks, style
 
 CHANNELS = ("early_endosomes", "mitochondria", "recycling_endosomes")
 
@@ -51,15 +51,15 @@ def test_composite_adds_magenta_green_and_cyan():
     planes[0, 0, 0] = planes[1, 0, 1] = planes[2, 0, 2] = 1
     planes[:, 0, 3] = 4.0
     expected = [[1, 0, 1], [0, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 0]]
-    np.testing.assert_array_equal(plots.composite(planes)[0], expected)
-    half = plots.composite(np.full((1, 1, 1), 0.5))
+    np.testing.assert_array_equal(plots_images.composite(planes)[0], expected)
+    half = plots_images.composite(np.full((1, 1, 1), 0.5))
     np.testing.assert_allclose(half[0, 0], [0.5, 0, 0.5])
 
 
 def test_composite_refuses_more_channels_than_colours():
     """Five channels have no fifth colour."""
     with pytest.raises(ValueError, match=r"found shape \(5, 2, 2\)"):
-        plots.composite(np.zeros((5, 2, 2)))
+        plots_images.composite(np.zeros((5, 2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_scale_bar_is_a_round_length(width_um, length):
 def test_scale_bar_has_its_length_in_pixels():
     """100 px of 0.2 µm are 20 µm: a bar of 5 µm, 25 px. Without a pixel size there is none."""
     images = {"tubular": np.zeros((3, 100, 100)), "looped": np.ones((3, 100, 100))}
-    figure = plots.stack_overview(images, 0.2)
+    figure = plots_images.stack_overview(images, 0.2)
     assert len(figure.axes) == 8
     bar = next(p for p in figure.axes[0].patches if isinstance(p, Rectangle))
     assert bar.get_width() == pytest.approx(25)
     assert texts(figure).count("5 µm") == 2
     assert {"tubular", "together", "recycling\nendosomes"} <= set(texts(figure))
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), 1.0)
-    bare = plots.stack_overview(images, None)
+    bare = plots_images.stack_overview(images, None)
     assert not any("µm" in text for text in texts(bare))
     assert not bare.axes[0].patches
 
@@ -97,7 +97,7 @@ def make_pipeline(pixel_size_um):
     masks[1, 3, 4] = True
     patches = np.zeros((2, 8, 8, 3), np.uint8)
     patches[0, 2, 5, 1] = 255
-    return plots.pipeline_figure(plane, masks, table, patches, pixel_size_um=pixel_size_um)
+    return plots_images.pipeline_figure(plane, masks, table, patches, pixel_size_um=pixel_size_um)
 
 
 def test_pipeline_marks_the_dropped_patches():
@@ -127,7 +127,7 @@ def test_pipeline_without_pixel_size_speaks_of_pixels():
 def test_otsu_figure_states_threshold_and_share():
     """Of 10 voxels the 4 in bins above 1.5 are foreground: 40 %."""
     histogram = (np.array([0, 1, 2, 3]), np.array([5, 1, 4]))
-    figure = plots.otsu_figure({"mitochondria": histogram}, {"mitochondria": 1.5})
+    figure = plots_images.otsu_figure({"mitochondria": histogram}, {"mitochondria": 1.5})
     assert "threshold 2\n40.0% above" in texts(figure)
     assert figure.axes[0].lines[0].get_xdata()[0] == 1.5
 
@@ -140,7 +140,7 @@ def test_attrition_bars_are_the_counts():
             "kept": [900, 3000],
         }
     )  # fmt: skip
-    counts, rate = plots.attrition_figure(table).axes
+    counts, rate = plots_images.attrition_figure(table).axes
     assert [patch.get_height() for patch in counts.patches] == [4000, 1000, 3000, 900]
     np.testing.assert_allclose(rate.lines[0].get_ydata(), [0.25, 0.1])
     assert {"25%", "10%"} <= set(texts(rate))
@@ -268,7 +268,7 @@ def boxes(axes, color=None):
 def test_early_fusion_is_one_encoder_under_three_sheets():
     """Three input sheets, one lane of three stages, dense and classes; 1,870 parameters."""
     table = layers([("", "image", "InputLayer", (8, 8, 3), 0), *encoder("encoder"), *head(6)])
-    figure = plots.architecture_figure({"early": table})
+    figure = plots_networks.architecture_figure({"early": table})
     (axes,) = figure.axes
     assert len(boxes(axes)) == 5
     sheets = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
@@ -285,7 +285,7 @@ def test_intermediate_and_late_fusion_differ_where_they_join():
     joined = ("", "fusion", "Concatenate", (15,), 0)
     intermediate = layers([image, *lanes, joined, *head(6)])
     late = layers([("", "image", "InputLayer", (8, 8, 1), 0), *encoder("encoder"), *head(6)])
-    figure = plots.architecture_figure({"intermediate": intermediate, "late": late})
+    figure = plots_networks.architecture_figure({"intermediate": intermediate, "late": late})
     first, second = figure.axes
     # 3 × 330 + 1,540 and 3 × (330 + 1,540)
     assert first.get_title(loc="left") == "(a) Intermediate fusion: 2.5 k parameters"
@@ -315,7 +315,9 @@ def test_spatial_fusion_has_a_lane_of_mixed_maps():
         ("mixer", "fusion", "Concatenate", (25,), 0),
     ]
     image = ("", "image", "InputLayer", (8, 8, 3), 0)
-    figure = plots.architecture_figure({"spatial": layers([image, *lanes, *mixer, *head(6)])})
+    figure = plots_networks.architecture_figure(
+        {"spatial": layers([image, *lanes, *mixer, *head(6)])}
+    )
     (axes,) = figure.axes
     # 3 × (330 + 70) + 204 and 1,540
     assert axes.get_title(loc="left") == "Spatial fusion: 2.9 k parameters"
@@ -328,7 +330,7 @@ def test_spatial_fusion_has_a_lane_of_mixed_maps():
 def test_architecture_figure_refuses_what_it_cannot_draw():
     """A single-channel model is drawn as part of late fusion only."""
     with pytest.raises(ValueError, match="found single"):
-        plots.architecture_figure({"single": layers(head(6))})
+        plots_networks.architecture_figure({"single": layers(head(6))})
 
 
 def test_figures_are_not_left_with_pyplot():
@@ -336,7 +338,7 @@ def test_figures_are_not_left_with_pyplot():
     before = plt.get_fignums()
     figure = make_pipeline(0.5)
     assert plt.get_fignums() == before
-    assert plt.rcParams["figure.dpi"] != plots.STYLE["figure.dpi"]
+    assert plt.rcParams["figure.dpi"] != style.STYLE["figure.dpi"]
     assert figure.get_dpi() == 150
     assert figure.get_size_inches()[0] == pytest.approx(style.WIDTH)
 
@@ -371,7 +373,9 @@ def test_patch_size_figure_draws_curves_and_squares_to_scale():
     outline = np.zeros((40, 40), bool)
     outline[20:30, 4:14] = True  # near the left border: the view is filled up with dark
     plane = np.ones((3, 40, 40))
-    figure = plots.patch_size_figure(scores, 0.25, plane=plane, outline=outline, pixel_size_um=0.5)
+    figure = plots_images.patch_size_figure(
+        scores, 0.25, plane=plane, outline=outline, pixel_size_um=0.5
+    )
     curve, *pictures = figure.axes
     drawn = [line for line in curve.lines if line.get_linestyle() in ("-", "--")]
     values = [list(line.get_ydata()) for line in drawn if len(line.get_ydata()) == 2]
@@ -402,7 +406,7 @@ def test_patch_size_figure_without_an_outline_shows_the_middle():
             "low": [0.4], "high": [0.7],
         }
     )  # fmt: skip
-    figure = plots.patch_size_figure(
+    figure = plots_images.patch_size_figure(
         scores, 0.5, plane=np.ones((1, 21, 21)), outline=None, pixel_size_um=0.5
     )
     assert not any("outline" in text for text in texts(figure))

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from organelle_fusion import plots
+from organelle_fusion import plots_leakage
 from organelle_fusion.plots_leakage import UNITS
 
 TABLE = pd.DataFrame(
@@ -36,7 +36,7 @@ def dashed(axes):
 
 def test_each_grouping_has_its_row_mark_bar_and_number():
     """Colours follow whether images are parted; chance is that of the data set."""
-    figure = plots.leakage_figure(
+    figure = plots_leakage.leakage_figure(
         TABLE,
         {"4 folds by patch": "parted", "2 folds by image": "whole", "4 folds by crop": "parted"},
     )
@@ -69,7 +69,7 @@ def test_both_choices_stand_below_all_candidates():
         columns=["question", "how", "value", "low", "high", "chance"],
     )
     candidates = pd.DataFrame({"question": ["size", "size", "settings"], "value": [0.8, 0.75, 0.5]})
-    figure = plots.choice_figure(table, candidates)
+    figure = plots_leakage.choice_figure(table, candidates)
     first, second = figure.axes
     ticks = [list(line.get_xdata()) for line in first.lines if line.get_marker() == "|"]
     assert ticks == [[0.8, 0.75]]

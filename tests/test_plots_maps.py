@@ -7,7 +7,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
-from organelle_fusion import plots, style
+from organelle_fusion import plots_maps, style
 from organelle_fusion.plots_maps import HEAT, ExplainedPlane, relative_heat
 
 CHANNELS = ("early_endosomes", "mitochondria")
@@ -42,7 +42,7 @@ def test_heat_without_evidence_is_dark():
 
 def test_each_organelle_is_grey_under_its_map():
     """Columns: together, each channel under its map, and the mean of both under the fused map."""
-    figure = plots.gradcam_figure([row()], channels=CHANNELS)
+    figure = plots_maps.gradcam_figure([row()], channels=CHANNELS)
     together, first, second, fused, bar = figure.axes
     np.testing.assert_array_equal(together.images[0].get_array()[5, 6], [1, 0, 1])
     shown, heat = row(), relative_heat(row().maps)
@@ -64,7 +64,7 @@ def test_sparse_squares_are_hatched():
     sparse = np.zeros((100, 100), bool)
     sparse[:50, :50] = True
     rows = [row()._replace(sparse=mask) for mask in (None, ~sparse & sparse, sparse)]
-    figure = plots.gradcam_figure(rows, channels=CHANNELS)
+    figure = plots_maps.gradcam_figure(rows, channels=CHANNELS)
     hatches = [[h for c in axes.collections for h in c.hatches] for axes in figure.axes[:12]]
     assert hatches == [[]] * 9 + [["////"]] * 3
     (drawn,) = figure.axes[9].collections
@@ -75,7 +75,7 @@ def test_sparse_squares_are_hatched():
 def test_all_maps_share_the_colours_of_the_bar():
     """One range of colours, while the largest value of each image is its own."""
     rows = [row(), row("looped", largest=49.0)]
-    figure = plots.gradcam_figure(rows, channels=CHANNELS)
+    figure = plots_maps.gradcam_figure(rows, channels=CHANNELS)
     *panels, bar = figure.axes
     assert len(panels) == 8
     heats = [axes.images[1] for axes in panels if len(axes.images) == 2]
@@ -88,7 +88,7 @@ def test_all_maps_share_the_colours_of_the_bar():
 def test_rows_name_class_and_prediction():
     """What the network said stands beside the class."""
     rows = [row("early_stage", "early_stage"), row("looped", "late_stage")]
-    words = texts(plots.gradcam_figure(rows, channels=CHANNELS))
+    words = texts(plots_maps.gradcam_figure(rows, channels=CHANNELS))
     assert "early stage\npredicted correctly" in words
     assert "looped\npredicted as\nlate stage" in words
 
@@ -96,7 +96,7 @@ def test_rows_name_class_and_prediction():
 def test_scale_bar_follows_the_pixel_size_of_each_image():
     """100 px of 0.2 µm: 5 µm in 25 px; of 0.4 µm: 10 µm in 25; without a size none."""
     rows = [row(), row(pixel_size_um=0.4), row(pixel_size_um=None)]
-    figure = plots.gradcam_figure(rows, channels=CHANNELS)
+    figure = plots_maps.gradcam_figure(rows, channels=CHANNELS)
     bars = [[p for p in figure.axes[4 * k].patches if isinstance(p, Rectangle)] for k in range(3)]
     assert [len(found) for found in bars] == [1, 1, 0]
     assert bars[0][0].get_width() == pytest.approx(25)
@@ -106,7 +106,7 @@ def test_scale_bar_follows_the_pixel_size_of_each_image():
 def test_six_rows_stay_legible_and_apart():
     """The width of the text column, words of 8 points or more, labels clear of each other."""
     names = [f"fragmented-scattered-{k}" for k in range(6)]
-    figure = plots.gradcam_figure([row(a, b) for a, b in zip(names, names[::-1], strict=True)],
+    figure = plots_maps.gradcam_figure([row(a, b) for a, b in zip(names, names[::-1], strict=True)],
                                   channels=CHANNELS)  # fmt: skip
     assert figure.get_size_inches()[0] == pytest.approx(style.WIDTH)
     assert min(text.get_fontsize() for text in figure.findobj(plt.Text)) >= 8

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
-from organelle_fusion import plots
+from organelle_fusion import plots_tuning
 from organelle_fusion.config import TuningSettings
 from organelle_fusion.plots_tuning import COLOURS
 
@@ -57,7 +57,7 @@ def texts(owner):
 def test_lines_cross_the_axes_where_the_values_say():
     """Halfway on a logarithmic axis is the geometric mean; choices are equally far apart."""
     first, second, third = (
-        line for line, width, _ in drawn(plots.tuning_figure(trials(), SETTINGS))[:3]
+        line for line, width, _ in drawn(plots_tuning.tuning_figure(trials(), SETTINGS))[:3]
     )
     np.testing.assert_allclose(first[:2], [0, 0])
     np.testing.assert_allclose(second[:2], [0.5, 0.25])
@@ -73,7 +73,7 @@ def test_lines_cross_the_axes_where_the_values_say():
 
 def test_colour_is_the_validation_accuracy():
     """From the pale end of the scale for the least to the dark one for the best."""
-    figure = plots.tuning_figure(trials(), SETTINGS)
+    figure = plots_tuning.tuning_figure(trials(), SETTINGS)
     ends = [to_hex(plt.get_cmap(COLOURS)(end)) for end in (0.0, 1.0)]
     assert [colour for _, _, colour in drawn(figure)[:3]] == [ends[0], ends[1], ends[1]]
     bar = figure.axes[0].child_axes[0]
@@ -82,7 +82,7 @@ def test_colour_is_the_validation_accuracy():
 
 def test_the_best_trial_is_bold_and_named():
     """Of two equals that of more epochs."""
-    figure = plots.tuning_figure(trials(), SETTINGS)
+    figure = plots_tuning.tuning_figure(trials(), SETTINGS)
     bold = [line for line, width, _ in drawn(figure) if width > 3]
     assert len(bold) == 1
     assert bold[0][0] == pytest.approx(1)
@@ -92,7 +92,7 @@ def test_the_best_trial_is_bold_and_named():
 def test_each_fold_has_a_bold_line():
     """Nested searches choose once for each fold."""
     both = pd.concat([trials(), trials(fold=1, val_accuracy=[0.9, 0.1, 0.2])])
-    figure = plots.tuning_figure(both, SETTINGS)
+    figure = plots_tuning.tuning_figure(both, SETTINGS)
     starts = sorted(line[0] for line, width, _ in drawn(figure) if width > 3)
     np.testing.assert_allclose(starts, [0, 1])
     assert "best trial of each fold" in texts(figure)
@@ -100,7 +100,7 @@ def test_each_fold_has_a_bold_line():
 
 def test_axes_are_named_and_marked():
     """Every setting with its unit or scale; ticks of the choices and of powers of ten."""
-    found = texts(plots.tuning_figure(trials(), SETTINGS).axes[0])
+    found = texts(plots_tuning.tuning_figure(trials(), SETTINGS).axes[0])
     for words in (
         "learning rate\n(log)",
         "dropout\n(share)",
@@ -120,7 +120,7 @@ def test_axes_are_named_and_marked():
     ):
         assert words in found, words
     assert r"$3{\cdot}10^{-2}$" not in found  # beyond the greatest
-    drawn = plots.tuning_figure(trials(), SETTINGS).axes[0].findobj(plt.Text)
+    drawn = plots_tuning.tuning_figure(trials(), SETTINGS).axes[0].findobj(plt.Text)
     powers = [text for text in drawn if "$" in text.get_text()]
     assert powers
     assert all(text.get_parse_math() for text in powers)  # not drawn with their dollars
@@ -129,7 +129,7 @@ def test_axes_are_named_and_marked():
 def test_trials_that_are_all_alike_can_be_drawn():
     """One accuracy and one choice: both in the middle of their axes."""
     only = SETTINGS.model_copy(update={"batch_size": (32,)})
-    figure = plots.tuning_figure(trials(val_accuracy=0.5, batch_size=32), only)
+    figure = plots_tuning.tuning_figure(trials(val_accuracy=0.5, batch_size=32), only)
     lines = [line for line, *_ in drawn(figure)[:3]]
     np.testing.assert_allclose([line[6] for line in lines], 0.5)
     # In the order of the epochs, and of equals the later trial first.
@@ -140,13 +140,13 @@ def test_many_lines_stay_near_their_mark():
     """A hundred trials of one choice share a tenth of the axis."""
     many = pd.concat([trials().head(1)] * 100, ignore_index=True)
     many = many.assign(trial=np.arange(100), val_accuracy=np.linspace(0, 1, 100))
-    heights = np.array([line[2] for line, *_ in drawn(plots.tuning_figure(many, SETTINGS))])
+    heights = np.array([line[2] for line, *_ in drawn(plots_tuning.tuning_figure(many, SETTINGS))])
     assert np.abs(heights - 0.5).max() < 0.05
 
 
 def test_names_do_not_overlap():
     """Seven titles side by side at the width of the page."""
-    figure = plots.tuning_figure(trials(), SETTINGS)
+    figure = plots_tuning.tuning_figure(trials(), SETTINGS)
     renderer = FigureCanvasAgg(figure).get_renderer()
     titles = [text for text in figure.axes[0].texts if "\n" in text.get_text()]
     boxes = sorted((text.get_window_extent(renderer) for text in titles), key=lambda box: box.x0)

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from organelle_fusion.config import ORGANELLES
-from organelle_fusion.evaluation import METRICS, paper_rows
+from organelle_fusion.evaluation import paper_rows
+from organelle_fusion.metrics import METRICS
 from organelle_fusion.provenance import FILES_VARIABLE
 from organelle_fusion.published import MODELS, PublishedError, read_published, tidy_table
 

@@ -37,6 +37,7 @@ def test_efficiency_is_the_worst_speed_up_per_worker():
         ("scaling", "first", "organelle-fusion", 6.0),
         ("scaling", "first", "one worker", 10.0),
         ("scaling", "second", "one worker", 9.0),
+        ("scaling", "second", "one process without Dask", 6.0),
         ("scaling", "second", "organelle-fusion", 5.0),
         ("tiling", "cut", "organelle-fusion", 5.0),
         ("tiling", "cut", "peer", 1.0),

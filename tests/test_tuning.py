@@ -11,7 +11,7 @@ keras = pytest.importorskip("keras")
 
 from sklearn.metrics import accuracy_score  # noqa: E402
 
-from organelle_fusion import hyperband, sweep, training, tuning  # noqa: E402
+from organelle_fusion import hyperband, predictions, sweep, training, tuning  # noqa: E402
 from organelle_fusion.config import (  # noqa: E402
     EncoderSettings,
     TrainingSettings,
@@ -208,7 +208,7 @@ def test_a_failed_trial_ends_the_search(tmp_path, pretended, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(hyperband, "fit_model", failing)
         with pytest.raises(
-            tuning.TuningError, match="trial 2: RuntimeError: out of memory; "
+            hyperband.TuningError, match="trial 2: RuntimeError: out of memory; "
         ) as error:
             search(tmp_path)
     assert isinstance(error.value.__cause__, RuntimeError)
@@ -337,7 +337,7 @@ def test_chosen_settings_are_trained_as_the_sweep_trains(stacks, tmp_path, prete
     monkeypatch.setattr(tuning, "train_fold", untrained)
     pd.testing.assert_frame_equal(tuning.train_chosen(patch_set, folds, chosen, **options), found)
     other = {0: TRAINING, 2: TRAINING.model_copy(update={"dropout": 0.1})}
-    with pytest.raises(sweep.SweepError, match=r"fold 2 .*nothing is to be trained here"):
+    with pytest.raises(predictions.SweepError, match=r"fold 2 .*nothing is to be trained here"):
         tuning.train_chosen(patch_set, folds, other, **options)
 
 

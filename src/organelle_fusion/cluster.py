@@ -145,6 +145,12 @@ def shared_cluster(workers: int) -> Iterator[None]:
             del os.environ[_SHARED_VARIABLE]
 
 
+def one_thread() -> dict[str, str]:
+    """Environment variables of a process that computes in one thread, XLA's flags among them."""
+    flags = os.environ.get("XLA_FLAGS", "").split()  # those that the user has set are kept
+    return _ONE_THREAD | {"XLA_FLAGS": " ".join([*flags, *{_ONE_XLA_THREAD}.difference(flags)])}
+
+
 def start_cluster(workers: int) -> "SpecCluster":
     """Start a cluster on this machine, with a worker for each GPU if there are several.
 
@@ -159,13 +165,10 @@ def start_cluster(workers: int) -> "SpecCluster":
     from distributed.deploy.subprocess import SubprocessWorker
 
     gpus = _gpus()
-    flags = os.environ.get("XLA_FLAGS", "").split()  # those that the user has set are kept
-    xla_flags = " ".join([*flags, *{_ONE_XLA_THREAD}.difference(flags)])
 
     def options(number: int) -> dict:
         environment = {
-            **_ONE_THREAD,
-            "XLA_FLAGS": xla_flags,
+            **one_thread(),
             **({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if len(gpus) > 1 else {}),
         }
         return {

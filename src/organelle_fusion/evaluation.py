@@ -15,51 +15,9 @@ import pandas as pd
 from sklearn import metrics as sk
 
 from organelle_fusion.bootstrap import interval, of_model, sample_of
-from organelle_fusion.comparisons import (
-    attrition_difference,
-    best_single_difference,
-    folding_difference,
-    on_shared_images,
-    paired_difference,
-    rival_difference,
-    size_difference,
-    strategy_differences,
-    strategy_rivals,
-)
 from organelle_fusion.config import METRIC_TITLES, title
-from organelle_fusion.metrics import (
-    METRICS,
-    EvaluationError,
-    pooled,
-    probability_columns,
-    scores,
-)
+from organelle_fusion.metrics import METRICS, EvaluationError
 from organelle_fusion.significance import interval_text
-
-__all__ = [
-    "METRICS",
-    "EvaluationError",
-    "attrition_difference",
-    "best_single_difference",
-    "chance_levels",
-    "confusion",
-    "fold_scores",
-    "folding_difference",
-    "on_shared_images",
-    "paired_difference",
-    "paper_rows",
-    "paper_table",
-    "pooled",
-    "pr_curves",
-    "probability_columns",
-    "rival_difference",
-    "score_table",
-    "score_tables",
-    "scores",
-    "size_difference",
-    "strategy_differences",
-    "strategy_rivals",
-]
 
 NOT_COMPUTED = "not yet computed"
 

@@ -2,8 +2,8 @@
 
 Organelle Topology Cell Classification Pipeline, Wang et al., iScience 26:107229 (2023). One row is
 one object, a connected piece of one organelle in one cell; lengths are in µm. What was measured may
-come from a public table (`sources.read_measurements`) or from stacks: `segment_cells`,
-`measure_objects` and `contact_objects` are offered here too.
+come from a public table (`sources.read_measurements`) or from stacks (`cells.segment_cells`,
+`objects.measure_objects` and `objects.contact_objects`).
 """
 
 from types import MappingProxyType
@@ -12,20 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from organelle_fusion.cells import segment_cells
 from organelle_fusion.config import UserError
-from organelle_fusion.objects import contact_objects, measure_objects
-
-__all__ = [
-    "FeatureError",
-    "contact_objects",
-    "drop_unusable",
-    "length_steps",
-    "measure_objects",
-    "object_features",
-    "same_number_per_cell",
-    "segment_cells",
-]
 
 OPG = (
     "Area", "Volume", "Triangles", "Voxels", "BoxAA X", "BoxAA Y", "BoxAA Z", "BoxOO A",

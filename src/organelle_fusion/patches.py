@@ -11,21 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.intensity import PatchError, otsu_thresholds, stack_statistics
+from organelle_fusion.intensity import PatchError, stack_statistics
 from organelle_fusion.streaming import map_planes
 from organelle_fusion.volumes import Volume
-
-__all__ = [
-    "PatchError",
-    "extract_patches",
-    "foreground_ratio",
-    "otsu_thresholds",
-    "patch_grid",
-    "patch_size_px",
-    "patch_table",
-    "patch_tables",
-    "stack_statistics",
-]
 
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, modulo 1, never line up with the columns of a grid."""

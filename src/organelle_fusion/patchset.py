@@ -202,8 +202,17 @@ class PatchSet:
         Each file appears whole or not at all, and the JSON holds the hash of all, so that `load`
         notices files of different runs side by side. A folder that holds this set already is left
         alone, so that what was made from its files still holds.
+
+        Raises
+        ------
+        PatchError
+            `folder` is a file.
         """
         folder = Path(folder)
+        if folder.is_file():
+            raise PatchError(
+                f"{folder}: expected a folder for three files, found a file; name another"
+            )
         facts = {
             "channels": list(self.channels),
             "code": code_version(

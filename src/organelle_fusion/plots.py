@@ -1,7 +1,6 @@
-"""Every figure: arrays and frames in, a matplotlib ``Figure`` out.
+"""Figures of scores: arrays and frames in, a matplotlib ``Figure`` out.
 
-Figures of results are drawn here; those of images and networks come from `plots_images` and
-`plots_networks` and are offered under this name too.
+Those of images, networks, maps and the rest are drawn in the other modules named ``plots_…``.
 """
 
 import textwrap
@@ -18,50 +17,16 @@ from matplotlib.ticker import PercentFormatter
 
 from organelle_fusion.config import METRIC_TITLES, title
 from organelle_fusion.downloads import with_data
-from organelle_fusion.plots_beyond import features_figure
-from organelle_fusion.plots_calibration import reliability_figure
-from organelle_fusion.plots_images import (
-    attrition_figure,
-    composite,
-    otsu_figure,
-    patch_size_figure,
-    pipeline_figure,
-    stack_overview,
-)
-from organelle_fusion.plots_leakage import choice_figure, leakage_figure
-from organelle_fusion.plots_maps import gradcam_figure
-from organelle_fusion.plots_networks import architecture_figure
-from organelle_fusion.plots_tuning import tuning_figure
 from organelle_fusion.style import (
+    CHANCE,
+    GREY,
     OKABE_ITO,
     SINGLE_COLOR,
     STRATEGY_COLORS,
-    STYLE,
     WIDTH,
+    row_axis,
     styled,
 )
-
-__all__ = [
-    "STYLE",
-    "architecture_figure",
-    "attrition_figure",
-    "choice_figure",
-    "composite",
-    "confusion_figure",
-    "features_figure",
-    "gradcam_figure",
-    "grouping_figure",
-    "leakage_figure",
-    "otsu_figure",
-    "patch_size_figure",
-    "pipeline_figure",
-    "pr_figure",
-    "reliability_figure",
-    "score_figure",
-    "scorecard_figure",
-    "stack_overview",
-    "tuning_figure",
-]
 
 
 def _model_title(name: str) -> str:
@@ -183,11 +148,9 @@ def pr_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
                 linestyle="-" if k < len(OKABE_ITO) else ":", drawstyle="steps-post",
                 label=title(name), linewidth=1.3,
             )  # fmt: skip
-        axes.axhline(chance, color="#555555", linestyle="--", linewidth=1)
+        axes.axhline(chance, **CHANCE)
         if index == 0:
-            axes.text(
-                0.02, chance - 0.02, f"chance {chance:.2f}", fontsize=8, va="top", color="#555555"
-            )
+            axes.text(0.02, chance - 0.02, f"chance {chance:.2f}", fontsize=8, va="top", color=GREY)
         average = per_class["average_precision"].mean()
         axes.set_title(f"{_model_title(model)}\nmean AP {average:.2f}", fontsize=9)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
@@ -240,11 +203,11 @@ def score_figure(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
     lowest = min(0.0, float(table["low"].min()))
     for index, (axes, metric) in enumerate(zip(grid[0], metrics, strict=True)):
         rows = table[table["metric"] == metric].set_index("model")
-        axes.axvline(chance[metric], color="#555555", linestyle="--", linewidth=1)
+        axes.axvline(chance[metric], **CHANCE)
         if index == 0:
             axes.annotate(
                 "chance", (chance[metric], len(models) - 0.5), xytext=(3, 2), fontsize=8,
-                textcoords="offset points", color="#555555",
+                textcoords="offset points", color=GREY,
             )  # fmt: skip
         for place, model in enumerate(models):
             row, color = rows.loc[model], STRATEGY_COLORS.get(model, SINGLE_COLOR)
@@ -258,12 +221,9 @@ def score_figure(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
         axes.set_title(METRIC_TITLES[metric])
         axes.set_xlim(lowest - 0.03, 1.03)
         axes.set_xticks([0, 0.5, 1])
-        axes.set_ylim(len(models) - 0.45, -0.7)
-        axes.spines["left"].set_visible(False)
+        row_axis(axes, [_model_title(name) for name in models], above=0.7, below=0.55)
         axes.grid(axis="y", color="#EEEEEE")
         axes.set_axisbelow(True)
-        axes.tick_params(axis="y", length=0)
-    grid[0, 0].set_yticks(range(len(models)), [_model_title(name) for name in models])
     figure.supxlabel("score, with 95 % interval over resampled groups", fontsize=9)
     return with_data(figure, table.assign(chance=table["metric"].map(chance)))
 
@@ -286,9 +246,9 @@ def grouping_figure(table: pd.DataFrame, chance: float) -> Figure:
     figure, axes = plt.subplots(
         figsize=(WIDTH, 0.2 * len(groupings) * len(models) + 1.3), layout="constrained"
     )
-    axes.axvline(chance, color="#555555", linestyle="--", linewidth=1)
+    axes.axvline(chance, **CHANCE)
     axes.annotate(
-        "chance", (chance, len(models) - 0.5), xytext=(3, 2), fontsize=8, color="#555555",
+        "chance", (chance, len(models) - 0.5), xytext=(3, 2), fontsize=8, color=GREY,
         textcoords="offset points",
     )  # fmt: skip
     for k, grouping in enumerate(groupings):
@@ -305,11 +265,8 @@ def grouping_figure(table: pd.DataFrame, chance: float) -> Figure:
         ):
             axes.annotate(f"{value:.2f}", (x, y), xytext=(4, 0), textcoords="offset points",
                           fontsize=8, va="center", color=color)  # fmt: skip
-    axes.set_yticks(range(len(models)), [_model_title(name) for name in models])
-    axes.set_ylim(len(models) - 0.45, -0.55)
+    row_axis(axes, [_model_title(name) for name in models], above=0.55, below=0.55)
     axes.set_xlim(min(0.0, float(table["low"].min())), 1.06)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     axes.set_xlabel("balanced accuracy, with 95 % interval over resampled images")
     figure.legend(loc="outside upper center", ncols=len(groupings))
     return with_data(figure, table.assign(chance=chance))
@@ -339,7 +296,7 @@ def scorecard_figure(findings: pd.DataFrame) -> Figure:
         95 % interval, a mark without one an exact number.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 0.3 * len(findings) + 1.1), layout="constrained")
-    axes.axvline(0, color="#555555", linewidth=1)
+    axes.axvline(0, color=GREY, linewidth=1)
     drawn = set()
     for place, row in enumerate(findings.to_dict("records")):
         color, marker, words = _OUTCOME_MARKS[row["outcome"]]
@@ -354,10 +311,7 @@ def scorecard_figure(findings: pd.DataFrame) -> Figure:
         axes.plot(value, place, marker, color=color, markersize=6, label=label, linestyle="none")
         drawn.add(row["outcome"])
     names = [f"{row.claim}  {row.measure} · {row.data}" for row in findings.itertuples()]
-    axes.set_yticks(range(len(names)), [textwrap.fill(name, 64) for name in names], fontsize=8)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    row_axis(axes, [textwrap.fill(name, 64) for name in names], fontsize=8)
     axes.grid(axis="y", color="#EEEEEE")
     axes.set_axisbelow(True)
     axes.set_xlabel("distance from the value that decides, towards the claim")

@@ -11,11 +11,18 @@ from matplotlib.lines import Line2D
 from organelle_fusion.config import title
 from organelle_fusion.downloads import with_data
 from organelle_fusion.plots_images import composite
-from organelle_fusion.style import OKABE_ITO, WIDTH, picture_axes, scale_bar, styled
+from organelle_fusion.style import (
+    CHANCE,
+    GREY,
+    OKABE_ITO,
+    WIDTH,
+    picture_axes,
+    row_axis,
+    scale_bar,
+    styled,
+)
 
 _LOOKS = ((OKABE_ITO[0], "o"), (OKABE_ITO[1], "s"), (OKABE_ITO[2], "D"))
-_GREY = "#555555"
-_CHANCE = {"color": _GREY, "linestyle": "--", "linewidth": 1, "label": "chance"}
 
 
 @styled
@@ -41,7 +48,7 @@ def level_figure(table: pd.DataFrame) -> Figure:
         axes.set_visible(False)
     for number, (axes, (panel, of_panel)) in enumerate(zip(grid.flat, panels, strict=False)):
         rows = named[number // 2]
-        axes.axvline(of_panel["chance"].iloc[0], **_CHANCE)
+        axes.axvline(of_panel["chance"].iloc[0], **CHANCE)
         for row in of_panel.itertuples():
             level = levels.index(row.level)
             color, marker = _LOOKS[level]
@@ -51,12 +58,9 @@ def level_figure(table: pd.DataFrame) -> Figure:
                 solid_capstyle="butt",
             )  # fmt: skip
             axes.plot(row.value, place, marker, color=color, markersize=4.5)
-        axes.set_yticks(range(len(rows)), rows)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+        row_axis(axes, rows)
         axes.set_xlim(0, 1.03)
         axes.set_xticks(np.linspace(0, 1, 6))
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
         for place in np.arange(len(rows) - 1) + 0.5:
             axes.axhline(place, color="#EEEEEE", linewidth=0.8)
         axes.set_title(panel)
@@ -65,7 +69,7 @@ def level_figure(table: pd.DataFrame) -> Figure:
         Line2D([], [], color=color, marker=marker, linewidth=1.6, label=level)
         for level, (color, marker) in zip(levels, _LOOKS, strict=False)
     ]
-    marks.append(Line2D([], [], **_CHANCE))
+    marks.append(Line2D([], [], label="chance", **CHANCE))
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
     return with_data(figure, table)
 
@@ -89,11 +93,8 @@ def importance_figure(table: pd.DataFrame) -> Figure:
             place = groups.index(row.group)
             axes.barh(place, row.value, height=0.62, color=OKABE_ITO[5])
             axes.plot([row.low, row.high], [place, place], color="#222222", linewidth=1.4)
-        axes.axvline(0, color=_GREY, linewidth=0.8)
-        axes.set_yticks(range(len(groups)), groups)
-        axes.set_ylim(len(groups) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
+        axes.axvline(0, color=GREY, linewidth=0.8)
+        row_axis(axes, groups)
         axes.set_title(panel)
     figure.supxlabel("loss of balanced accuracy, with 95 % interval", fontsize=9)
     return with_data(figure, table)

@@ -16,7 +16,16 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from organelle_fusion.config import ORGANELLES, title
 from organelle_fusion.downloads import with_data
-from organelle_fusion.style import INK, LIGHT, WIDTH, in_lines, picture_axes, scale_bar, styled
+from organelle_fusion.style import (
+    CHANCE,
+    INK,
+    LIGHT,
+    WIDTH,
+    in_lines,
+    picture_axes,
+    scale_bar,
+    styled,
+)
 
 
 def composite(planes: np.ndarray) -> np.ndarray:
@@ -315,7 +324,7 @@ def patch_size_figure(
             x, rows["value"], yerr=spread, color=color, marker=marker, linestyle=line,
             markersize=5, elinewidth=1.6, label=name,
         )  # fmt: skip
-    axes.axhline(chance, color="#555555", linestyle="--", linewidth=1)
+    axes.axhline(chance, **CHANCE)
     axes.text(n - 0.52, chance + 0.01, f"chance {chance:.2f}", fontsize=8, ha="right",
               va="bottom", color="#555555")  # fmt: skip
     axes.set_xlim(-0.5, n - 0.5)

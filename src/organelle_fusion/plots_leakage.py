@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from organelle_fusion.downloads import with_data
-from organelle_fusion.style import OKABE_ITO, WIDTH, styled
+from organelle_fusion.style import CHANCE, GREY, OKABE_ITO, WIDTH, row_axis, styled
 
 BLUE, RED, GREEN = OKABE_ITO[:3]
 
@@ -25,8 +25,6 @@ UNITS = {
 """Colour, mark and words for folds that keep images whole, part them in slabs, or part them."""
 
 _HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
-_GREY = "#555555"
-_CHANCE = {"color": _GREY, "linestyle": "--", "linewidth": 1, "label": "chance"}
 
 
 @styled
@@ -48,7 +46,7 @@ def leakage_figure(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
         height_ratios=heights, squeeze=False, layout="constrained",
     )  # fmt: skip
     for axes, (name, rows) in zip(grid[:, 0], sets, strict=True):
-        axes.axvline(rows["chance"].iloc[0], **_CHANCE)
+        axes.axvline(rows["chance"].iloc[0], **CHANCE)
         for place, row in enumerate(rows.to_dict("records")):
             color, marker, _ = UNITS[units[row["grouping"]]]
             _mark(axes, row, place, color, marker)
@@ -61,7 +59,7 @@ def leakage_figure(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
         for key, (color, marker, words) in UNITS.items()
         if key in used
     ]
-    marks.append(Line2D([], [], **_CHANCE))
+    marks.append(Line2D([], [], label="chance", **CHANCE))
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
     return with_data(figure, table)
 
@@ -86,15 +84,15 @@ def choice_figure(table: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
     looks = {"not nested": (RED, "s", "chosen on test"), "nested": (BLUE, "o", "chosen nested")}
     for axes, question in zip(grid[:, 0], questions, strict=True):
         rows = table[table["question"] == question]
-        axes.axvline(rows["chance"].iloc[0], **_CHANCE)
+        axes.axvline(rows["chance"].iloc[0], **CHANCE)
         scores = candidates.loc[candidates["question"] == question, "value"]
-        axes.plot(scores, [0] * len(scores), "|", color=_GREY, markersize=9, markeredgewidth=1.3)
+        axes.plot(scores, [0] * len(scores), "|", color=GREY, markersize=9, markeredgewidth=1.3)
         for place, (how, (color, marker, _)) in enumerate(looks.items(), start=1):
             _mark(axes, rows[rows["how"] == how].iloc[0], place, color, marker)
         _rows(axes, ["all candidates", *(words for _, _, words in looks.values())])
         axes.set_title(question)
     grid[-1, 0].set_xlabel("balanced accuracy, with 95 % interval over resampled images")
-    figure.legend(handles=[Line2D([], [], **_CHANCE)], loc="outside upper right")
+    figure.legend(handles=[Line2D([], [], label="chance", **CHANCE)], loc="outside upper right")
     return with_data(figure, pd.concat([candidates.assign(how="candidate"), table]))
 
 
@@ -108,10 +106,7 @@ def _mark(axes: Axes, row: Mapping[str, float], place: int, color: str, marker: 
 
 
 def _rows(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    row_axis(axes, names)
     axes.set_xlim(0, 1.09)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     axes.grid(axis="y", color="#EEEEEE")
     axes.set_axisbelow(True)

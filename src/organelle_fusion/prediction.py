@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import pandas as pd
+from skimage.transform import integral_image, integrate
 from tqdm import tqdm
 
 from organelle_fusion import training
 from organelle_fusion.gradients import check_channels
-from organelle_fusion.patches import PatchError, extract_patches, patch_size_px
+from organelle_fusion.intensity import PatchError
+from organelle_fusion.patches import extract_patches, patch_size_px
 from organelle_fusion.stitching import tile_table
 from organelle_fusion.volumes import Volume
 
@@ -80,7 +82,9 @@ def predict_stack(
     for z in tqdm(range(volume.shape[1]), **bar):
         tiles = tile_table(shape, z, size, overlap=overlap)
         mask = np.any(volume.plane(z) > thresholds[:, None, None], axis=0)
-        tiles.insert(4, "foreground", _share(mask, tiles["y"], tiles["x"], size))
+        corners = tiles[["y", "x"]].to_numpy()
+        counts = integrate(integral_image(mask), corners, corners + size - 1)
+        tiles.insert(4, "foreground", counts / size**2)
         tiles["kept"] = tiles["foreground"] >= min_foreground
         tables.append(tiles)
         patches = extract_patches(
@@ -96,11 +100,3 @@ def predict_stack(
     table[columns] = np.float32(np.nan)
     table.loc[table["kept"], columns] = np.concatenate(probabilities)
     return table
-
-
-def _share(mask: np.ndarray, y: pd.Series, x: pd.Series, size: int) -> np.ndarray:
-    """Share of true pixels in squares with these top left corners, by sums over rectangles."""
-    total = np.pad(mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1), ((1, 0), (1, 0)))
-    y, x = y.to_numpy(), x.to_numpy()
-    counts = total[y + size, x + size] - total[y, x + size] - total[y + size, x] + total[y, x]
-    return counts / size**2

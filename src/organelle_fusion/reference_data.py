@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from organelle_fusion import patches, phantom, sources
+from organelle_fusion import intensity, patches, phantom, sources
 from organelle_fusion.config import PatchSettings, PhantomSettings, Profile, paper_px_to_um
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import SweepError, stored_provenance, write_predictions
@@ -111,7 +111,7 @@ def cut_image(image: Image, profile: Profile, dataset: str, folder: Path) -> pd.
     volume = volume_of(stack.image, stack.channels, profile.phantom, image.name)
     volume = volume.select(profile.channels)
     settings = _patch_settings(profile, dataset)
-    statistics = patches.stack_statistics(volume)
+    statistics = intensity.stack_statistics(volume)
     table = patches.patch_table(
         volume,
         paper_px_to_um(settings.size_px),

@@ -1,7 +1,7 @@
 """How every figure looks: one style, one set of colours, scale bars."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -55,6 +55,11 @@ STRATEGY_COLORS = {
 }
 SINGLE_COLOR = "#777777"
 """Models of one channel, against the coloured ones that join channels."""
+
+GREY = "#555555"
+
+CHANCE = {"color": GREY, "linestyle": "--", "linewidth": 1}
+"""The line at the score of guessing."""
 
 LIGHT = ("#FF00FF", "#00FF00", "#00FFFF", "#FFFF00")
 """Channels on black, in the order of the array: magenta, green, cyan, yellow."""
@@ -126,6 +131,28 @@ def in_lines(name: str) -> str:
         if mark in name:
             return name.replace(mark, broken, 1)
     return name
+
+
+def row_axis(
+    axes: Axes, names: Sequence[str], *, above: float = 0.6, below: float = 0.4, **text
+) -> None:
+    """Name the rows 0, 1, … of a plot from top to bottom, at an axis without line and ticks.
+
+    Parameters
+    ----------
+    axes
+        Axes in which a row is as high as one unit.
+    names
+        Of the rows.
+    above, below
+        Room over the first row and under the last, rows.
+    text
+        Properties of the names, such as ``fontsize``.
+    """
+    axes.set_yticks(range(len(names)), names, **text)
+    axes.set_ylim(len(names) - 1 + below, -above)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
 
 
 def picture_axes(axes: Axes) -> None:

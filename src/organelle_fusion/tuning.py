@@ -11,32 +11,17 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.computing import run_cells
-from organelle_fusion.config import (
-    EncoderSettings,
-    Profile,
-    TrainingSettings,
-    TuningSettings,
-)
+from organelle_fusion.config import EncoderSettings, Profile, TrainingSettings, TuningSettings
 from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
-from organelle_fusion.hyperband import TuningError, search_settings
+from organelle_fusion.hyperband import search_settings
 from organelle_fusion.models import Strategy, build_model
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell, prediction_frame, read_predictions
 from organelle_fusion.provenance import code_version, hash_of
 from organelle_fusion.sweep import NETWORK_CODE, network_seed, weights_inputs
 from organelle_fusion.training import compiled_model, reset_model, train_fold
-from organelle_fusion.trials import COLUMNS, SEARCHED, candidate_settings, read_trials
-
-__all__ = [
-    "SEARCHED",
-    "TuningError",
-    "candidate_settings",
-    "read_trials",
-    "train_chosen",
-    "tune",
-    "tune_folds",
-]
+from organelle_fusion.trials import COLUMNS
 
 
 def tune(

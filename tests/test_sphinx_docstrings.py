@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from organelle_fusion import docstrings, patches, shapley
+from organelle_fusion import patches, shapley, sphinx_docstrings
 from organelle_fusion.book import toc_pages
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 def test_names_are_found_where_they_are_defined(target, name):
     assert patches
     assert shapley
-    assert docstrings.full_name(target) == name
+    assert sphinx_docstrings.full_name(target) == name
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_only_the_reference_leaves_unknown_names_plain(page, linked, plain):
 
     def resolved(target):
         node = {"refdomain": "py", "refdoc": page, "reftarget": target}
-        return docstrings.resolve(Application, Environment(), node, Text(target))
+        return sphinx_docstrings.resolve(Application, Environment(), node, Text(target))
 
     found = resolved("patches.patch_grid")
     assert isinstance(found, reference) == bool(linked)
@@ -78,7 +78,7 @@ def test_only_the_reference_leaves_unknown_names_plain(page, linked, plain):
     ],
 )  # fmt: skip
 def test_types_are_shown_without_bounds(signature, plain):
-    assert docstrings.plain_signature(signature) == plain
+    assert sphinx_docstrings.plain_signature(signature) == plain
 
 
 def test_every_module_has_one_place_in_the_reference():

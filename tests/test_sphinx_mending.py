@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from organelle_fusion.mending import setup
+from organelle_fusion.sphinx_mending import setup
 
 
 def mended(**context):

@@ -10,7 +10,7 @@ import yaml
 from docutils import nodes
 from docutils.utils import new_document
 
-from organelle_fusion.glossary_links import first_uses
+from organelle_fusion.sphinx_glossary import first_uses
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_pages_are_built_with_the_links(tmp_path):
     )
     (tmp_path / "book").mkdir()
     (tmp_path / "book/api.rst").write_text("API\n===\n\nA fold.\n", "utf-8")
-    extension = "extensions=organelle_fusion.glossary_links"
+    extension = "extensions=organelle_fusion.sphinx_glossary"
     command = [sys.executable, "-m", "sphinx", "-CqW", "-D", extension, tmp_path, tmp_path / "html"]
     subprocess.run(command, check=True)
     links = {
@@ -95,4 +95,4 @@ def test_pages_are_built_with_the_links(tmp_path):
 
 def test_the_book_is_built_with_the_extension():
     config = yaml.safe_load((Path(__file__).parents[1] / "_config.yml").read_text("utf-8"))
-    assert "organelle_fusion.glossary_links" in config["sphinx"]["extra_extensions"]
+    assert "organelle_fusion.sphinx_glossary" in config["sphinx"]["extra_extensions"]
