@@ -279,6 +279,7 @@ trained = sweep.train_all(
 # %% tags=["hide-output"]
 from organelle_fusion import map_tests, models
 
+models.set_seed(seed)  # which the random weights follow from
 network, fresh = (
     models.build_model(
         "intermediate",
