@@ -30,10 +30,11 @@ from organelle_fusion import (
     organelles,
     phantom,
     plots_images,
+    stack_facts,
     widgets_images,
 )
 from organelle_fusion.config import load_profile
-from organelle_fusion.intensity import display_plane, stack_statistics
+from organelle_fusion.intensity import stack_statistics
 from organelle_fusion.manifest import open_image, validate_manifest
 from organelle_fusion.pages import data_banner, open_run, show_table
 
@@ -110,14 +111,10 @@ show_table(
 # One image of each class, middle plane.
 
 # %% mystnb={"figure": {"name": "fig-classes", "caption": "One middle plane per class; data: {data}. Top row: the three organelles together; below, each organelle alone."}, "image": {"alt": "Grid of microscope planes, one column per class, composite on top and one row per organelle"}}
-planes = {}
-for label, row in images.groupby("label").first().iterrows():
-    volume = open_image(row).select(settings.channels)
-    planes[label] = display_plane(
-        volume, volume.shape[1] // 2, stack_statistics(volume)
-    )
 plots_images.stack_overview(
-    planes, volume.pixel_size_um, channels=settings.channels
+    stack_facts.middle_planes(images, settings.channels),
+    stack_facts.common_pixel_size(overview),
+    channels=settings.channels,
 )
 
 # %% [markdown]
@@ -134,17 +131,8 @@ widgets_images.stack_widget(
 )
 
 # %%
-slices = " to ".join(
-    str(z) for z in sorted({overview["z"].min(), overview["z"].max()})
-)
-extents = overview[["y", "x"]].drop_duplicates().sort_values(["y", "x"])
-extents = " or ".join(f"{y} × {x}" for y, x in extents.to_numpy())
-pixels = " or ".join(
-    sorted({f"{size:.4f}" for size in overview["pixel_size_um"]})
-)
 Markdown(
     f"**Answer.** {len(overview)} stacks ({run.data}) in {overview['label'].nunique()} classes, "
-    f"{slices} slices of {extents} pixels of "
-    f"{pixels} µm. The paper: 26 stacks in six classes, 43 to 207 slices of "
+    f"{stack_facts.size_words(overview)}. The paper: 26 stacks in six classes, 43 to 207 slices of "
     "1248 × 1248 or 1364 × 1364 pixels of 0.0353 µm."
 )

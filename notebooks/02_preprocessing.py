@@ -29,6 +29,7 @@ from organelle_fusion import (
     plots_images,
     preprocessing,
     scorecard,
+    stack_facts,
     widgets_images,
 )
 from organelle_fusion.config import load_profile, paper_px_to_um
@@ -72,8 +73,7 @@ table = patches.patch_table(
     min_foreground=settings.patches.min_foreground,
     statistics=statistics,
 )
-sparse = table["reason"].eq("sparse").groupby(table["z"]).mean()
-plane = (sparse - 0.5).abs().idxmin()
+plane = stack_facts.half_dropped_plane(table)
 on_plane = table[table["z"] == plane]
 thresholds = statistics["otsu"].to_numpy()[:, None, None]
 plots_images.pipeline_figure(
@@ -183,27 +183,10 @@ show_table(
 
 # %% tags=["hide-input"]
 voxels = int(pd.Series(volume.shape[1:]).prod())
-paper_voxels = {"smallest": 1248**2 * 43, "largest": 1364**2 * 207}
 scorecard.write_findings(
     run.folder,
     "02",
-    [
-        scorecard.finding(
-            "C11",
-            f"preprocessing of one stack of {voxels / 1e6:.1f} million voxels a channel, in one process, s",
-            seconds,
-            data=run.data,
-        ),
-        *(
-            scorecard.finding(
-                "C11",
-                f"the same, scaled by voxels to the paper's {name} stack, s",
-                seconds * size / voxels,
-                data=run.data,
-            )
-            for name, size in paper_voxels.items()
-        ),
-    ],
+    stack_facts.time_findings(seconds, voxels, run.data),
 )
 
 # %%

@@ -26,8 +26,9 @@ from IPython.display import Markdown, display
 
 from organelle_fusion import (
     comparisons,
-    evaluation,
+    contacts,
     folds,
+    naming,
     phantom,
     planted,
     preprocessing,
@@ -47,7 +48,6 @@ from organelle_fusion.plots_planted import named_figure, removal_figure
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import note_file, write_csv
 from organelle_fusion.reference_results import beside_reference
-from organelle_fusion.significance import interval_text
 from organelle_fusion.sources import SourceUnavailable
 
 settings = load_profile(profile)
@@ -136,37 +136,19 @@ controls = {
 controlled = sweep.train_all(
     controls.items(), folds=split, profile=settings, **place
 )
-probe = planted.coarse_probe(touching, split, settings.planted.grids)
+probe = contacts.coarse_probe(touching, split, settings.planted.grids)
 
 # %%
 share = f"1/{settings.planted.fewer} of the patches"
-contact = {
-    (f"{title(model)}{control}".strip(), level): frame[
-        frame["model"] == model
-    ]
-    for frame, control in (
+contact_scores = contacts.control_scores(
+    [
         (seen, ""),
         (controlled["wider"], ", wide head"),
         (controlled["fewer"], f", {share}"),
         (probe, ""),
-    )
-    for model in frame["model"].unique()
-    for level in ("patch", "image")
-}
-contact_scores = pd.DataFrame(
-    [
-        {
-            "panel": "contact phantom",
-            "row": row,
-            "level": f"by {level}",
-            "chance": 1 / len(touching.classes),
-        }
-        | evaluation.score_table(frame, level=level, **bootstrap)
-        .query("metric == 'balanced_accuracy'")
-        .iloc[0][["value", "low", "high"]]
-        .to_dict()
-        for (row, level), frame in contact.items()
-    ]
+    ],
+    "contact phantom",
+    **bootstrap,
 )
 write_csv(run.folder / "contact-scores.csv", contact_scores)
 
@@ -174,44 +156,28 @@ write_csv(run.folder / "contact-scores.csv", contact_scores)
 level_figure(contact_scores)
 
 # %%
-pairs = (
-    ("early", "intermediate"),
-    ("spatial", "intermediate"),
-    ("spatial", "early"),
-)
-differences = {
-    (a, b): comparisons.paired_difference(seen, a, b, **bootstrap)
-    for a, b in pairs
+margins = {
+    ("early", "intermediate"): 0.0,
+    ("spatial", "intermediate"): 0.0,
+    ("spatial", "early"): -0.10,
 }
-margin = -0.10
+differences = {
+    pair: comparisons.paired_difference(seen, *pair, **bootstrap)
+    for pair in margins
+}
+
+# %%
 sentences = [
     difference_sentence(
         f"{a} minus {b} fusion, contact phantom, by patch",
         found,
-        margin=margin if (a, b) == ("spatial", "early") else 0.0,
+        margin=margins[a, b],
     )
     for (a, b), found in differences.items()
 ]
-kept = {
-    "early minus intermediate above 0": differences[
-        "early", "intermediate"
-    ]["low"]
-    > 0,
-    "spatial minus intermediate above 0": differences[
-        "spatial", "intermediate"
-    ]["low"]
-    > 0,
-    f"spatial minus early above {margin:.2f}": differences[
-        "spatial", "early"
-    ]["low"]
-    > margin,
-}
 Markdown(
     "\n".join(f"- {sentence}" for sentence in sentences)
-    + "\n\nOf what was named before: "
-    + "; ".join(
-        f"{name}, {'yes' if held else 'no'}" for name, held in kept.items()
-    )
+    + f"\n\nOf what was named before: {contacts.kept_words(differences, margins)}"
     + ". Other designs of spatial fusion were tried on phantoms and rejected by their scores "
     "([Where this book departs from the paper](../deviations.md)): its score on these phantoms may be "
     "flattered, and with it what is named here of spatial fusion."
@@ -222,15 +188,11 @@ by_patch = contact_scores.query("level == 'by patch'").set_index("row")
 blind = [title(name) for name in [*channels, "intermediate"]]
 Markdown(
     "By patch, chance lies "
-    + "; ".join(
-        f"{'within' if by_patch['low'][row] <= by_patch['chance'][row] <= by_patch['high'][row] else 'outside'} "
-        f"the interval of {row}, {interval_text(*by_patch.loc[row, ['value', 'low', 'high']], '')}"
-        for row in blind
-    )
+    + contacts.where_chance_lies(by_patch, blind)
     + ". In these runs, with this encoder and as much training, that is what intermediate fusion did; that no such network could "
     "learn contacts is not shown by it.\n\n"
-    + planted.probe_words(
-        by_patch, planted.block_um(touching, settings.planted.grids)
+    + contacts.probe_words(
+        by_patch, contacts.block_um(touching, settings.planted.grids)
     )
 )
 
@@ -285,10 +247,7 @@ null = preprocessing.cut_places(
     channels,
     settings.encoder.input_px,
 )
-sets = {name: planted.only_organelle(full, null, name) for name in channels}
-sets[NOTHING] = PatchSet(
-    null, full.table, full.channels, full.pixel_size_um
-)
+sets = planted.variants(full, null)
 
 # %% tags=["hide-output"]
 split5 = folds.read_folds(
@@ -318,17 +277,9 @@ trained = sweep.train_all(
 # The networks of each fold explain patches of images that they have not seen.
 
 # %% tags=["hide-output"]
-import numpy as np
+from organelle_fusion import map_tests, models
 
-from organelle_fusion import (
-    explain,
-    faithfulness,
-    map_tests,
-    models,
-    shapley,
-)
-from organelle_fusion.bootstrap import mean_interval
-
+models.set_seed(seed)  # which the random weights follow from
 network, fresh = (
     models.build_model(
         "intermediate",
@@ -339,12 +290,10 @@ network, fresh = (
     )
     for _ in range(2)
 )
-targets = np.searchsorted(
-    full.classes, full.table["label"].to_numpy(dtype=str)
-)
+
+# %%
 asked = settings.planted
 folds_of = sorted(split5["fold"].unique().tolist())
-
 cells = {
     name: {
         fold: Cell(dataset, size_px, "intermediate", fold, seed)
@@ -352,81 +301,17 @@ cells = {
     }
     for name, dataset in datasets.items()
 }
-masks = planted.planted_masks(
-    full.table,
-    run.folder / "images",
-    channels,
-    settings.encoder.input_px,
-)
-
-# %%
-named, tested, curves, complete = [], [], [], []
+parts = []
 for name, of_set in sets.items():
-    for rows, train in planted.each_network(
+    for shown in planted.each_network(
         of_set, split5, network, cells=cells[name], folder=folders[name],
         per_image=asked.patches_per_image,
     ):  # fmt: skip
-        shown, classes = of_set.patches[rows], targets[rows]
-        mean = of_set.patches[train].mean(axis=(0, 1, 2)).round()
-        cam = explain.grad_cam(network, shown, classes)
-        parts = {"Grad-CAM, share": faithfulness.organelle_mass(cam)}
-        for kind in shapley.ABSENT:
-            absent = shapley.absent_patches(
-                shown, of_set.patches[train], kind, seed
-            )
-            parts[f"Shapley value, logits ({kind})"] = (
-                shapley.shapley_values(
-                    map_tests.logit_of(network, classes), shown, absent
-                ).parts
-            )
-        for measure, values in parts.items():
-            found = pd.DataFrame(values, columns=channels).assign(row=rows)
-            named.append(found.assign(planted=name, measure=measure))
-        if name in channels:
-            position = channels.index(name)
-            maps = map_tests.all_maps(
-                network, shown, classes, mean,
-                gradient_steps=asked.gradient_steps,
-            )  # fmt: skip
-            complete.append(
-                explain.completeness(
-                    network, shown, classes, maps["integrated_gradients"],
-                    baseline=mean,
-                )
-            )  # fmt: skip
-            removed = map_tests.all_curves(
-                network, shown, classes, maps, mean,
-                steps=asked.removal_steps, seed=seed + len(curves),
-            )  # fmt: skip
-            found = map_tests.planted_tests(
-                maps,
-                removed,
-                masks=masks[rows][..., position],
-                position=position,
-            )
-            tested.append(found.assign(patch=rows[found["patch"]]))
-            found = map_tests.curve_rows(removed)
-            curves.append(found.assign(patch=rows[found["patch"]]))
+        found = map_tests.organelle_parts(network, shown, seed=seed)
+        found = naming.part_rows(found, shown.rows, channels)
+        parts.append(found.assign(planted=name))
 
 # %% tags=["hide-input"]
-named = pd.concat(named, ignore_index=True).melt(
-    ["row", "planted", "measure"], channels, "organelle"
-)
-lines = []
-for (measure, planted_in, organelle), found in named.groupby(
-    ["measure", "planted", "organelle"], sort=False
-):
-    of_patch = full.table.iloc[found["row"]]
-    value, low, high = mean_interval(
-        found["value"].to_numpy(),
-        of_patch["label"],
-        of_patch["group"],
-        **bootstrap,
-    )
-    reference = 1 / len(channels) if measure.startswith("Grad-CAM") else 0.0
-    lines.append(
-        (measure, planted_in, organelle, value, low, high, reference)
-    )
 single6 = read_predictions(
     run.require(
         Cell("cv5", size_px, name, fold, seed).path(
@@ -438,41 +323,31 @@ single6 = read_predictions(
     for fold in folds_of
 )
 check_manifest(single6, images, "06")
-alone = {
-    name: evaluation.score_table(frame, **bootstrap)
-    .query("metric == 'balanced_accuracy'")
-    .set_index("model")
-    for name, frame in (("planted", single6), (NOTHING, trained[NOTHING]))
-}
-for planted_in in sets:
-    for organelle in channels:
-        row = alone["planted" if organelle == planted_in else NOTHING].loc[
-            organelle
-        ]
-        lines.append(
-            ("balanced accuracy, alone", planted_in, organelle, row["value"], row["low"], row["high"],
-             1 / len(full.classes))
-        )  # fmt: skip
-naming = pd.DataFrame(
-    lines,
-    columns=[
-        "measure",
-        "planted",
-        "organelle",
-        "value",
-        "low",
-        "high",
-        "reference",
+
+# %% tags=["hide-input"]
+measures = pd.concat(
+    [
+        naming.mean_parts(
+            pd.concat(parts, ignore_index=True),
+            full.table,
+            channels,
+            **bootstrap,
+        ),
+        naming.alone_scores(single6, trained[NOTHING], sets, **bootstrap),
     ],
+    ignore_index=True,
 )
-write_csv(run.folder / "named.csv", naming)
+write_csv(run.folder / "named.csv", measures)
 
 # %% mystnb={"figure": {"name": "fig-named", "caption": "Which organelle is named, on phantoms in which one organelle or none tells the class: balanced accuracy of a classifier of the organelle alone, its share of the Grad-CAM mass, and its Shapley value with training means for absent organelles. Intervals are 95 %, over resampled images; folds by image. Dashed: what an organelle gets that tells nothing."}, "image": {"alt": "Three panels of dots with interval bars, a block for each planted organelle and one for none, a colour for each organelle"}}
-of_mean = "Shapley value, logits (mean)"
-shown_measures = ["balanced accuracy, alone", "Grad-CAM, share", of_mean]
+shown_measures = [
+    naming.ALONE,
+    naming.SHARE,
+    naming.shapley_measure("mean"),
+]
 named_figure(
     pd.concat(
-        [naming[naming["measure"] == name] for name in shown_measures]
+        [measures[measures["measure"] == name] for name in shown_measures]
     )
 )
 
@@ -483,7 +358,7 @@ named_figure(
 # the border each is.
 
 # %% tags=["hide-input"]
-verdicts = planted.named_organelles(naming)
+verdicts = naming.named_organelles(measures)
 write_csv(run.folder / "named-organelles.csv", verdicts)
 show_table(
     verdicts.pivot_table(
@@ -527,6 +402,35 @@ show_table(
 # Rows are to be read across with care. Each method has places of its own size, from single pixels to a few cells of a map, and
 # deletion, insertion and likeness depend on it: they say whether a method is better than lot, and do not rank methods.
 
+# %%
+masks = planted.planted_masks(
+    full.table,
+    run.folder / "images",
+    channels,
+    settings.encoder.input_px,
+)
+steps = {"gradient_steps": asked.gradient_steps}
+
+# %%
+tested, curves, complete = [], [], []
+for position, name in enumerate(channels):
+    for shown in planted.each_network(
+        sets[name], split5, network, cells=cells[name], folder=folders[name],
+        per_image=asked.patches_per_image,
+    ):  # fmt: skip
+        maps = map_tests.all_maps(network, shown, **steps)
+        removed = map_tests.all_curves(
+            network, shown, maps,
+            steps=asked.removal_steps, seed=seed + len(curves),
+        )  # fmt: skip
+        found = map_tests.planted_tests(
+            maps, removed, shown.rows,
+            masks=masks[shown.rows][..., position], position=position,
+        )  # fmt: skip
+        tested.append(found)
+        curves.append(map_tests.curve_rows(removed, shown.rows))
+        complete.append(map_tests.gradient_sums(network, shown, maps))
+
 # %% tags=["hide-input"]
 complete = pd.concat(complete)
 missing = (complete["attributed"] - complete["difference"]).abs()
@@ -537,17 +441,7 @@ Markdown(
 )
 
 # %% tags=["hide-output"]
-lot = np.random.default_rng(seed)
-groups = full.table.groupby("group")["label"].first()
-drawn = dict(
-    zip(groups.index, lot.permutation(groups.to_numpy()), strict=True)
-)
-by_lot = PatchSet(
-    full.patches,
-    full.table.assign(label=full.table["group"].map(drawn)),
-    full.channels,
-    full.pixel_size_um,
-)
+by_lot = planted.labels_by_lot(full, seed)
 split_lot = folds.make_folds(
     by_lot.table, **settings.folds.model_dump() | {"n_splits": 2}
 )
@@ -567,52 +461,27 @@ at_home = {
     for fold in folds_of
 }
 predictions_folder = run.folder / "predictions"
-for rows, train in planted.each_network(
+lot_cell = Cell("by-lot", size_px, "intermediate", 0, seed)
+for shown in planted.each_network(
     full, split5, network, cells=at_home, folder=predictions_folder,
     per_image=asked.patches_per_image,
 ):  # fmt: skip
-    shown, classes = full.patches[rows], targets[rows]
-    mean = full.patches[train].mean(axis=(0, 1, 2)).round()
-    lot_cell = Cell("by-lot", size_px, "intermediate", 0, seed)
-    steps = {"gradient_steps": asked.gradient_steps}
-    own = map_tests.all_maps(network, shown, classes, mean, **steps)
-    others = {
-        "random weights": map_tests.all_maps(
-            fresh, shown, classes, mean, **steps
-        )
-    }
+    own = map_tests.all_maps(network, shown, **steps)
+    others = {"random weights": map_tests.all_maps(fresh, shown, **steps)}
     network.load_weights(
         note_file(lot_cell.weights_path(predictions_folder))
     )
-    others["labels by lot"] = map_tests.all_maps(
-        network, shown, classes, mean, **steps
-    )
-    others["another patch"] = {
-        method: np.roll(maps, len(maps) // 2, axis=0)
-        for method, maps in own.items()
-    }
-    found = map_tests.sanity_tests(own, others)
-    tested.append(found.assign(patch=rows[found["patch"]]))
+    others["labels by lot"] = map_tests.all_maps(network, shown, **steps)
+    others["another patch"] = map_tests.of_other_patches(own)
+    tested.append(map_tests.sanity_tests(own, others, shown.rows))
 
 # %%
 table = map_tests.summary(
     pd.concat(tested, ignore_index=True), full.table, **bootstrap
 )
 write_csv(run.folder / "explanations.csv", table)
-printed = table.assign(
-    text=[
-        interval_text(row.value, row.low, row.high)
-        for row in table.itertuples()
-    ]
-).pivot_table(
-    index="test",
-    columns="method",
-    values="text",
-    aggfunc="first",
-    sort=False,
-)
 show_table(
-    printed.rename(columns=map_tests.METHOD_TITLES).reset_index(),
+    map_tests.printed(table),
     "Methods and tests, with 95 % intervals over images. The first five tests on phantoms in which one organelle tells the class, "
     "more is better and 0 is chance; the last three on the ordinary phantom, less is better, down to that of another patch.",
     "tab-map-tests",
@@ -634,30 +503,7 @@ removal_figure(
 # Patches in between are like none that the network was trained on.
 
 # %% tags=["hide-input"]
-lines = []
-for measure, found in verdicts.groupby("measure", sort=False):
-    right = found[
-        (found["planted"] != NOTHING) & (found["named"] == found["planted"])
-    ]
-    of_null = found.loc[found["planted"] == NOTHING, "named"].item()
-    lines.append(
-        f"- {measure[0].upper()}{measure[1:]}: names the planted organelle in {len(right)} of {len(channels)} phantoms, and "
-        + (
-            "nothing where nothing was planted."
-            if of_null == NOTHING
-            else f"{title(of_null)} where nothing was planted."
-        )
-    )
-passed = table.assign(passes=table["low"] > 0)
-for method, found in passed.groupby("method", sort=False):
-    good = found[found["test"].isin(map_tests.PLANTED_TESTS)]
-    names = good.loc[good["passes"], "test"].tolist()
-    likeness = found.set_index("test")["value"]
-    lines.append(
-        f"- {map_tests.METHOD_TITLES[method]}: better than chance in {', '.join(names) if names else 'no test'}"
-        + f"; likeness to maps of networks that know nothing {likeness['random weights']:.2f} (random weights) and "
-        f"{likeness['labels by lot']:.2f} (labels by lot), to those of another patch {likeness['another patch']:.2f}."
-    )
+lines = naming.naming_words(verdicts) + map_tests.method_words(table)
 Markdown(
     "**Answer.** *Contacts* (contact phantom, by patch): early fusion "
     f"{by_patch['value'][title('early')]:.2f}, spatial {by_patch['value'][title('spatial')]:.2f}, intermediate "

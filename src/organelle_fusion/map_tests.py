@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import mean_interval
-from organelle_fusion.explain import METHODS, explain_patches
+from organelle_fusion.explain import METHODS, completeness, explain_patches, grad_cam
 from organelle_fusion.faithfulness import (
     enlarge,
     mass_in_mask,
@@ -18,6 +18,10 @@ from organelle_fusion.faithfulness import (
     removal_gain,
 )
 from organelle_fusion.gradients import target_logits
+from organelle_fusion.naming import SHARE, shapley_measure
+from organelle_fusion.planted import Shown
+from organelle_fusion.shapley import ABSENT, absent_patches, shapley_values
+from organelle_fusion.significance import interval_text
 
 PLANTED_TESTS = ("planted organelle", "mass in mask", "pointing", "deletion", "insertion")
 """Tests against what was planted and against the network; more is better, 0 is chance."""
@@ -35,26 +39,15 @@ SANITY_TESTS = ("random weights", "labels by lot", "another patch")
 in common that have nothing to do with each other."""
 
 
-def all_maps(
-    network: keras.Model,
-    patches: np.ndarray,
-    targets: np.ndarray,
-    baseline: np.ndarray,
-    *,
-    gradient_steps: int,
-) -> dict[str, np.ndarray]:
+def all_maps(network: keras.Model, shown: Shown, *, gradient_steps: int) -> dict[str, np.ndarray]:
     """Maps of patches by every method of `explain.METHODS`, one per channel.
 
     Parameters
     ----------
     network
         With an encoder per channel.
-    patches : (N, H, W, C) uint8
-        To be explained.
-    targets : (N,) int
-        Class whose logit is explained.
-    baseline
-        What stands for a pixel without evidence, where a method needs it.
+    shown
+        What is explained. Its mean stands for a pixel without evidence, where a method needs one.
     gradient_steps
         Of integrated gradients.
 
@@ -64,20 +57,44 @@ def all_maps(
         Method → (N, C, h, w) float32.
     """
     options = {method: {} for method in METHODS}
-    options["integrated_gradients"] = {"baseline": baseline, "steps": gradient_steps}
-    options["occlusion"] = {"baseline": baseline}
+    options["integrated_gradients"] = {"baseline": shown.mean, "steps": gradient_steps}
+    options["occlusion"] = {"baseline": shown.mean}
     return {
-        method: explain_patches(network, patches, targets, method, **of_method)
+        method: explain_patches(network, shown.patches, shown.targets, method, **of_method)
         for method, of_method in options.items()
     }
 
 
+def organelle_parts(network: keras.Model, shown: Shown, *, seed: int) -> dict[str, np.ndarray]:
+    """Part of each organelle in the logit of the target class, by every measure that has parts.
+
+    Parameters
+    ----------
+    network
+        With an encoder per channel.
+    shown
+        What is explained. Its training patches say what stands for an absent organelle.
+    seed
+        Of `shapley.absent_patches`.
+
+    Returns
+    -------
+    dict
+        Measure → (N, C) float64: `naming.SHARE`, and the Shapley value with each of
+        `shapley.ABSENT`.
+    """
+    parts = {SHARE: organelle_mass(grad_cam(network, shown.patches, shown.targets))}
+    for kind in ABSENT:
+        absent = absent_patches(shown.patches, shown.training, kind, seed)
+        values = shapley_values(logit_of(network, shown.targets), shown.patches, absent)
+        parts[shapley_measure(kind)] = values.parts
+    return parts
+
+
 def all_curves(
     network: keras.Model,
-    patches: np.ndarray,
-    targets: np.ndarray,
+    shown: Shown,
     maps: Mapping[str, np.ndarray],
-    baseline: np.ndarray,
     *,
     steps: int,
     seed: int,
@@ -86,7 +103,7 @@ def all_curves(
 
     Parameters
     ----------
-    network, patches, targets, baseline
+    network, shown
         As in `all_maps`.
     maps
         Of `all_maps`.
@@ -98,17 +115,27 @@ def all_curves(
     dict
         Method → curves of `faithfulness.removal_curves`.
     """
-    score = logit_of(network, targets)
-    empty = np.broadcast_to(baseline, patches.shape)
+    score = logit_of(network, shown.targets)
+    empty = np.broadcast_to(shown.mean, shown.patches.shape)
     return {
-        method: removal_curves(score, patches, of_method, empty, steps=steps, seed=seed)
+        method: removal_curves(score, shown.patches, of_method, empty, steps=steps, seed=seed)
         for method, of_method in maps.items()
     }
+
+
+def gradient_sums(
+    network: keras.Model, shown: Shown, maps: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Whether the integrated gradients of `all_maps` add up, see `explain.completeness`."""
+    return completeness(
+        network, shown.patches, shown.targets, maps["integrated_gradients"], baseline=shown.mean
+    )
 
 
 def planted_tests(
     maps: Mapping[str, np.ndarray],
     curves: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]],
+    rows: np.ndarray,
     *,
     masks: np.ndarray,
     position: int,
@@ -119,6 +146,8 @@ def planted_tests(
     ----------
     maps, curves
         Of `all_maps` and `all_curves`.
+    rows : (N,) int
+        Row of each patch in the table of the patch set.
     masks : (N, H, W) bool
         Where the planted organelle lies, see `planted.planted_masks`.
     position
@@ -127,7 +156,7 @@ def planted_tests(
     Returns
     -------
     DataFrame
-        method, test, patch (number in `patches`), value. ``planted organelle`` is its share of the
+        method, test, patch (out of `rows`), value. ``planted organelle`` is its share of the
         positive mass less an equal share, ``mass in mask`` and ``pointing`` are of its map and
         less the share of the area, see `faithfulness`; ``deletion`` and ``insertion`` are in
         logits, better than by lot.
@@ -141,14 +170,24 @@ def planted_tests(
             "pointing": pointing(own, masks),
             **removal_gain(curves[method]),
         }
-        frames += [_rows(method, test, found) for test, found in values.items()]
+        frames += [_rows(method, test, rows, found) for test, found in values.items()]
     return pd.concat(frames, ignore_index=True)
 
 
-def curve_rows(curves: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> pd.DataFrame:
-    """Curves of `all_curves` as rows: method, kind, order, share (of all places), patch, value."""
+def curve_rows(
+    curves: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], rows: np.ndarray
+) -> pd.DataFrame:
+    """Curves of `all_curves` as a frame: method, kind, order, share (of all places), patch, value.
+
+    Parameters
+    ----------
+    curves
+        Of `all_curves`.
+    rows
+        As in `planted_tests`.
+    """
     frames = [
-        _rows(method, kind, column).assign(order=order, share=step / (curve.shape[1] - 1))
+        _rows(method, kind, rows, column).assign(order=order, share=step / (curve.shape[1] - 1))
         for method, of_method in curves.items()
         for kind, of_kind in of_method.items()
         for order, curve in of_kind.items()
@@ -157,8 +196,19 @@ def curve_rows(curves: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> 
     return pd.concat(frames, ignore_index=True).rename(columns={"test": "kind"})
 
 
+def of_other_patches(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give every patch the maps of another: of the one that lies half of the patches further on.
+
+    Patches come image by image, so that it is one of another image, where no image has half of
+    them or more.
+    """
+    return {method: np.roll(found, len(found) // 2, axis=0) for method, found in maps.items()}
+
+
 def sanity_tests(
-    maps: Mapping[str, np.ndarray], others: Mapping[str, Mapping[str, np.ndarray]]
+    maps: Mapping[str, np.ndarray],
+    others: Mapping[str, Mapping[str, np.ndarray]],
+    rows: np.ndarray,
 ) -> pd.DataFrame:
     """Compare maps with others that should not be like them (Adebayo et al. 2018).
 
@@ -169,6 +219,8 @@ def sanity_tests(
     others
         Test out of `SANITY_TESTS` → maps of the same patches by the other network, or by this one
         of other patches.
+    rows
+        As in `planted_tests`.
 
     Returns
     -------
@@ -178,7 +230,7 @@ def sanity_tests(
     """
     return pd.concat(
         [
-            _rows(method, test, rank_correlation(maps[method], found))
+            _rows(method, test, rows, rank_correlation(maps[method], found))
             for test, of_other in others.items()
             for method, found in of_other.items()
         ],
@@ -197,9 +249,9 @@ def summary(
     Parameters
     ----------
     values
-        Of `planted_tests`, `sanity_tests` or `curve_rows`, where ``patch`` is the row in `table`.
+        Of `planted_tests`, `sanity_tests` or `curve_rows`.
     table
-        Of the patch set: ``label`` and ``group``.
+        Of the patch set that ``patch`` counts in: ``label`` and ``group``.
     by
         Columns of `values`; a mean is taken for each of their combinations.
     bootstrap
@@ -223,12 +275,48 @@ def summary(
     return pd.DataFrame(rows, columns=[*by, "value", "low", "high", "patches"])
 
 
+def printed(table: pd.DataFrame) -> pd.DataFrame:
+    """Table of `summary` as text: ``test``, and a column for each method under its title."""
+    text = [interval_text(row.value, row.low, row.high) for row in table.itertuples()]
+    return (
+        table.assign(text=text)
+        .pivot_table(index="test", columns="method", values="text", aggfunc="first", sort=False)
+        .rename(columns=METHOD_TITLES)
+        .reset_index()
+    )
+
+
+def method_words(table: pd.DataFrame) -> list[str]:
+    """Say of every method which of `PLANTED_TESTS` it passes, and how like its maps are to others.
+
+    Parameters
+    ----------
+    table
+        Of `summary`, with all of `PLANTED_TESTS` and `SANITY_TESTS`. A test is passed where the
+        interval lies above 0.
+
+    Returns
+    -------
+    list of str
+        A line of a list for each method.
+    """
+    lines = []
+    for method, found in table.groupby("method", sort=False):
+        passed = found[found["test"].isin(PLANTED_TESTS) & (found["low"] > 0)]["test"]
+        likeness = found.set_index("test")["value"]
+        weights, labels, other = (f"{likeness[test]:.2f}" for test in SANITY_TESTS)
+        lines.append(
+            f"- {METHOD_TITLES[method]}: better than chance in {', '.join(passed) or 'no test'}; "
+            f"likeness to maps of networks that know nothing {weights} (random weights) and "
+            f"{labels} (labels by lot), to those of another patch {other}."
+        )
+    return lines
+
+
 def logit_of(network: keras.Model, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Score of states of patches: (…, N, H, W, C) → logits (…, N) of each patch's target class."""
     return lambda patches: target_logits(network, patches, targets)
 
 
-def _rows(method: str, test: str, values: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"method": method, "test": test, "patch": np.arange(len(values)), "value": values}
-    )
+def _rows(method: str, test: str, rows: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"method": method, "test": test, "patch": rows, "value": values})
