@@ -261,8 +261,8 @@ for (part, protocol), division in divided.items():
         if (part, name) == ("all", "All"):
             # Its forests serve importance as well.
             shuffled[protocol] = protocols.train_objects(
-                forests.predict_shuffled, features, division, name=name,
-                folder=place, groups=groups, shuffles=chosen.shuffles, **grown,
+                forests.predict_shuffled, features, division, groups=groups,
+                shuffles=chosen.shuffles, name=name, folder=place, **grown,
             )  # fmt: skip
             predictions = protocols.as_they_are(shuffled[protocol])
         else:
@@ -631,23 +631,15 @@ if not obstacle:
     tables, left_out = topologies.class_topologies(
         stacks, kinds, images["label"]
     )
-runs = []
-for own in range(seed, seed + settings.many_folds.repeats):
-    split = folds.make_folds(
-        patch_table, **settings.folds.model_dump() | {"seed": own}
-    )
-    of_folds = network
-    if not run.is_phantom and tables:
-        of_folds = mlp.tune_folds(
-            *next(iter(tables.values())), split, training=network,
-            settings=chosen.tuning, folder=results / "tuning" / f"seed-{own}",
-        )  # fmt: skip
-    runs.append(
-        topologies.train_topologies(
-            tables, split, training=of_folds, dataset="cv5", seed=own,
-            folder=results / "predictions",
-        )
-    )  # fmt: skip
+runs = topologies.train_repeats(
+    tables,
+    patch_table,
+    range(seed, seed + settings.many_folds.repeats),
+    division=settings.folds.model_dump(),
+    training=network,
+    tuning=None if run.is_phantom else chosen.tuning,
+    folder=results,
+)
 
 # %% tags=["hide-input"]
 missing = [names[model] for model in kinds if model not in tables]

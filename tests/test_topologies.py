@@ -8,6 +8,7 @@ from organelle_fusion import topologies
 from organelle_fusion.comparisons import rival_difference
 from organelle_fusion.config import load_profile
 from organelle_fusion.evaluation import score_table
+from organelle_fusion.folds import make_folds
 from organelle_fusion.handcrafted import MEASURED
 from organelle_fusion.measuring import topology
 from organelle_fusion.metrics import EvaluationError
@@ -82,6 +83,45 @@ def test_every_model_is_trained_in_the_same_folds(stacks, tmp_path, monkeypatch)
         assert places[1] is table
         assert places[2] == "folds"
         assert named == {**own, "model": model}
+
+
+@pytest.mark.parametrize("tuning", [None, SETTINGS.tuning])
+def test_repeats_have_folds_of_the_patches_and_settings_of_their_own(
+    stacks, tmp_path, monkeypatch, tuning
+):
+    """Settings are searched in the folds of every seed if that is asked for, on the first model."""
+    tables, _ = topologies.class_topologies(stacks, {"m_x": ["x"], "m_y": ["y_z"]}, ["a", "b"])
+    patches = stacks.drop_duplicates("image")[["image", "label", "group"]]
+    division = {"n_splits": 3, "validation_share": 0.3, "seed": 1}
+    given, searched = [], []
+
+    def search(values, table, split, *, training, settings, folder):
+        assert (training, settings) == (SETTINGS.training, tuning)
+        searched.append((values is tables["m_x"][0], split, folder))
+        return f"settings of {folder.name}"
+
+    def train(values, table, split, **named):
+        given.append((split, named))
+        return (named["model"], named["seed"])
+
+    monkeypatch.setattr(topologies, "tune_folds", search)
+    monkeypatch.setattr(topologies, "train_mlps", train)
+    options = {"division": division, "training": SETTINGS.training, "tuning": tuning}
+    found = topologies.train_repeats(tables, patches, [4, 5], folder=tmp_path, **options)
+    assert found == [{model: (model, seed) for model in tables} for seed in (4, 5)]
+    splits = [make_folds(patches, **division | {"seed": seed}) for seed in (4, 4, 5, 5)]
+    for (split, named), expected in zip(given, splits, strict=True):
+        pd.testing.assert_frame_equal(split, expected)
+        assert named["folder"] == tmp_path / "predictions"
+        own = SETTINGS.training if tuning is None else f"settings of seed-{named['seed']}"
+        assert named["training"] == own
+    if tuning is None:
+        assert searched == []
+    else:
+        assert [(first, folder) for first, _, folder in searched] == [
+            (True, tmp_path / "tuning" / f"seed-{seed}") for seed in (4, 5)
+        ]
+    assert topologies.train_repeats({}, patches, [4], folder=tmp_path, **options) == [{}]
 
 
 def frame(model, hits):

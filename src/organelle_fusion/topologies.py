@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from organelle_fusion.comparisons import on_shared_images, rival_difference
 from organelle_fusion.config import TrainingSettings, TuningSettings
 from organelle_fusion.evaluation import score_table
+from organelle_fusion.folds import make_folds
 from organelle_fusion.leakage_words import chance_lines
 from organelle_fusion.measuring import topology
-from organelle_fusion.mlp import train_mlps, tune_mlp
+from organelle_fusion.mlp import train_mlps, tune_folds, tune_mlp
 
 CONTACTS = "otccp_contacts"
 """Name of the network that is told of contacts; those of organelles are ``otccp_<organelle>``."""
@@ -117,6 +119,60 @@ def train_topologies(
         )
         for model, (values, table) in tables.items()
     }  # fmt: skip
+
+
+def train_repeats(
+    tables: Tables,
+    patches: pd.DataFrame,
+    seeds: Sequence[int],
+    *,
+    division: Mapping[str, Any],
+    training: TrainingSettings,
+    tuning: TuningSettings | None,
+    folder: Path,
+) -> list[dict[str, pd.DataFrame]]:
+    """Train every model in the folds of the patches, made and trained with several seeds.
+
+    Parameters
+    ----------
+    tables
+        Model → features and table of its objects.
+    patches
+        What the networks of images are trained on: folds are made of these.
+    seeds
+        One for every repetition.
+    division
+        Arguments of `folds.make_folds` but for the seed.
+    training
+        Settings of all networks.
+    tuning
+        Where it is given, settings are searched in every fold, on the first of `tables`.
+    folder
+        Root of the files, below ``predictions`` and ``tuning``.
+
+    Returns
+    -------
+    list
+        For each seed model → predictions.
+
+    Raises
+    ------
+    MlpError, SweepError, FoldError, TuningError
+        As `mlp.train_mlps` and `mlp.tune_folds`.
+    """
+    runs = []
+    for seed in seeds:
+        split = make_folds(patches, **{**division, "seed": seed})
+        own = training
+        if tuning is not None and tables:
+            place = folder / "tuning" / f"seed-{seed}"
+            first = next(iter(tables.values()))
+            own = tune_folds(*first, split, training=training, settings=tuning, folder=place)
+        place = folder / "predictions"
+        runs.append(
+            train_topologies(tables, split, training=own, dataset="cv5", folder=place, seed=seed)
+        )
+    return runs
 
 
 def level_tables(
