@@ -41,7 +41,9 @@ from organelle_fusion import (
     mlp,
     phantom,
     plots_handcrafted,
+    protocols,
     sources,
+    topologies,
 )
 from organelle_fusion import objects as objects_of
 from organelle_fusion.cells import segment_cells
@@ -57,7 +59,6 @@ from organelle_fusion.pages import (
 )
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.provenance import write_csv
-from organelle_fusion.significance import interval_text
 from organelle_fusion.trials import candidate_settings
 
 settings = load_profile(profile)
@@ -125,12 +126,10 @@ if run.is_phantom:
     to_tune, _ = measuring.measure_images(
         separate, folder=results / "objects" / "selection", **laws
     )
-    values, table, _ = measuring.topology(to_tune, [settings.channels[0]])
-    last = separate.groupby("label").tail(1)["image"]
-    trials = mlp.tune_mlp(
-        values,
-        table["label"],
-        table["image"].isin(last).map({True: "validation", False: "train"}),
+    trials = topologies.tune_topology(
+        to_tune,
+        settings.channels[0],
+        validation=separate.groupby("label").tail(1)["image"],
         training=chosen.training,
         settings=chosen.tuning,
         folder=results / "tuning",
@@ -169,42 +168,25 @@ Markdown(absent) if absent else None
 # %%
 if not absent:
     objects = pd.concat([listed, measured], axis=1)
-    per_line = objects.groupby(["batch", "label"])
-    listing = per_line.agg(
-        images=("image", "nunique"),
-        cells=("cell", "nunique"),
-        objects=("cell", "size"),
-    ).reset_index()
-    in_cells = objects.groupby(["batch", "label", "cell"]).size()
-    spread = in_cells.groupby(["batch", "label"]).agg(["min", "max"])
-    listing["objects in a cell"] = [
-        f"{row.min} to {row.max}" for row in spread.itertuples(index=False)
-    ]
-    listing = listing.rename(columns={"batch": "zoom", "label": "line"})
 None if absent else show_table(
-    listing,
+    protocols.object_counts(objects),
     "Early endosomes by zoom of the microscope and cell line (real measurements, otccp-eea1).",
     "tab-objects",
 )
 
 # %% tags=["hide-input"]
+if not absent:
+    lines_of = objects.groupby("batch")["label"].nunique()
+    chances = sorted({f"{1 / lines:.2f}" for lines in lines_of})
 None if absent else Markdown(
     f"The table holds {len(objects):,} early endosomes in {objects['cell'].nunique()} cells of "
     f"{objects['image'].nunique()} images. Can whole imaging batches be left out? The answer is "
-    + leakage.batch_answer(objects["label"], objects["batch"], "zoom")
-    + ". So no protocol here can ask how a classifier does on a zoom that it has not seen, and a "
+    f"{leakage.batch_answer(objects['label'], objects['batch'], 'zoom')}. "
+    "So no protocol here can ask how a classifier does on a zoom that it has not seen, and a "
     "classifier that recognises the zoom has halved the problem: chance among "
     f"{objects['label'].nunique()} lines is {1 / objects['label'].nunique():.2f}, among the lines "
-    "of one zoom "
-    + " or ".join(
-        sorted(
-            {
-                f"{1 / lines:.2f}"
-                for lines in objects.groupby("batch")["label"].nunique()
-            }
-        )
-    )
-    + ". Scores within one zoom are the ones without this help; they do not compare lines of "
+    f"of one zoom {' or '.join(chances)}. "
+    "Scores within one zoom are the ones without this help; they do not compare lines of "
     "different zooms."
 )
 
@@ -246,12 +228,21 @@ bootstrap = {"repeats": settings.bootstrap_repeats, "seed": seed}
 levels = {"patch": "object", "cell": "cell vote", "image": "image vote"}
 by_object = f"{chosen.object_folds} folds by object"
 one_out = "one image left out"
+both = (by_object, one_out)
+parting = {"n_splits": chosen.object_folds, "seed": seed}
 parts = {}
 if not absent:
     objects["group"] = objects["image"]
     parts["all"] = objects
     for zoom, of_zoom in objects.groupby("batch"):
         parts[f"zoom {zoom}"] = of_zoom
+divided = {
+    (part, protocol): division
+    for part, of_part in parts.items()
+    for protocol, division in protocols.divide_objects(
+        of_part, both, **parting
+    ).items()
+}
 
 # %% [markdown]
 # The subsets of features are the groups, their unions, and two more: five features of DPG are sums
@@ -261,103 +252,59 @@ if not absent:
 
 # %% tags=["hide-cell"]
 grown = {"trees": chosen.trees, "seed": seed}
-groups = {**handcrafted.GROUPS, **handcrafted.FAMILIES}
-divided, found, shuffled = {}, {}, {}
-for part, of_part in parts.items():
-    table = of_part.reset_index(drop=True)
-    own = table.assign(
-        group=table["image"] + " object " + of_part.index.astype(str)
-    )
-    divided[part] = {
-        by_object: (
-            own,
-            folds.make_folds(
-                own,
-                n_splits=chosen.object_folds,
-                validation_share=0,
-                seed=seed,
-            ),
-        ),
-        one_out: (
-            table,
-            folds.leave_one_group_out(table, validation_share=0, seed=seed),
-        ),
-    }
 few = ["All", *handcrafted.GROUPS]
-for part, of_part in parts.items():
-    values = features.loc[of_part.index].reset_index(drop=True)
-    for protocol, (table, split) in divided[part].items():
-        place = folder / "handcrafted" / part / protocol
-        for name in handcrafted.SUBSETS if part == "all" else few:
-            if part == "all" and name == "All":
-                # Its forests serve importance as well.
-                shuffled[protocol] = forests.predict_shuffled(
-                    values,
-                    table,
-                    split,
-                    groups,
-                    shuffles=chosen.shuffles,
-                    dataset=name,
-                    folder=place,
-                    **grown,
-                )
-                as_they_are = (
-                    shuffled[protocol]["shuffled"] == forests.UNCHANGED
-                )
-                predictions = shuffled[protocol][as_they_are]
-            else:
-                predictions = forests.train_forests(
-                    values[list(handcrafted.SUBSETS[name])],
-                    table,
-                    split,
-                    dataset=name.replace(" ", "-"),
-                    folder=place,
-                    **grown,
-                )
-            found[part, protocol, name] = leakage.with_groups(
-                predictions, objects
-            )
+groups = {**handcrafted.GROUPS, **handcrafted.FAMILIES}
+found, shuffled = {part: {} for part in parts}, {}
+for (part, protocol), division in divided.items():
+    place = folder / "handcrafted" / part / protocol
+    for name in handcrafted.SUBSETS if part == "all" else few:
+        if (part, name) == ("all", "All"):
+            # Its forests serve importance as well.
+            shuffled[protocol] = protocols.train_objects(
+                forests.predict_shuffled, features, division, groups=groups,
+                shuffles=chosen.shuffles, name=name, folder=place, **grown,
+            )  # fmt: skip
+            predictions = protocols.as_they_are(shuffled[protocol])
+        else:
+            predictions = protocols.train_objects(
+                forests.train_forests,
+                features[list(handcrafted.SUBSETS[name])], division,
+                name=name, folder=place, **grown,
+            )  # fmt: skip
+        found[part][protocol, name] = predictions
 
 # %% [markdown]
 # The MLP gets each group of features, those of the paper's rows (TPG) and all of them, in the same folds; it runs all its epochs, since some lines have too few images to set one aside
 # for stopping early.
 
 # %% tags=["hide-output"]
-networks = {}
-for part, of_part in parts.items():
-    values = features.loc[of_part.index].reset_index(drop=True)
-    for protocol, (table, split) in divided[part].items():
-        for name in [*few, "TPG"] if part == "all" else ["All"]:
-            predictions = mlp.train_mlps(
-                values[list(handcrafted.SUBSETS[name])],
-                table,
-                split,
-                training=network,
-                dataset=name,
-                folder=folder / "handcrafted" / part / protocol,
-                seed=seed,
-            )
-            networks[part, protocol, name] = leakage.with_groups(
-                predictions, objects
-            )
+networks = {part: {} for part in parts}
+for (part, protocol), division in divided.items():
+    for name in [*few, "TPG"] if part == "all" else ["All"]:
+        networks[part][protocol, name] = protocols.train_objects(
+            mlp.train_mlps,
+            features[list(handcrafted.SUBSETS[name])], division,
+            name=name, folder=folder / "handcrafted" / part / protocol,
+            training=network, seed=seed,
+        )  # fmt: skip
 
 # %%
 if not absent:
     scored = forests.level_scores(
         {
-            (f"forest, {protocol}", name): frame
-            for (part, protocol, name), frame in found.items()
-            if part == "all"
-        }
-        | {
-            (f"MLP, {protocol}", name): frame
-            for (part, protocol, name), frame in networks.items()
-            if part == "all"
+            (f"{model}, {protocol}", name): frame
+            for model, made in (("forest", found), ("MLP", networks))
+            for (protocol, name), frame in made["all"].items()
         },
         levels,
         **bootstrap,
     )
     write_csv(folder / "handcrafted.csv", scored)
+    gaps = protocols.protocol_gaps(
+        found["all"], ("All", "TPG", "Sums alone"), **bootstrap
+    ) | protocols.subset_gaps(
+        found["all"], "All", "All without Sums", **bootstrap
+    )
 
 # %% mystnb={"figure": {"name": "fig-handcrafted", "caption": "Balanced accuracy of classifiers on real measurements of early endosomes (otccp-eea1) by subset of features, protocol, and what is scored, with 95 % intervals over resampled images. Folds by object share cells between training and testing."}, "image": {"alt": "Dot plots with interval bars, a panel per protocol and a row per subset of features, each with a mark for objects, cell votes and image votes, and a chance line"}}
 None if absent else plots_handcrafted.level_figure(scored)
@@ -381,8 +328,9 @@ if not absent:
         {
             (f"{part}, {protocol}", f"{what}{name}"): frame
             for what, made in (("", found), ("MLP: ", networks))
-            for (part, protocol, name), frame in made.items()
+            for part in made
             if part != "all"
+            for (protocol, name), frame in made[part].items()
         },
         levels,
         **bootstrap,
@@ -402,34 +350,22 @@ None if absent else plots_handcrafted.level_figure(of_zooms)
 # harder to learn from, so the comparison is a random choice of as many objects of each cell.
 
 # %% tags=["hide-cell"]
+others = ("mitochondria", "transferrin")
 touching, contacts = {}, {}
 if not absent:
-    touching["all objects"] = objects["cell"].notna().to_numpy()
-    for other in ("mitochondria", "transferrin"):
-        near = (objects[f"distance_to_{other}_um"] <= 0).to_numpy()
-        touching[f"touching {other}"] = near
-        touching[f"as many at random ({other})"] = (
-            handcrafted.same_number_per_cell(objects, near, seed=seed)
-        )
-for protocol, (whole, _) in divided.get("all", {}).items():
-    for name, rows in touching.items():
-        if rows.all():
-            contacts[protocol, name] = found["all", protocol, "All"]
-            continue
-        table = whole[rows].reset_index(drop=True)
-        split = (
-            folds.make_folds(
-                table, n_splits=chosen.object_folds, validation_share=0, seed=seed
-            )
-            if protocol == by_object
-            else folds.leave_one_group_out(table, validation_share=0, seed=seed)
-        )  # fmt: skip
-        predictions = forests.train_forests(
-            features[rows].reset_index(drop=True), table, split,
-            dataset=name.replace(" ", "-"),
+    touching = protocols.contact_choices(objects, others, seed=seed)
+near = {
+    name: protocols.divide_objects(objects[rows], both, **parting)
+    for name, rows in touching.items()
+    if name != "all objects"
+}  # fmt: skip
+for protocol in both if not absent else ():
+    contacts[protocol, "all objects"] = found["all"][protocol, "All"]
+    for name, divisions in near.items():
+        contacts[protocol, name] = protocols.train_objects(
+            forests.train_forests, features, divisions[protocol], name=name,
             folder=folder / "handcrafted" / "contacts" / protocol, **grown,
         )  # fmt: skip
-        contacts[protocol, name] = leakage.with_groups(predictions, objects)
 
 # %%
 if not absent:
@@ -440,25 +376,20 @@ if not absent:
 None if absent else plots_handcrafted.level_figure(of_contacts)
 
 # %% tags=["hide-input"]
-gains = {}
-for other in ("mitochondria", "transferrin") if not absent else ():
-    for protocol in (by_object, one_out):
-        gains[other, protocol] = comparisons.folding_difference(
+gains = {
+    f"touching {other} minus as many at random, {protocol}, by object": (
+        comparisons.folding_difference(
             contacts[protocol, f"touching {other}"],
             contacts[protocol, f"as many at random ({other})"],
             **bootstrap,
         )
-None if absent else Markdown(
-    "\n".join(
-        "- "
-        + difference_sentence(
-            f"touching {other} minus as many at random, {protocol}, by object",
-            gain,
-        )
-        for (other, protocol), gain in gains.items()
     )
+    for other in (others if not absent else ())
+    for protocol in both
+}
+None if absent else Markdown(
+    "\n".join(f"- {difference_sentence(*gain)}" for gain in gains.items())
     + "\n\nThe random choice was drawn once; its own chance is not in the interval."
-    * (not absent)
 )
 
 # %% [markdown]
@@ -472,9 +403,9 @@ None if absent else Markdown(
 # %%
 if not absent:
     importance = pd.concat(
-        forests.permutation_importance(
-            leakage.with_groups(frame, objects), **bootstrap
-        ).assign(panel=protocol)
+        forests.permutation_importance(frame, **bootstrap).assign(
+            panel=protocol
+        )
         for protocol, frame in shuffled.items()
     )
     write_csv(folder / "handcrafted-importance.csv", importance)
@@ -490,17 +421,7 @@ None if absent else plots_handcrafted.importance_figure(importance)
 # few folds by image; chance is 0.5.
 
 # %% tags=["hide-output"]
-by_image = f"{settings.folds.n_splits} folds by image"
-zoom_subsets = {
-    "All": handcrafted.FEATURES,
-    **handcrafted.GROUPS,
-    "BoxAA Z alone": ("BoxAA Z",),
-    "All without BoxAA Z, BI_AA": tuple(
-        name
-        for name in handcrafted.FEATURES
-        if name not in ("BoxAA Z", "BI_AA")
-    ),
-}
+told_by = f"zoom as class, {settings.folds.n_splits} folds by image"
 told = {}
 if not absent:
     zooms = objects.assign(label=objects["batch"])
@@ -510,10 +431,10 @@ if not absent:
         validation_share=0,
         seed=seed,
     )
-    for name, columns in zoom_subsets.items():
-        told[f"zoom as class, {by_image}", name] = forests.train_forests(
-            features[list(columns)], zooms, split,
-            dataset=name.replace(" ", "-").replace(",", ""),
+    for name, columns in handcrafted.ZOOM_SUBSETS.items():
+        told[told_by, name] = protocols.train_objects(
+            forests.train_forests, features[list(columns)],
+            protocols.Division(zooms, split), name=name,
             folder=folder / "handcrafted" / "zoom-as-class", **grown,
         )  # fmt: skip
 
@@ -531,14 +452,7 @@ None if absent else plots_handcrafted.level_figure(of_zoom)
 
 # %% tags=["hide-input"]
 if not absent:
-    steps = handcrafted.length_steps(
-        objects["bbox_aa_z_um"], objects["image"]
-    )
-    steps["batch"] = steps["image"].map(
-        objects.groupby("image")["batch"].first()
-    )
-    steps["step"] = steps["step_um"].round(3)
-    usual = steps.groupby("batch")["step"].agg(lambda of: of.mode()[0])
+    steps = handcrafted.z_steps(objects)
     write_csv(folder / "z-steps.csv", steps)
     counts = steps.groupby(["batch", "step"]).size()
 None if absent else Markdown(
@@ -557,12 +471,7 @@ None if absent else Markdown(
 None if absent else plots_handcrafted.remainder_figure(
     objects["bbox_aa_z_um"],
     objects["batch"],
-    {
-        zoom: steps.loc[
-            (steps["batch"] == zoom) & (steps["step"] == step), "step_um"
-        ].median()
-        for zoom, step in usual.items()
-    },
+    handcrafted.usual_steps(steps),
 )
 
 # %% [markdown]
@@ -570,98 +479,25 @@ None if absent else plots_handcrafted.remainder_figure(
 
 # %% tags=["hide-input"]
 if not absent:
-    at = scored.set_index(["panel", "row", "level"])
-    near = of_zooms.set_index(["panel", "row", "level"])
-    zoom_at = of_zoom.set_index(["panel", "row", "level"])
-    protocols = (by_object, one_out)
-    ends = ["value", "low", "high"]
-    said = {
-        (protocol, name): interval_text(
-            *at.loc[(f"forest, {protocol}", name, "object"), ends], sign=""
-        )
-        for protocol in protocols
-        for name in handcrafted.SUBSETS
-    }
-    gaps = {
-        f"{name}, {by_object} minus {one_out}": (
-            found["all", by_object, name],
-            found["all", one_out, name],
-        )
-        for name in ("All", "TPG", "Sums alone")
-    } | {
-        f"All minus All without Sums, {protocol}": (
-            found["all", protocol, "All"],
-            found["all", protocol, "All without Sums"],
-        )
-        for protocol in protocols
-    }
-    lines = [
-        f"By object, {protocol}: "
-        + ", ".join(
-            f"{name} {said[protocol, name]}"
-            for name in ("All", *handcrafted.GROUPS, "Sums alone")
-        )
-        + "."
-        for protocol in protocols
-    ]
-    lines.append(
-        "MLP, All, by object: "
-        + ", ".join(
-            f"{protocol} "
-            + interval_text(
-                *at.loc[(f"MLP, {protocol}", "All", "object"), ends],
-                sign="",
-            )
-            for protocol in protocols
-        )
-        + "."
-    )
-    lines += [
-        difference_sentence(
-            what, comparisons.folding_difference(*both, **bootstrap)
-        )
-        for what, both in gaps.items()
-    ]
-    most = [
-        importance[
-            (importance["panel"] == protocol)
-            & importance["group"].isin(list(handcrafted.GROUPS))
-        ]
-        .sort_values("value")
-        .iloc[-1]
-        for protocol in protocols
-    ]
-    height = zoom_at.loc[
-        (f"zoom as class, {by_image}", "BoxAA Z alone", "object")
-    ]
-    lines += [
-        "Within one zoom, one image left out, All, by object: "
-        + ", ".join(
-            f"{part} "
-            + interval_text(*row[ends], sign="")
-            + f" (chance {row['chance']:.2f})"
-            for part, row in (
-                (part, near.loc[(f"{part}, {one_out}", "All", "object")])
-                for part in parts
-                if part != "all"
-            )
-        )
-        + ".",
-        "The group of features whose values the forest misses most: "
-        + ", ".join(
-            f"{row['group']} {row['panel']} (loss {interval_text(*row[ends], sign='')})"
-            for row in most
-        )
-        + ".",
-        "The height of the box alone tells the zoom of an object in an image not seen: "
-        f"{interval_text(*height[ends], sign='')} (chance 0.50).",
-    ]
+    alone = {
+        part: (f"{part}, {one_out}", "All") for part in parts if part != "all"
+    }  # fmt: skip
+    height = "The height of the box alone tells the zoom of an object in an image not seen:"
+    told_alone = {height: (told_by, "BoxAA Z alone")}
     above = sum(gain["low"] > 0 for gain in gains.values())
-    lines.append(
+    largest = max(gain["value"] for gain in gains.values())
+    lines = [
+        *protocols.accuracy_lines(scored, both, (*few, "Sums alone")),
+        *(difference_sentence(*gap) for gap in gaps.items()),
+        "Within one zoom, one image left out, All, by object: "
+        f"{protocols.listed_scores(of_zooms, alone, with_chance=True)}.",
+        "The group of features whose values the forest misses most: "
+        f"{protocols.most_missed(importance, handcrafted.GROUPS)}.",
+        f"{protocols.listed_scores(of_zoom, told_alone, with_chance=True)}.",
         "Endosomes in contact are easier to tell than as many others, with the whole interval above "
         f"0, in {above} of {len(gains)} comparisons, none adjusted for the others; the largest difference is "
-        f"{max(gain['value'] for gain in gains.values()):+.3f}."
-    )
+        f"{largest:+.3f}.",
+    ]
 None if absent else Markdown(
     "**In numbers.** Balanced accuracy, of forests unless an MLP is named, on the public measurements (otccp-eea1; chance "
     f"{scored['chance'].iloc[0]:.2f}, 95 % intervals in brackets):\n\n"
@@ -736,32 +572,17 @@ None if obstacle else plots_handcrafted.objects_figure(
 )
 
 # %%
-if not obstacle:
-    counted = dropped.groupby(["what", "reason"], sort=False)[
-        "number"
-    ].sum()
-    per_cell = stacks.groupby(["kind", "cell"]).size().groupby("kind")
-    listing = pd.DataFrame(
-        {
-            "objects": stacks.groupby("kind").size(),
-            "in a cell, median": per_cell.median().round(1),
-            "volume, median (µm³)": stacks.groupby("kind")["volume_um3"]
-            .median()
-            .round(3),
-        }
-    ).reindex([kind for of_kind in kinds.values() for kind in of_kind])
-    listing["objects"] = listing["objects"].fillna(0).astype(int)
-    listing.index = listing.index.str.replace("_", " ")
-    counted.index = counted.index.set_levels(
-        counted.index.levels[0].str.replace("_", " "), level=0
-    )
 None if obstacle else show_table(
-    listing.reset_index(), f"Objects measured ({run.data}).", "tab-measured"
+    topologies.measured_table(
+        stacks, [kind for of_model in kinds.values() for kind in of_model]
+    ),
+    f"Objects measured ({run.data}).",
+    "tab-measured",
 )
 
 # %%
 None if obstacle else show_table(
-    counted.reset_index(),
+    topologies.left_out_table(dropped),
     f"What was left out, and why ({run.data}).",
     "tab-left-out",
 )
@@ -772,20 +593,14 @@ None if obstacle else show_table(
 
 # %%
 if run.is_phantom and not obstacle:
-    first = images.groupby("label").head(1)
     planted = measuring.count_planted(
-        first, run.manifest.parent / "labels", **laws
+        images.groupby("label").head(1),
+        run.manifest.parent / "labels",
+        **laws,
     )
-    found_in = stacks[stacks["image"].isin(first["image"])]
-    planted = planted.groupby("kind")["planted"].sum().to_frame()
-    planted["measured"] = found_in.groupby("kind").size()
-    planted["measured for each planted"] = (
-        planted["measured"] / planted["planted"]
-    ).round(2)
-    planted.index = planted.index.str.replace("_", " ")
 (
     show_table(
-        planted.reset_index(),
+        topologies.planted_table(planted, stacks),
         f"Objects planted and measured in the cells of one image of each class ({run.data}).",
         "tab-planted-objects",
     )
@@ -805,48 +620,34 @@ if run.is_phantom and not obstacle:
 # tests an image without a whole cell, that image is missing here.
 
 # %% tags=["hide-output"]
-seeds = [seed + number for number in range(settings.many_folds.repeats)]
 patch_table = PatchSet.load(
     run.require(
         run.folder / "patches" / f"{settings.patches.size_px}px", "02"
     ),
     images,
 ).table
-topologies, unusable = {}, []
-for model, of_model in {} if obstacle else kinds.items():
-    values, table, left = measuring.topology(stacks, of_model)
-    unusable.append(left.assign(what=names[model]))
-    # A score over fewer classes would stand unmarked beside the others.
-    if len(table) and set(table["label"]) == set(images["label"]):
-        topologies[model] = values, table
-runs = {model: [] for model in topologies}
-for own in seeds:
-    split = folds.make_folds(
-        patch_table, **settings.folds.model_dump() | {"seed": own}
+tables, left_out = {}, pd.DataFrame()
+if not obstacle:
+    tables, left_out = topologies.class_topologies(
+        stacks, kinds, images["label"]
     )
-    of_folds = network
-    if not run.is_phantom and topologies:
-        values, table = next(iter(topologies.values()))
-        of_folds = mlp.tune_folds(
-            values, table, split, training=network, settings=chosen.tuning,
-            folder=results / "tuning" / f"seed-{own}",
-        )  # fmt: skip
-    for model, (values, table) in topologies.items():
-        runs[model].append(
-            mlp.train_mlps(
-                values, table, split, training=of_folds, dataset="cv5",
-                seed=own, model=model, folder=results / "predictions",
-            )
-        )  # fmt: skip
+runs = topologies.train_repeats(
+    tables,
+    patch_table,
+    range(seed, seed + settings.many_folds.repeats),
+    division=settings.folds.model_dump(),
+    training=network,
+    tuning=None if run.is_phantom else chosen.tuning,
+    folder=results,
+)
 
 # %% tags=["hide-input"]
-left_out = pd.concat(unusable) if unusable else pd.DataFrame()
-missing = [names[model] for model in kinds if model not in topologies]
+missing = [names[model] for model in kinds if model not in tables]
 None if obstacle else Markdown(
     "Objects without features, of those measured: "
     + (
         "; ".join(
-            f"{row.objects} ({row.what}: {row.reason})"
+            f"{row.objects} ({names[row.model]}: {row.reason})"
             for row in left_out.itertuples()
             if row.objects
         )
@@ -858,26 +659,15 @@ None if obstacle else Markdown(
 )
 
 # %%
-once = {model: frames[0] for model, frames in runs.items()}
+once = runs[0]
 pooled = {
-    model: pd.concat(frames, ignore_index=True)
-    for model, frames in runs.items()
+    model: pd.concat([frames[model] for frames in runs], ignore_index=True)
+    for model in once
 }
-by_level = [
-    evaluation.score_table(frame, level=level, **bootstrap).assign(
-        level=called, grouping=grouping
-    )
-    for grouping, frames in (("once", once), ("repeated", pooled))
-    for frame in frames.values()
-    for level, called in levels.items()
-]
-rows = ["model", "metric", "value", "low", "high", "level", "grouping"]
-scores = (
-    pd.concat(by_level, ignore_index=True)
-    if by_level
-    else pd.DataFrame(columns=rows).astype(dict.fromkeys(rows[2:5], float))
+scores = topologies.level_tables(
+    {"once": once, "repeated": pooled}, levels, **bootstrap
 )
-write_csv(results / "scores.csv", scores[rows])
+write_csv(results / "scores.csv", scores)
 
 # %%
 None if not once else show_table(
@@ -886,7 +676,7 @@ None if not once else show_table(
     ).reset_index(),
     f"TPG classifiers, {settings.folds.n_splits} folds by image, scored by object ({run.data}).",
     "tab-topology",
-    data=scores[rows],
+    data=scores,
 )
 
 # %% [markdown]
@@ -912,22 +702,26 @@ if run.is_phantom and not obstacle:
         of_contact, folder=results / "objects" / "contact", **laws
     )
     split = folds.make_folds(of_contact, **settings.folds.model_dump())
-    for model, of_model in kinds.items():
-        values, table, _ = measuring.topology(meeting, of_model)
-        touching[model] = mlp.train_mlps(
-            values, table, split, training=network, dataset="contact",
-            seed=seed, model=model, folder=results / "predictions",
-        )  # fmt: skip
+    tables = {
+        model: measuring.topology(meeting, of_model)[:2]
+        for model, of_model in kinds.items()
+    }
+    touching = topologies.train_topologies(
+        tables, split, training=network, dataset="contact", seed=seed,
+        folder=results / "predictions",
+    )  # fmt: skip
 
 # %%
+compared = {run.data: once, "contact phantom": touching}
 panels = {
     (panel, names[model]): frame
-    for panel, frames in ((run.data, once), ("contact phantom", touching))
+    for panel, frames in compared.items()
     for model, frame in frames.items()
 }
 if panels:
     measured_scores = forests.level_scores(panels, levels, **bootstrap)
     write_csv(results / "levels.csv", measured_scores)
+differences = topologies.contact_differences(compared, levels, **bootstrap)
 
 # %% mystnb={"figure": {"name": "fig-topology", "caption": "Balanced accuracy of networks on topological parameters, by what is measured and what is scored, with 95 % intervals over resampled images, folds by image; data: {data}, and beside the phantom the contact phantom, whose classes differ in contacts alone."}, "image": {"alt": "Two dot plots with interval bars, a row for each organelle and one for contacts, with marks for objects, cell votes and image votes, and chance lines"}}
 plots_handcrafted.level_figure(measured_scores) if panels else None
@@ -936,49 +730,11 @@ plots_handcrafted.level_figure(measured_scores) if panels else None
 # ### What part two says
 
 # %% tags=["hide-input"]
-lines = []
-for panel, frames in ((run.data, once), ("contact phantom", touching)):
-    if "otccp_contacts" not in frames or len(frames) < 2:
-        continue
-    frames = comparisons.on_shared_images(frames)
-    single = {
-        names[model]: frame
-        for model, frame in frames.items()
-        if model != "otccp_contacts"
-    }
-    for level, called in levels.items():
-        lines.append(
-            difference_sentence(
-                f"{panel}, contacts minus the best single organelle, {called}",
-                comparisons.rival_difference(
-                    frames["otccp_contacts"],
-                    single,
-                    level=level,
-                    **bootstrap,
-                ),
-            )
-        )
+lines = [difference_sentence(*one) for one in differences.items()]
 if touching:
-    alone = measured_scores.query(
-        "panel == 'contact phantom' and row != @names['otccp_contacts'] and level == 'object'"
-    )
-    lines.append(
-        "Contact phantom, single organelles by object (chance "
-        f"{alone['chance'].iloc[0]:.2f}): "
-        + ", ".join(
-            f"{row.row.removeprefix('TPG of ')} {interval_text(row.value, row.low, row.high, '')} "
-            f"({leakage.chance_words(row._asdict())})"
-            for row in alone.itertuples()
-        )
-        + "."
-    )
-    below = measured_scores.query(
-        "panel == 'contact phantom' and high < chance"
-    )
-    if len(below):
-        lines.append(
-            "Scores below chance can come of the folds: the class of the images that are tested is rarer in training."
-        )
+    lines += topologies.control_lines(
+        measured_scores.query("panel == 'contact phantom'"), names[topologies.CONTACTS]
+    )  # fmt: skip
 Markdown(
     f"**Answer.** {obstacle}"
     if obstacle
@@ -990,7 +746,7 @@ Markdown(
     )
     + "\n\nThe best single organelle is chosen anew in each resample. The best of several is flattered by chance, so that "
     "these differences lean against contacts."
-    * any("the best single organelle" in line for line in lines)
+    * bool(differences)
     + "\n\nOn the contact phantom it is known that contacts alone tell the classes: there the measured contacts are put to the "
     "test. Whether contacts tell cancer cells apart, a phantom cannot say."
     * run.is_phantom

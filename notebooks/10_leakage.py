@@ -27,23 +27,23 @@ from IPython.display import Markdown
 
 from organelle_fusion import (
     coverage,
+    divisions,
     evaluation,
     folds,
-    forests,
     leakage,
+    leakage_words,
     phantom,
     plots_leakage,
     preprocessing,
+    protocols,
     selection,
     sources,
-    sweep,
 )
 from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import (
     class_size_sentence,
     data_banner,
-    difference_sentence,
     open_run,
     results_folder,
     show_table,
@@ -51,12 +51,7 @@ from organelle_fusion.pages import (
 from organelle_fusion.patchset import PatchSet, check_manifest
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import write_csv
-from organelle_fusion.significance import interval_text
-from organelle_fusion.trials import (
-    SEARCHED,
-    candidate_settings,
-    read_trials,
-)
+from organelle_fusion.trials import candidate_settings, read_trials
 
 settings = load_profile(profile)
 use_backend(settings)
@@ -94,32 +89,16 @@ data_banner(
 # Two statements need no experiment.
 
 # %% tags=["hide-input"]
-unit = "image" if (images["group"] == images["image"]).all() else "group"
+unit = leakage_words.unit_of(images)
 n_splits = settings.folds.n_splits
 per_class = images.groupby("label")["group"].nunique()
 whole = images["group"].nunique()
-lacking = (n_splits - per_class).clip(lower=0)
-lacking = lacking[lacking > 0]
 Markdown(
     f"There are {whole} {unit}s ({run.data}) in {len(per_class)} classes, {per_class.min()} to "
     f"{per_class.max()} in a class.\n\n"
-    + (
-        f"- **{many.n_splits} folds cannot each keep {unit}s whole.** Each test part needs one of its own "
-        f"at least, and every {unit} is tested once: {whole} {unit}s fill {whole} test parts, and "
-        f"{many.n_splits - whole} would be empty. {many.n_splits} folds over {whole} {unit}s part "
-        f"{unit}s, or they are repeats of fewer folds.\n"
-        if many.n_splits > whole
-        else f"- **{many.n_splits} folds can keep {unit}s whole**, since there are as many {unit}s or more.\n"
-    )
-    + (
-        f"- **Some test parts must lack a class.** A class of k {unit}s lies in k of {n_splits} test parts "
-        f"at most, however they are drawn, so that {n_splits} − k or more lack it: "
-        + ", ".join(f"{name} {count}" for name, count in lacking.items())
-        + ". Scores are therefore computed on the pooled test parts of all folds.\n"
-        if len(lacking)
-        else f"- **No test part need lack a class**, since every class has {n_splits} {unit}s or more.\n"
-    )
-    + "\nIn the paper, which has 26 images in six classes, 30 folds cannot each keep an image whole, and in 5 folds "
+    f"- {leakage_words.whole_sentence(whole, many.n_splits, unit)}\n"
+    f"- {leakage_words.lacking_sentence(per_class, n_splits, unit)}\n"
+    "\nIn the paper, which has 26 images in six classes, 30 folds cannot each keep an image whole, and in 5 folds "
     "some test part must lack a class: thirty is more than 26, and 26 over six leave four images or fewer "
     "in some class."
 )
@@ -173,29 +152,19 @@ if run.is_phantom:
 # %%
 seed = settings.folds.seed
 divided = settings.folds.model_dump()
+in_many = divided | {"n_splits": many.n_splits}
+brief = divisions.with_epochs(settings, many.epochs)
 early = {"models": ["early"], "size_px": size_px}
-brief = settings.model_copy(
-    update={
-        "training": settings.training.model_copy(
-            update={"epochs": many.epochs}
-        )
-    }
-)
-results, shares = {}, {}
+trained = {}
 
 # %% tags=["hide-output"]
 by_patch = f"{many.n_splits} folds by patch"
 for name, of_set in sets.items():
     parted = of_set.split_groups()
-    split = folds.make_folds(
-        parted.table, **divided | {"n_splits": many.n_splits}
-    )
-    shares[name, by_patch] = coverage.training_coverage(
-        [split], parted.table, of_set.table
-    )
-    results[name, by_patch] = sweep.train_cells(
+    trained[name, by_patch] = divisions.train_divided(
         parted,
-        split,
+        folds.make_folds(parted.table, **in_many),
+        of_set.table,
         dataset=f"cv{many.n_splits}-by-patch",
         profile=brief,
         folder=folders[name],
@@ -206,27 +175,17 @@ for name, of_set in sets.items():
 # %% tags=["hide-output"]
 by_slab = f"{many.n_splits} folds by z-slab"
 slabs, gap = settings.leakage.slabs, settings.leakage.guard_planes
-deep_enough = {
-    name: of_set.planes.min() >= slabs + gap * (slabs - 1)
-    for name, of_set in sets.items()
-}
-for name in [name for name in sets if deep_enough[name]]:
-    parted = sets[name].split_slabs(slabs, gap)
-    share = len(parted.table) / len(sets[name].table)
-    as_long = settings.training.model_copy(
-        update={"epochs": round(many.epochs / share)}
-    )
-    split = folds.make_folds(
-        parted.table, **divided | {"n_splits": many.n_splits}
-    )
-    shares[name, by_slab] = coverage.training_coverage(
-        [split], parted.table, sets[name].table
-    )
-    results[name, by_slab] = sweep.train_cells(
+needed = slabs + gap * (slabs - 1)
+deep = {name: of for name, of in sets.items() if of.planes.min() >= needed}
+for name, of_set in deep.items():
+    parted = of_set.split_slabs(slabs, gap)
+    share = len(parted.table) / len(of_set.table)
+    trained[name, by_slab] = divisions.train_divided(
         parted,
-        split,
+        folds.make_folds(parted.table, **in_many),
+        of_set.table,
         dataset=f"cv{many.n_splits}-by-slab",
-        profile=settings.model_copy(update={"training": as_long}),
+        profile=divisions.with_epochs(settings, round(many.epochs / share)),
         folder=folders[name],
         seed=seed,
         **early,
@@ -236,13 +195,10 @@ for name in [name for name in sets if deep_enough[name]]:
 one_out = f"one {unit} left out, {whole} folds"
 inner = {"validation_share": settings.folds.validation_share}
 for name, of_set in sets.items():
-    split = folds.leave_one_group_out(of_set.table, seed=seed, **inner)
-    shares[name, one_out] = coverage.training_coverage(
-        [split], of_set.table, of_set.table
-    )
-    results[name, one_out] = sweep.train_cells(
+    trained[name, one_out] = divisions.train_divided(
         of_set,
-        split,
+        folds.leave_one_group_out(of_set.table, seed=seed, **inner),
+        of_set.table,
         dataset="leave-one-out",
         profile=brief,
         folder=folders[name],
@@ -254,31 +210,18 @@ for name, of_set in sets.items():
 repeated = f"{many.repeats} × {n_splits} folds by {unit}"
 once = f"{n_splits} folds by {unit}"
 seeds = range(seed, seed + many.repeats)
-trainings = {
-    (name, own): {
-        "patch_set": of_set,
-        "folds": folds.make_folds(of_set.table, **divided | {"seed": own}),
-        "folder": folders[name],
-        "seed": own,
-    }
-    for name, of_set in sets.items()
-    for own in seeds
-}
-of_seeds = sweep.train_all(
-    trainings.items(), dataset="cv5", profile=settings, **early
+of_seeds = divisions.train_repeats(
+    sets,
+    seeds,
+    division=divided,
+    folders=folders,
+    dataset="cv5",
+    profile=settings,
+    **early,
 )
-for name in sets:
-    results[name, repeated] = pd.concat(
-        [of_seeds[name, own] for own in seeds]
-    )
-    results[name, once] = of_seeds[name, seed]
-for name, of_set in sets.items():
-    for grouping, used in ((repeated, seeds), (once, [seed])):
-        shares[name, grouping] = coverage.training_coverage(
-            [trainings[name, own]["folds"] for own in used],
-            of_set.table,
-            of_set.table,
-        )
+for name, repeats in of_seeds.items():
+    trained[name, repeated] = repeats.pooled
+    trained[name, once] = repeats.first
 
 # %% tags=["hide-input"]
 Markdown(
@@ -293,11 +236,9 @@ units = {
     by_slab: "slab",
     **dict.fromkeys((one_out, repeated, once), "whole"),
 }
+shares = {key: one.coverage for key, one in trained.items()}
 scored = leakage.leakage_table(
-    {
-        (name, grouping): leakage.with_groups(frame, sets[name].table)
-        for (name, grouping), frame in results.items()
-    },
+    {key: one.predictions for key, one in trained.items()},
     dict.fromkeys(sets, one_out),
     **bootstrap,
 )
@@ -307,33 +248,25 @@ write_csv(run.folder / "leakage.csv", scored)
 plots_leakage.leakage_figure(scored, units)
 
 # %%
+trained_on = coverage.row_shares(scored, shares)
 show_table(
     leakage.printed(scored, one_out).assign(
-        **coverage.shown_shares(
-            shares[row.data, row.grouping] for row in scored.itertuples()
-        )
+        **coverage.shown_shares(trained_on.itertuples())
     ),
     f"Early fusion by the way the folds were made ({', '.join(sets)}). Brackets: 95 % interval. "
     "Last: share of all patches, and of those of the class that is tested, that is trained on.",
     "tab-leakage",
-    data=scored.join(
-        pd.DataFrame(
-            [
-                shares[row.data, row.grouping]._asdict()
-                for row in scored.itertuples()
-            ]
-        )
-    ),
+    data=scored.join(trained_on),
 )
 
 # %% tags=["hide-input"]
 depth = patch_set.planes
 Markdown(
     f"For z-slabs, {slabs} stretches of planes with {gap} left out between two, every image needs "
-    f"{slabs + gap * (slabs - 1)} planes with patches. "
+    f"{needed} planes with patches. "
     + (
         f"The images have {depth.min()} to {depth.max()}."
-        if deep_enough[data]
+        if data in deep
         else f"{depth.idxmin()} has {depth.min()}, so that folds by z-slab are left out."
     )
 )
@@ -372,41 +305,22 @@ choices = {
 # is flattered a little.
 
 # %% tags=["hide-output"]
-trials = read_trials(of_trials)
 candidates = candidate_settings(
-    trials, settings.training, settings.leakage.candidates
+    read_trials(of_trials), settings.training, settings.leakage.candidates
 )
-trainings = {
-    (name, number): {
-        "patch_set": of_set,
-        "folds": folds.make_folds(of_set.table, **divided),
-        "dataset": f"candidate-{number}",
-        "profile": settings.model_copy(update={"training": training}),
-        "folder": folders[name],
-    }
-    for number, training in enumerate(candidates, start=1)
-    for name, of_set in sets.items()
-}
-of_candidates = sweep.train_all(
-    trainings.items(), profile=settings, seed=seed, **early
+tried = divisions.train_candidates(
+    sets,
+    candidates,
+    division=divided,
+    folders=folders,
+    profile=settings,
+    seed=seed,
+    **early,
 )
-tried = {
-    name: [of_candidates[name, k + 1] for k in range(len(candidates))]
-    for name in sets
-}
 
 # %%
-searched = pd.DataFrame(
-    {
-        name: [f"{getattr(one, name):.3g}" for one in candidates]
-        for name in SEARCHED
-    }
-)
-searched.insert(
-    0, "name", [f"candidate-{k + 1}" for k in range(len(candidates))]
-)
 show_table(
-    searched,
+    selection.settings_table(candidates),
     f"Settings to choose among, the best of the search first ({data}).",
     "tab-candidates",
 )
@@ -414,9 +328,9 @@ show_table(
 # %%
 choices |= {
     f"settings, {name}": selection.compare_choices(
-        pd.concat(frames, ignore_index=True), "dataset", **bootstrap
+        predictions, "dataset", **bootstrap
     )
-    for name, frames in tried.items()
+    for name, predictions in tried.items()
 }
 chance = evaluation.chance_levels(
     patch_set.table["label"], patch_set.classes
@@ -455,14 +369,13 @@ show_table(
 
 # %%
 crops, crop_table, channels = sources.read_crops("mcf10a-mcf7")
-measured_sets = {}
+crop_data = "real crops (mcf10a-mcf7)"
 object_data = "real measurements (otccp-eea1)"
 folder = results_folder(settings, "otccp-eea1")
 absent = ""
 try:
     features, objects = sources.read_measurements("otccp-eea1")
     objects = objects.assign(group=objects["image"])
-    measured_sets[object_data] = (objects, folder)
 except sources.SourceUnavailable as error:
     absent = (
         f"**otccp-eea1 is not shown: the table is not at hand.** {error}. "
@@ -478,49 +391,17 @@ Markdown(absent) if absent else None
 # whole, and none compares classes.
 
 # %%
-rows = {
-    ", ".join(sets): (
-        f"yes, {len(patch_set.table):,} patches",
-        f"yes, {slabs} slabs in {depth.min()} planes or more"
-        if deep_enough[data]
-        else f"no: {slabs} slabs and gaps need more than {depth.min()} planes",
-        f"yes, {whole} {unit}s",
-        "no: none is named, each image is a group"
-        if unit == "image"
-        else leakage.batch_answer(images["label"], images["group"]),
+answers = {
+    ", ".join(sets): leakage_words.stack_groupings(
+        images, len(patch_set.table), depth.min(), slabs=slabs, gap=gap
     ),
-    "real crops (mcf10a-mcf7)": (
-        f"yes, {crop_table['keep'].sum():,} crops",
-        "no: cut ready, without planes",
-        leakage.batch_answer(
-            crop_table["label"], crop_table["group"], "acquisition"
-        ),
-        "no: none is named above the acquisition",
-    ),
-    "the paper's images": (
-        "yes; 30 folds may have been this",
-        "yes, 43 planes or more",
-        "yes, 26 images in 5 folds; not in 30",
-        "not stated",
-    ),
+    crop_data: leakage_words.crop_groupings(crop_table),
+    "the paper's images": leakage_words.PAPER,
 }
 if not absent:
-    rows[object_data] = (
-        f"yes, {len(objects):,} objects",
-        "no: positions are relative to the cell, not to the stack",
-        f"yes, {objects['image'].nunique()} images",
-        leakage.batch_answer(objects["label"], objects["batch"], "zoom"),
-    )
-columns = [
-    "by patch, crop or object",
-    "by z-slab",
-    "by image or acquisition",
-    "by imaging batch",
-]
+    answers[object_data] = leakage_words.object_groupings(objects)
 show_table(
-    pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    .rename_axis("data set")
-    .reset_index(),
+    leakage_words.grouping_table(answers),
     f"Which grouping can be asked of which data set ({run.data}, real data).",
     "tab-applicability",
 )
@@ -542,46 +423,37 @@ Markdown(
 )
 
 # %% tags=["hide-output"]
-real, real_shares = {}, {}
-crop_data = "real crops (mcf10a-mcf7)"
+real = {}
 by_crop = f"{many.n_splits} folds by crop"
 by_acquisition = f"{many.n_splits} folds by acquisition"
+of_crops = {
+    "models": ["early"],
+    "size_px": edge,
+    "folder": results_folder(settings, "mcf10a-mcf7"),
+    "seed": seed,
+}
 for name, dataset, of_set in (
     (by_crop, "by-crop", crop_set.split_groups()),
     (by_acquisition, "by-acquisition", crop_set),
 ):
-    split = folds.make_folds(
-        of_set.table, **divided | {"n_splits": many.n_splits}
-    )
-    real_shares[crop_data, name] = coverage.training_coverage(
-        [split], of_set.table, of_set.table
-    )
-    real[crop_data, name] = sweep.train_cells(
+    real[crop_data, name] = divisions.train_divided(
         of_set,
-        split,
+        folds.make_folds(of_set.table, **in_many),
+        crop_set.table,
         dataset=f"cv{many.n_splits}-{dataset}",
-        models=["early"],
         profile=brief.for_crops(channels, edge),
-        size_px=edge,
-        folder=results_folder(settings, "mcf10a-mcf7"),
-        seed=seed,
+        **of_crops,
     )
 
 # %% tags=["hide-output"]
 few_crops = f"{n_splits} folds by acquisition"
-split = folds.make_folds(crop_set.table, **divided)
-real_shares[crop_data, few_crops] = coverage.training_coverage(
-    [split], crop_set.table, crop_set.table
-)
-real[crop_data, few_crops] = sweep.train_cells(
+real[crop_data, few_crops] = divisions.train_divided(
     crop_set,
-    split,
+    folds.make_folds(crop_set.table, **divided),
+    crop_set.table,
     dataset="cv5",
-    models=["early"],
     profile=settings.for_crops(channels, edge),
-    size_px=edge,
-    folder=results_folder(settings, "mcf10a-mcf7"),
-    seed=seed,
+    **of_crops,
 )
 
 # %% [markdown]
@@ -594,14 +466,12 @@ real[crop_data, few_crops] = sweep.train_cells(
 # itself as well.
 
 # %%
+measured_sets = {}
 if not absent:
-    measured_sets |= {
-        f"real measurements, zoom {zoom} by itself (otccp-eea1)": (
-            of_zoom,
-            folder / f"zoom-{zoom}",
-        )
-        for zoom, of_zoom in objects.groupby("batch")
-    }
+    measured_sets[object_data] = (objects, folder)
+    for zoom, of_zoom in objects.groupby("batch"):
+        name = f"real measurements, zoom {zoom} by itself (otccp-eea1)"
+        measured_sets[name] = (of_zoom, folder / f"zoom-{zoom}")
 trees = settings.leakage.trees
 no_inner = divided | {"validation_share": 0}
 
@@ -609,80 +479,47 @@ no_inner = divided | {"validation_share": 0}
 by_object = f"{many.n_splits} folds by object"
 alone = {}
 for name, (part, place) in measured_sets.items():
-    measured = features.loc[part.index].reset_index(drop=True)
-    part = part.reset_index(drop=True)
-    own = part["image"] + " object " + part.index.astype(str)
-    parted = part.assign(group=own)
     alone[name] = f"one image left out, {part['image'].nunique()} folds"
-    split = folds.make_folds(
-        parted, **no_inner | {"n_splits": many.n_splits}
-    )
-    real_shares[name, by_object] = coverage.training_coverage(
-        [split], parted, part
-    )
-    real[name, by_object] = forests.train_forests(
-        measured,
-        parted,
-        split,
-        trees=trees,
-        dataset=f"cv{many.n_splits}-by-object",
-        folder=place,
+    parted = protocols.divide_objects(
+        part.reset_index(drop=True),
+        (by_object, alone[name]),
+        n_splits=many.n_splits,
         seed=seed,
     )
-    split = folds.leave_one_group_out(part, validation_share=0, seed=seed)
-    real_shares[name, alone[name]] = coverage.training_coverage(
-        [split], part, part
-    )
-    real[name, alone[name]] = forests.train_forests(
-        measured,
-        part,
-        split,
-        trees=trees,
-        dataset="leave-one-out",
-        folder=place,
-        seed=seed,
-    )
+    for grouping, dataset in (
+        (by_object, f"cv{many.n_splits}-by-object"),
+        (alone[name], "leave-one-out"),
+    ):
+        real[name, grouping] = divisions.grow_divided(
+            features.loc[part.index].reset_index(drop=True),
+            parted[grouping],
+            name=dataset,
+            folder=place,
+            trees=trees,
+            seed=seed,
+        )
 
 # %% tags=["hide-output"]
 if not absent:
-    splits = [
-        folds.make_folds(objects, **no_inner | {"seed": seed + number})
-        for number in range(many.repeats)
-    ]
-    repeats = [
-        forests.train_forests(
-            features,
-            objects,
-            split,
-            trees=trees,
-            dataset="cv5",
-            folder=folder,
-            seed=seed + number,
-        )
-        for number, split in enumerate(splits)
-    ]
     many_objects = f"{many.repeats} × {n_splits} folds by image"
     few_objects = f"{n_splits} folds by image"
-    real[object_data, many_objects] = pd.concat(repeats)
-    real[object_data, few_objects] = repeats[0]
-    for grouping, used in (
-        (many_objects, splits),
-        (few_objects, splits[:1]),
-    ):
-        real_shares[object_data, grouping] = coverage.training_coverage(
-            used, objects, objects
-        )
+    repeats = divisions.grow_repeats(
+        features,
+        objects,
+        seeds,
+        division=no_inner,
+        name="cv5",
+        folder=folder,
+        trees=trees,
+    )
+    real[object_data, many_objects] = repeats.pooled
+    real[object_data, few_objects] = repeats.first
 
 # %%
-tables = {crop_data: crop_set.table}
-if not absent:
-    tables |= dict.fromkeys(measured_sets, objects)
 controls = {crop_data: by_acquisition, **alone}
+real_shares = {key: one.coverage for key, one in real.items()}
 real_scored = leakage.leakage_table(
-    {
-        (name, grouping): leakage.with_groups(frame, tables[name])
-        for (name, grouping), frame in real.items()
-    },
+    {key: one.predictions for key, one in real.items()},
     controls,
     **bootstrap,
 )
@@ -698,66 +535,32 @@ plots_leakage.leakage_figure(
 )
 
 # %%
+trained_on = coverage.row_shares(real_scored, real_shares)
 show_table(
     leakage.printed(real_scored, "the same with images whole").assign(
-        **coverage.shown_shares(
-            real_shares[row.data, row.grouping]
-            for row in real_scored.itertuples()
-        )
+        **coverage.shown_shares(trained_on.itertuples())
     ),
     "Real data by the way the folds were made (mcf10a-mcf7, otccp-eea1). Brackets: 95 % interval. "
     "Last: share of all rows, and of those of the class that is tested, that is trained on.",
     "tab-leakage-real",
-    data=real_scored.join(
-        pd.DataFrame(
-            [
-                real_shares[row.data, row.grouping]._asdict()
-                for row in real_scored.itertuples()
-            ]
-        )
-    ),
+    data=real_scored.join(trained_on),
 )
 
 # %% tags=["hide-input"]
 controls = dict.fromkeys(sets, one_out) | controls
-shares |= real_shares
-parted = (by_patch, by_slab, by_crop, by_object)
-lines = [
-    difference_sentence(
-        f"{row.data}, {row.grouping} minus {controls[row.data]}",
-        {
-            "value": row.difference,
-            "low": row.difference_low,
-            "high": row.difference_high,
-        },
-    )
-    + f" Trained on, of the class that is tested: {shares[row.data, row.grouping].of_class:.0%} against "
-    f"{shares[row.data, controls[row.data]].of_class:.0%}."
-    for row in pd.concat([scored, real_scored]).itertuples()
-    if row.grouping in parted and row.data != "null phantom"
+nothing = scored["data"] == "null phantom"
+told = pd.concat([scored[~nothing], real_scored])
+parted = told[
+    told["grouping"].isin((by_patch, by_slab, by_crop, by_object))
 ]
-learnt_nothing = [
-    f"{row['grouping']} {interval_text(row['value'], row['low'], row['high'], '')}, "
-    f"{leakage.chance_words(row)}"
-    for row in scored[scored["data"] == "null phantom"].to_dict("records")
-]
-if learnt_nothing:
-    lines.append(
-        f"Where nothing can be learnt and chance is {chance:.2f} (null phantom): "
-        + "; ".join(learnt_nothing)
-        + "."
-    )
-lines += [
-    f"Best {question}, on the test data minus nested: {interval_text(**made.optimism)}."
-    for question, made in choices.items()
-]
-below = bool((scored["high"] < scored["chance"]).any())
-compared = pd.concat([scored, real_scored]).dropna(subset="difference")
-compared = compared[
-    compared["grouping"].isin((by_patch, by_crop, by_object))
-    & (compared["data"] != "null phantom")
-]
+compared = parted[parted["grouping"] != by_slab]
 raised = (compared["difference_low"] > 0).sum()
+below = bool((scored["high"] < scored["chance"]).any())
+lines = [
+    *leakage_words.difference_lines(parted, controls, shares | real_shares),
+    *leakage_words.nothing_lines(scored[nothing]),
+    *selection.optimism_lines(choices),
+]
 Markdown(
     "**Answer.** Folds by patch, crop or object score higher, with the whole interval of the difference above 0, "
     f"in {raised} of {len(compared)} comparisons with folds that keep images or acquisitions whole. Where these train on "

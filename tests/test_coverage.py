@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from organelle_fusion.coverage import Coverage, shown_shares, training_coverage
+from organelle_fusion.coverage import Coverage, row_shares, shown_shares, training_coverage
 from organelle_fusion.folds import leave_one_group_out, make_folds
 
 
@@ -54,4 +54,13 @@ def test_shares_are_shown_in_per_cent():
     assert shown_shares([Coverage(0.731, 0.538), Coverage(0.5, 1)]) == {
         "trained on, of all": ["73%", "50%"],
         "of the tested class": ["54%", "100%"],
+    }
+
+
+def test_rows_get_the_share_of_their_grouping():
+    shares = {("x", "whole"): Coverage(0.7, 0.5), ("x", "parted"): Coverage(0.8, 0.9)}
+    table = pd.DataFrame({"data": "x", "grouping": ["parted", "whole", "parted"]})
+    assert row_shares(table, shares).to_dict("list") == {
+        "of_all": [0.8, 0.7, 0.8],
+        "of_class": [0.9, 0.5, 0.9],
     }

@@ -21,11 +21,14 @@ from organelle_fusion.handcrafted import (
     SUBSETS,
     SUMS,
     TPG,
+    ZOOM_SUBSETS,
     FeatureError,
     drop_unusable,
     length_steps,
     object_features,
     same_number_per_cell,
+    usual_steps,
+    z_steps,
 )
 from organelle_fusion.sources import DATA_VARIABLE, read_measurements
 
@@ -260,6 +263,29 @@ def test_step_of_lengths_is_found_per_image():
     # Least difference 0.1; 5, 6 and, rounded to the even one, 8 steps are 1.85 µm.
     assert found.loc["i2", "step_um"] == pytest.approx(1.85 / 19)
     assert found.loc["i2", "off"] == pytest.approx(8 - 0.75 * 19 / 1.85)
+
+
+def test_z_steps_are_those_of_most_images():
+    """Zoom 3x: 0.16 µm in two images of three; zoom 4x: one image of 0.25 µm."""
+    step_of = {"i1": 0.16, "i2": 0.2, "i3": 0.1604, "i4": 0.25}
+    objects = pd.DataFrame(
+        [(image, n * step) for image, step in step_of.items() for n in (2, 3, 5)],
+        columns=["image", "bbox_aa_z_um"],
+    )
+    objects["batch"] = np.where(objects["image"] == "i4", "4x", "3x")
+    found = z_steps(objects)
+    assert found["image"].tolist() == list(step_of)
+    assert found["batch"].tolist() == ["3x", "3x", "3x", "4x"]
+    assert found["step_um"].tolist() == pytest.approx(list(step_of.values()))
+    assert found["step"].tolist() == [0.16, 0.2, 0.16, 0.25]
+    assert usual_steps(found) == pytest.approx({"3x": (0.16 + 0.1604) / 2, "4x": 0.25})
+
+
+def test_subsets_for_the_zoom_have_the_height_or_do_not():
+    rest = ZOOM_SUBSETS["All without BoxAA Z, BI_AA"]
+    assert set(FEATURES) - set(rest) == {"BoxAA Z", "BI_AA"}
+    assert ZOOM_SUBSETS["BoxAA Z alone"] == ("BoxAA Z",)
+    assert list(ZOOM_SUBSETS)[:4] == ["All", *GROUPS]
 
 
 def test_real_table():

@@ -6,6 +6,7 @@ import pytest
 
 from organelle_fusion import selection
 from organelle_fusion.bootstrap import draw_groups
+from organelle_fusion.config import load_profile
 from organelle_fusion.metrics import EvaluationError
 
 GROUPS = ("a0", "a1", "b0", "b1")
@@ -125,3 +126,21 @@ def test_tables_list_both_scores_and_their_difference():
     assert row["its score"].startswith("0.75 [")
     assert row["nested score"].startswith("0.38 [")
     assert row["difference"].startswith("+0.38 [")
+
+
+def test_the_settings_of_candidates_are_listed():
+    one = load_profile("smoke").training.model_copy(update={"learning_rate": 0.00123456})
+    two = one.model_copy(update={"batch_size": 64, "dropout": 0.25})
+    table = selection.settings_table([one, two])
+    assert table["name"].tolist() == ["candidate-1", "candidate-2"]
+    assert table["learning_rate"].tolist() == ["0.00123", "0.00123"]
+    assert table["batch_size"].tolist() == ["32", "64"]
+    assert table["dropout"].tolist() == ["0.4", "0.25"]
+
+
+def test_what_the_choice_adds_is_said():
+    found = selection.compare_choices(BOTH, "size_px", repeats=200)
+    made = found._replace(optimism={"value": 0.375, "low": -0.125, "high": 0.5})
+    assert selection.optimism_lines({"patch size, x": made}) == [
+        "Best patch size, x, on the test data minus nested: +0.38 [-0.12, +0.50]."
+    ]

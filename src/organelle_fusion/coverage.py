@@ -1,6 +1,6 @@
 """On how much the folds of a division train: of everything, and of the class that is tested."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +49,12 @@ def training_coverage(
             of_class.extend(share[tested])
             of_all.extend([len(trained) / len(whole)] * len(tested))
     return Coverage(float(np.mean(of_all)), float(np.mean(of_class)))
+
+
+def row_shares(table: pd.DataFrame, coverages: Mapping[tuple[str, str], Coverage]) -> pd.DataFrame:
+    """Shares of each row of a table, of_all and of_class, by its ``data`` and ``grouping``."""
+    keys = zip(table["data"], table["grouping"], strict=True)
+    return pd.DataFrame([coverages[key] for key in keys], columns=Coverage._fields)
 
 
 def shown_shares(coverages: Iterable[Coverage]) -> dict[str, list[str]]:

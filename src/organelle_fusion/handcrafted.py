@@ -63,6 +63,18 @@ SUBSETS = MappingProxyType(
 )
 """What classifiers are given, by name."""
 
+ZOOM_SUBSETS = MappingProxyType(
+    {
+        "All": FEATURES,
+        **GROUPS,
+        "BoxAA Z alone": ("BoxAA Z",),
+        "All without BoxAA Z, BI_AA": tuple(
+            name for name in FEATURES if name not in ("BoxAA Z", "BI_AA")
+        ),
+    }
+)
+"""What classifiers of the zoom are given: the height of a box is a multiple of the z-step."""
+
 _COPIED = {
     "Area": "area_um2",
     "Volume": "volume_um3",
@@ -252,6 +264,25 @@ def length_steps(lengths: pd.Series, images: pd.Series) -> pd.DataFrame:
         step = values.sum() / np.round(values / step).sum()
         rows.append((image, step, np.abs(values / step - np.round(values / step)).max()))
     return pd.DataFrame(rows, columns=["image", "step_um", "off"])
+
+
+def z_steps(objects: pd.DataFrame) -> pd.DataFrame:
+    """Find the z-step of every image by `length_steps` of the boxes of its objects.
+
+    Beside image, step_um and off stand ``batch`` and ``step``, step_um rounded to the nanometre.
+    """
+    steps = length_steps(objects["bbox_aa_z_um"], objects["image"])
+    batch_of = objects.groupby("image")["batch"].first()
+    return steps.assign(batch=steps["image"].map(batch_of), step=steps["step_um"].round(3))
+
+
+def usual_steps(steps: pd.DataFrame) -> dict[str, float]:
+    """Batch → its z-step, µm: the median of the images that have the most frequent of `z_steps`."""
+    usual = {batch: of["step"].mode()[0] for batch, of in steps.groupby("batch")}
+    return {
+        batch: steps.loc[(steps["batch"] == batch) & (steps["step"] == step), "step_um"].median()
+        for batch, step in usual.items()
+    }
 
 
 def _cells(objects: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import Sample, interval, sample_of
+from organelle_fusion.config import TrainingSettings
 from organelle_fusion.metrics import METRICS, EvaluationError, probability_columns, scores
 from organelle_fusion.significance import interval_text
+from organelle_fusion.trials import SEARCHED
 
 
 class Choices(NamedTuple):
@@ -169,6 +171,13 @@ def choice_table(choices: Mapping[str, Choices]) -> pd.DataFrame:
     )
 
 
+def settings_table(candidates: Sequence[TrainingSettings]) -> pd.DataFrame:
+    """Name candidates as ``candidate-<number>``, and list what is searched, as text."""
+    names = [f"candidate-{number}" for number in range(1, len(candidates) + 1)]
+    searched = {name: [f"{getattr(one, name):.3g}" for one in candidates] for name in SEARCHED}
+    return pd.DataFrame({"name": names, **searched})
+
+
 def printed(choices: Mapping[str, Choices]) -> pd.DataFrame:
     """Format the same as text, with the candidates that were chosen."""
     rows = []
@@ -188,6 +197,14 @@ def printed(choices: Mapping[str, Choices]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def optimism_lines(choices: Mapping[str, Choices]) -> list[str]:
+    """State of every choice how much more is scored if it is made on the test data."""
+    return [
+        f"Best {question}, on the test data minus nested: {interval_text(**made.optimism)}."
+        for question, made in choices.items()
+    ]
 
 
 def _figure(value: float, ends: tuple[float, float]) -> dict:
