@@ -277,19 +277,19 @@ trained = sweep.train_all(
 # The networks of each fold explain patches of images that they have not seen.
 
 # %% tags=["hide-output"]
+from functools import partial
+
 from organelle_fusion import map_tests, models
 
-models.set_seed(seed)  # which the random weights follow from
-network, fresh = (
-    models.build_model(
-        "intermediate",
-        channels=settings.channels,
-        n_classes=len(full.classes),
-        encoder=settings.encoder,
-        training=settings.training,
-    )
-    for _ in range(2)
+build = partial(
+    models.build_model,
+    "intermediate",
+    channels=settings.channels,
+    n_classes=len(full.classes),
+    encoder=settings.encoder,
+    training=settings.training,
 )
+network, fresh = build(), build()
 
 # %%
 asked = settings.planted
@@ -393,7 +393,7 @@ show_table(
 #   Integrated gradients are multiplied by how far a pixel is from the mean, and so lie on bright structures by construction.
 # - *Deletion, insertion* {cite:p}`petsiuk2018`: how much sooner the logit falls when places are taken away by the map than by lot, and
 #   rises when they are put back.
-# - *Random weights, labels by lot* {cite:p}`adebayo2018`: rank correlation with the maps of networks with fresh weights, and of a network
+# - *Random weights, labels by lot* {cite:p}`adebayo2018`: rank correlation with the maps of networks with fresh weights, others in each fold, and of a network
 #   trained on labels drawn by lot, here on the ordinary phantom. Such networks know nothing, so that likeness to their maps is
 #   likeness to the image and the architecture. The network on labels by lot is one for all images, and may have seen some of them.
 # - *Another patch*: the same with the trained network's own map of a patch of another image. This is the floor: what maps have in
@@ -462,11 +462,14 @@ at_home = {
 }
 predictions_folder = run.folder / "predictions"
 lot_cell = Cell("by-lot", size_px, "intermediate", 0, seed)
-for shown in planted.each_network(
+at_home_shown = planted.each_network(
     full, split5, network, cells=at_home, folder=predictions_folder,
     per_image=asked.patches_per_image,
-):  # fmt: skip
+)  # fmt: skip
+for number, shown in enumerate(at_home_shown):
     own = map_tests.all_maps(network, shown, **steps)
+    models.set_seed(seed + number)
+    fresh.set_weights(build().get_weights())
     others = {"random weights": map_tests.all_maps(fresh, shown, **steps)}
     network.load_weights(
         note_file(lot_cell.weights_path(predictions_folder))

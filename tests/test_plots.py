@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
@@ -457,3 +458,13 @@ def test_names_of_classes_are_no_formulas():
     figure = plots.confusion_figure({"early": counts})
     FigureCanvasAgg(figure).draw()
     assert set(names) <= {text.get_text() for text in figure.findobj(plt.Text)}
+
+
+def test_rows_are_named_from_top_to_bottom():
+    """Three rows a unit high, and a little room over the first and under the last."""
+    axes = Figure().subplots()
+    style.row_axis(axes, ["a", "b", "c"])
+    assert axes.get_ylim() == (2.6, -0.6)
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c"]
+    style.row_axis(axes, ["a", "b"], above=0.7, below=0.55)
+    assert axes.get_ylim() == (1.55, -0.7)

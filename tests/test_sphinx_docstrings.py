@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
         ("patches", "organelle_fusion.patches"),
         ("organelle_fusion.patches.patch_grid", "organelle_fusion.patches.patch_grid"),
         ("patches.patch_grid", "organelle_fusion.patches.patch_grid"),
-        ("patches.otsu_thresholds", "organelle_fusion.intensity.otsu_thresholds"),
+        ("patches.stack_statistics", "organelle_fusion.intensity.stack_statistics"),
         ("patches.GOLDEN", "organelle_fusion.patches.GOLDEN"),
         ("shapley.ShapleyValues.parts", "organelle_fusion.shapley.ShapleyValues.parts"),
         ("patches.no_such_thing", None),

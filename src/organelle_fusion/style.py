@@ -134,7 +134,7 @@ def in_lines(name: str) -> str:
 
 
 def row_axis(
-    axes: Axes, names: Sequence[str], *, above: float = 0.6, below: float = 0.4, **text
+    axes: Axes, names: Sequence[str], *, above: float = 0.6, below: float = 0.6, **text
 ) -> None:
     """Name the rows 0, 1, … of a plot from top to bottom, at an axis without line and ticks.
 
