@@ -26,20 +26,16 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 # %% tags=["hide-input"]
 import math
 
-import pandas as pd
 from IPython.display import Markdown
 
 from organelle_fusion import (
-    comparisons,
     evaluation,
     folds,
-    phantom,
     plots_images,
     preprocessing,
     rotation,
     scorecard,
-    significance,
-    sweep,
+    size_search,
     widgets_maps,
 )
 from organelle_fusion.config import (
@@ -75,9 +71,7 @@ data_banner(settings, run)
 # are listed; the pixels of a size are cut when it is trained.
 
 # %%
-grid = {"channels": settings.channels, "settings": settings.patches}
-cut = {**grid, "output_px": settings.encoder.input_px}
-tabulated = preprocessing.tabulate_patches(images, sizes_px=sizes, **grid)
+tabulated = size_search.tabulate_sizes(images, settings)
 table = tabulated.table
 kept = table[table["kept"]]
 own_size = kept[kept["paper_px"] == size_px]
@@ -90,17 +84,9 @@ own_size = kept[kept["paper_px"] == size_px]
 
 # %% tags=["hide-output"]
 split = folds.make_folds(own_size, **settings.folds.model_dump())
-training = {
-    "models": ["intermediate"],
-    "profile": settings,
-    "folder": run.folder / "predictions",
-    "seed": settings.folds.seed,
-}
-scored = sweep.train_sizes(
-    preprocessing.each_patch_set(images, tabulated, **cut),
-    split,
-    dataset="cv5",
-    **training,
+training = {"profile": settings, "folder": run.folder / "predictions"}
+scored = size_search.train_curve(
+    images, tabulated, split, dataset="cv5", **training
 )
 
 # %% [markdown]
@@ -120,25 +106,17 @@ apart = (
 )
 predictions = {as_they_are: scored}
 if run.is_phantom:
-    other = settings.phantom.model_copy(
-        update={"seed": settings.selection.seed}
+    separate = size_search.separate_images(
+        run.folder / "selection", settings
     )
-    separate = read_manifest(
-        phantom.simulate_dataset(run.folder / "selection", other)
-    )
-    listed = preprocessing.tabulate_patches(
-        separate, sizes_px=sizes, **grid
-    )
+    listed = size_search.tabulate_sizes(separate, settings)
+    fewer = {"n_splits": settings.selection.n_splits}
     separate_split = folds.make_folds(
         listed.table.query("kept and paper_px == @size_px"),
-        **settings.folds.model_dump()
-        | {"n_splits": settings.selection.n_splits},
+        **settings.folds.model_dump() | fewer,
     )
-    predictions[apart] = sweep.train_sizes(
-        preprocessing.each_patch_set(separate, listed, **cut),
-        separate_split,
-        dataset="selection",
-        **training,
+    predictions[apart] = size_search.train_curve(
+        separate, listed, separate_split, dataset="selection", **training
     )
 
 # %% [markdown]
@@ -163,9 +141,10 @@ for angle, name in turned.items():
             channels=settings.channels,
         )
     )
-    listed = preprocessing.tabulate_patches(copies, sizes_px=sizes, **grid)
-    predictions[name] = sweep.train_sizes(
-        preprocessing.each_patch_set(copies, listed, **cut),
+    listed = size_search.tabulate_sizes(copies, settings)
+    predictions[name] = size_search.train_curve(
+        copies,
+        listed,
         split,
         dataset=f"cv5-rotated-{angle:g}",
         **training,
@@ -176,36 +155,24 @@ bootstrap = {
     "repeats": settings.bootstrap_repeats,
     "seed": settings.folds.seed,
 }
-curves = pd.concat(
-    [
-        evaluation.score_tables(of_set, "size_px", **bootstrap).assign(
-            images=name, size_um=lambda t: paper_px_to_um(t["size_px"])
-        )
-        for name, of_set in predictions.items()
-    ],
-    ignore_index=True,
-).query("metric == 'balanced_accuracy'")
+curves = size_search.size_curves(predictions, **bootstrap)
 
 # %% mystnb={"figure": {"name": "fig-patch-size", "caption": "Balanced accuracy of intermediate fusion against patch size, with 95 % intervals over resampled images (Fig. 8 of the paper): the scored images as they are and rotated, and separate images; data: {data}. Below, one cell and the patch of each size, to one scale."}, "image": {"alt": "Curves of balanced accuracy over seven patch sizes, one for each set of images, with interval bars and a chance line; below, seven pictures of one cell with a square of growing size"}}
 first = images.iloc[0]
 volume = open_image(first).select(settings.channels)
 middle = volume.shape[1] // 2
-outline, whole_um2 = None, math.nan
-if run.is_phantom:
-    truth = phantom.simulate_stack(
-        first["label"], index=0, settings=settings.phantom
-    )
-    outline = phantom.largest_cell(truth.cells[middle])
-    whole_um2 = (
-        phantom.median_cell_area(truth.cells[middle])
-        * volume.pixel_size_um**2
-    )
+cell = size_search.planted_cell(
+    first["label"],
+    middle,
+    settings.phantom if run.is_phantom else None,
+    volume.pixel_size_um,
+)
 chance = evaluation.chance_levels(
     own_size["label"], sorted(own_size["label"].unique())
 )
 drawing = {
     "plane": display_plane(volume, middle, stack_statistics(volume)),
-    "outline": outline,
+    "outline": cell.outline,
     "pixel_size_um": volume.pixel_size_um,
 }
 plots_images.patch_size_figure(
@@ -227,37 +194,15 @@ widgets_maps.patch_size_widget(
 # by the sparsity filter, and, after the limit per image, used; and the share of the planes that the grid covers.
 
 # %%
-found = preprocessing.patch_yield(table)
 covered = preprocessing.covered_share(table, images)
-cells = curves.assign(
-    score=[
-        significance.interval_text(row.value, row.low, row.high, sign="")
-        for row in curves.itertuples()
-    ]
-).pivot_table(
-    index="size_px", columns="images", values="score", aggfunc="first"
-)
-yields = found.assign(
-    size_um=found["size_um"].round(2),
-    covered=[f"{covered[size]:.0%}" for size in found["size_px"]],
-    attrition=[f"{share:.1%}" for share in found["attrition"]],
-    used=[(kept["paper_px"] == size).sum() for size in found["size_px"]],
-)
 show_table(
-    yields.join(cells[list(predictions)], on="size_px").rename(
-        columns={"size_px": "size (paper px)", "size_um": "size (µm)"}
-    ),
+    size_search.size_lines(table, covered, curves),
     f"Patch sizes: yield on the scored images, and balanced accuracy of intermediate fusion ({run.data}).",
     "tab-patch-size",
 )
 
 # %% tags=["hide-input"]
-Markdown(
-    f"The grid covers between {covered.min():.0%} ({covered.idxmin()} px) and {covered.max():.0%} ({covered.idxmax()} px) of the "
-    "planes. A curve over the sizes therefore mixes two things, what a patch shows and how much of each image is seen."
-    if covered.max() > covered.min()
-    else f"The grid covers {covered.max():.0%} of the planes at every size."
-)
+Markdown(size_search.covered_sentence(covered))
 
 # %% [markdown]
 # ## What the sizes tell
@@ -271,25 +216,11 @@ Markdown(
 Markdown(class_size_sentence(own_size))
 
 # %%
-rest = [size for size in sizes if size != size_px]
-peak = {
-    f"{size_px} px minus {words}": comparisons.size_difference(
-        scored, [size_px], others, **bootstrap
-    )
-    for words, others in (
-        (f"the smallest size, {sizes[0]} px", sizes[:1]),
-        (f"the largest size, {sizes[-1]} px", sizes[-1:]),
-        ("the best of all other sizes", rest),
-    )
-}
-dip = {}
-if {250, 300, 350} <= set(sizes):
-    dip = {
-        f"mean of 250 and 350 px minus 300 px, {name}": comparisons.size_difference(
-            predictions[name], [250, 350], [300], **bootstrap
-        )
-        for name in (as_they_are, *turned.values())
-    }
+peak = size_search.peak_differences(scored, size_px, **bootstrap)
+dip = size_search.dip_differences(
+    {name: predictions[name] for name in (as_they_are, *turned.values())},
+    **bootstrap,
+)
 Markdown(
     "\n".join(
         f"- {difference_sentence(words, difference)}"
@@ -300,81 +231,39 @@ Markdown(
 # %%
 on_scored = curves[curves["images"] == as_they_are].set_index("size_px")
 smallest = on_scored.loc[sizes[0], ["value", "low", "high"]].to_dict()
-fall = 1 - found["kept"].iloc[-1] / found["kept"].iloc[0]
-lost = comparisons.attrition_difference(
-    table, sizes[0], sizes[-1], **bootstrap
-)
 findings = [
-    *(
-        scorecard.finding(
-            "C5", words, difference, reference=0, data=run.data
-        )
-        for words, difference in peak.items()
-        if size_px == 350  # the claim is on this size
+    *size_search.shape_findings(peak, dip, size_px, data=run.data),
+    *size_search.attrition_findings(
+        table, sizes, data=run.data, **bootstrap
     ),
-    *(
-        scorecard.finding(
-            "C6", words, difference, reference=0, data=run.data
-        )
-        for words, difference in dip.items()
-    ),
-    scorecard.finding(
-        "C7",
-        f"share of the patches at {sizes[0]} px that is missing at {sizes[-1]} px",
-        fall,
-        reference=0,
-        sense="apart",
-        data=run.data,
-    ),
-    scorecard.finding(
-        "C7",
-        f"share removed at {sizes[0]} px minus that at {sizes[-1]} px",
-        lost,
-        reference=0,
-        sense="apart",
-        data=run.data,
-    ),
-    scorecard.finding(
-        "C13",
-        f"balanced accuracy at {sizes[0]} px ({paper_px_to_um(sizes[0]):.1f} µm)",
+    size_search.smallest_finding(
         smallest,
-        # Only where cells are known can a patch be known to be smaller.
-        reference=chance["balanced_accuracy"]
-        if paper_px_to_um(sizes[0]) ** 2 < whole_um2
-        else math.nan,
+        sizes[0],
+        cell.area_um2,
+        chance["balanced_accuracy"],
         data=run.data,
     ),
 ]
 scorecard.write_findings(run.folder, "03", findings)
 
 # %%
-best = int(on_scored["value"].idxmax())
-answer = (
-    f"On the scored images {best} px score best ({on_scored.loc[best, 'value']:.2f}); "
-    f"{size_px} px score {on_scored.loc[size_px, 'value']:.2f}. "
-)
+value = on_scored["value"]
+best = size_search.best_size(curves, as_they_are)
+answer = f"On the scored images {best} px score best ({value[best]:.2f}); {size_px} px score {value[size_px]:.2f}. "
 if run.is_phantom:
-    on_separate = curves[curves["images"] == apart].set_index("size_px")
-    chosen = int(on_separate["value"].idxmax())
+    chosen = size_search.best_size(curves, apart)
     answer += (
         f"Chosen on separate images, the size would be {chosen} px; what it scores on the images "
-        f"that had no part in the choice is {on_scored.loc[chosen, 'value']:.2f}. "
+        f"that had no part in the choice is {value[chosen]:.2f}. "
     )
 if dip:
-    found_dip = [
-        name for name, difference in dip.items() if difference["low"] > 0
-    ]
-    answer += (
-        f"A dip at 300 px shows, with its whole interval, in {len(found_dip)} of {len(dip)} curves of the scored "
-        "images, as they are and rotated. "
-    )
+    answer += f"{size_search.dip_sentence(dip)} "
 inside = ""
-if not math.isnan(whole_um2):
-    inside = f", {paper_px_to_um(sizes[0]) ** 2 / whole_um2:.0%} of the median area of a whole cell in the plane above"
+if not math.isnan(cell.area_um2):
+    inside = f", {paper_px_to_um(sizes[0]) ** 2 / cell.area_um2:.0%} of the median area of a whole cell in the plane above"
 Markdown(
     f"**Answer.** {answer}The smallest patch, {paper_px_to_um(sizes[0]):.1f} µm wide{inside}, scores "
-    f"{score_words(smallest)} "
-    f"against a chance of {chance['balanced_accuracy']:.2f}. The following chapters use "
+    f"{score_words(smallest)} against a chance of {chance['balanced_accuracy']:.2f}. The following chapters use "
     f"{size_px} px, whatever is chosen here."
     + " It is the paper's size, so that their tables are those of the paper."
     * (size_px == 350)

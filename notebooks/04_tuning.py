@@ -31,23 +31,22 @@ use_backend(settings)
 
 from organelle_fusion import (
     comparisons,
+    earlier,
     evaluation,
     folds,
-    phantom,
     plots_tuning,
     preprocessing,
+    size_search,
     sweep,
     trials,
     tuning,
 )
-from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import (
     data_banner,
     difference_sentence,
     open_run,
     show_table,
 )
-from organelle_fusion.patchset import PatchSet
 from organelle_fusion.provenance import write_csv
 
 run = open_run(settings, manifest)
@@ -65,17 +64,11 @@ data_banner(settings, run)
 # the training and validation images of that fold, so that no setting has seen the images that it is scored on.
 
 # %% tags=["hide-output"]
-scored_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02"),
-    run.read(),
-)
+scored_set = earlier.read_patches(run, settings)
 searched_set, images = scored_set, f"{run.data}, inside each fold"
 if run.is_phantom:
-    other = settings.phantom.model_copy(
-        update={"seed": settings.selection.seed}
-    )
-    separate = read_manifest(
-        phantom.simulate_dataset(run.folder / "selection", other)
+    separate = size_search.separate_images(
+        run.folder / "selection", settings
     )
     searched_set, *_ = preprocessing.build_patch_set(
         separate,
@@ -202,15 +195,10 @@ Markdown(
 )
 
 # %%
-longest = found[found["epochs"] == found["epochs"].max()]
+longest = trials.longest_trials(found)
 low, high = longest["val_accuracy"].agg(["min", "max"])
-chosen = {
-    name: " / ".join(dict.fromkeys(values))
-    for name, values in table.set_index("Setting")
-    .filter(like="Chosen")
-    .iterrows()
-}
-shared = table.loc[table["Profile"] == table["Paper"], "Setting"]
+chosen = trials.chosen_values(table)
+shared = trials.settings_of_paper(table)
 value = scores[scores["metric"] == "balanced_accuracy"].set_index("model")[
     "value"
 ]

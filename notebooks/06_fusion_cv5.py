@@ -23,8 +23,6 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %% tags=["hide-input"]
-import math
-
 import pandas as pd
 from IPython.display import Markdown, display
 
@@ -32,12 +30,12 @@ from organelle_fusion import (
     ablations,
     calibration,
     comparisons,
+    earlier,
     evaluation,
     folds,
     plots,
     plots_calibration,
     plots_networks,
-    preprocessing,
     ranking,
     scorecard,
     significance,
@@ -47,7 +45,6 @@ from organelle_fusion import (
 from organelle_fusion.config import (
     FUSIONS,
     load_profile,
-    title,
     use_backend,
 )
 from organelle_fusion.pages import (
@@ -59,12 +56,7 @@ from organelle_fusion.pages import (
     published_table,
     show_table,
 )
-from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import (
-    Cell,
-    late_weights,
-    read_predictions,
-)
+from organelle_fusion.predictions import late_weights
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.published import tidy_table
 from organelle_fusion.reference_results import beside_reference
@@ -74,10 +66,7 @@ use_backend(settings)
 run = open_run(settings, manifest)
 published = published_table("table1")
 size_px = settings.patches.size_px
-patch_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02"),
-    run.read(),
-)
+patch_set = earlier.read_patches(run, settings)
 handcrafted = run.folder / "handcrafted"
 of_objects = run.require(handcrafted / "scores.csv", "05")
 data_banner(settings, run)
@@ -122,7 +111,7 @@ Markdown(
 # The encoder is the profile's (the paper: ResNet50). Early fusion has one encoder for all channels.
 
 # %% mystnb={"figure": {"name": "fig-early", "caption": "Early fusion (Fig. 2 of the paper), drawn from the network that is trained below."}, "image": {"alt": "Flow chart: channels stacked, one encoder, pooling, dense head"}}
-from organelle_fusion import models
+from organelle_fusion import models, network_sizes
 
 classes = patch_set.classes
 layers = {
@@ -172,49 +161,17 @@ plots_networks.architecture_figure(
 # of Keras' ResNet50 with one hidden layer, of a width that comes near for each strategy, and then of one width for all.
 
 # %%
-published_millions = {"early": 26, "intermediate": 72, "late": 72}
-sizes = pd.DataFrame(
-    [
-        (strategy, width, models.paper_parameters(strategy, width) / 1e6)
-        for strategy, width in (
-            ("early", 1200),
-            ("intermediate", 256),
-            ("late", 256),
-            ("early", 256),
-            ("spatial", 256),
-        )
-    ],
-    columns=["strategy", "dense_units", "millions"],
-)
-sizes["published"] = sizes["strategy"].map(published_millions)
-sizes["deviation"] = sizes["millions"] / sizes["published"] - 1
-sizes["nearest"] = ~sizes["strategy"].duplicated()  # the width of its own
-counted = sizes.dropna(subset="published")
+counted = network_sizes.parameter_table()
 show_table(
-    sizes.drop(columns="nearest")
-    .assign(
-        strategy=sizes["strategy"].map(title),
-        millions=sizes["millions"].round(1),
-        published=sizes["published"].map(
-            "{:.0f}".format, na_action="ignore"
-        ),
-        deviation=sizes["deviation"].map(
-            "{:+.1%}".format, na_action="ignore"
-        ),
-    )
-    .fillna("ours"),
+    network_sizes.parameter_lines(counted),
     "Trainable parameters of networks of the paper's kind, in millions (networks only, no data).",
     "tab-parameters",
 )
 
 # %% tags=["hide-input"]
-same_width = sizes[sizes["dense_units"] == 256].set_index("strategy")
-more = (
-    same_width.loc["spatial", "millions"]
-    / same_width.loc["intermediate", "millions"]
-)
+more = network_sizes.added_share(counted, "spatial", "intermediate")
 Markdown(
-    f"Spatial fusion has {more - 1:.1%} more parameters than intermediate fusion with the same dense layer."
+    f"Spatial fusion has {more:.1%} more parameters than intermediate fusion with the same dense layer."
 )
 
 # %% [markdown]
@@ -257,12 +214,9 @@ predictions = sweep.train_cells(
 )
 
 # %%
-cells = [
-    Cell("cv5", size_px, "late", fold, seed)
-    for fold in split["fold"].unique()
-]
+cells = earlier.fold_cells("late", split, seed, size_px=size_px)
 show_table(
-    late_weights(cells, run.folder / "predictions").round(2),
+    late_weights(cells.values(), run.folder / "predictions").round(2),
     f"Weights of late fusion, fitted on validation groups ({run.data}).",
     "tab-late",
 )
@@ -414,12 +368,7 @@ show_table(
 
 # %% tags=["hide-output"]
 images = run.read()
-unfiltered, *_ = preprocessing.build_patch_set(
-    images,
-    channels=settings.channels,
-    settings=settings.patches.model_copy(update={"min_foreground": 0.0}),
-    output_px=settings.encoder.input_px,
-)
+unfiltered = ablations.without_filter(images, settings)
 variants = {
     "without the sparsity filter": {
         "patch_set": unfiltered,
@@ -560,16 +509,11 @@ display(
 
 # %%
 measured = {
-    model: read_predictions(
-        [
-            run.require(
-                Cell("cv5", 0, model, fold, seed).path(
-                    handcrafted / "predictions"
-                ),
-                "05",
-            )
-            for fold in split["fold"].unique()
-        ]
+    model: earlier.read_cells(
+        run,
+        earlier.fold_cells(model, split, seed, size_px=0).values(),
+        handcrafted / "predictions",
+        "05",
     )
     for model in baseline["model"].unique()
 }
@@ -589,18 +533,7 @@ Markdown(
 # What was found of the paper's claims goes to the scorecard at the end of the book.
 
 # %% tags=["hide-input"]
-findings += [
-    scorecard.finding(
-        "C10",
-        f"{row.strategy} fusion, {row.dense_units:,} dense units: {row.millions:.1f} million against "
-        f"{row.published}, deviation as a share",
-        abs(row.deviation),
-        reference=0.03 if row.nearest else math.nan,
-        sense="below",
-        data="networks",
-    )
-    for row in counted.itertuples()
-]
+findings += network_sizes.parameter_findings(counted)
 scorecard.write_findings(run.folder, "06", findings)
 
 # %% [markdown]

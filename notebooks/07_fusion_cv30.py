@@ -21,15 +21,15 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %% tags=["hide-input"]
-import math
-
 import pandas as pd
 from IPython.display import Markdown
 
 from organelle_fusion import (
     comparisons,
     confirming,
+    earlier,
     evaluation,
+    foldings,
     folds,
     plots,
     scorecard,
@@ -37,7 +37,7 @@ from organelle_fusion import (
     sweep,
     widgets_scores,
 )
-from organelle_fusion.config import METRIC_TITLES, load_profile, use_backend
+from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.pages import (
     class_size_sentence,
     data_banner,
@@ -47,7 +47,6 @@ from organelle_fusion.pages import (
     published_table,
     show_table,
 )
-from organelle_fusion.patchset import PatchSet
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.published import tidy_table
 
@@ -55,10 +54,7 @@ settings = load_profile(profile)
 use_backend(settings)
 run = open_run(settings, manifest)
 size_px, many = settings.patches.size_px, settings.many_folds
-patch_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02"),
-    run.read(),
-)
+patch_set = earlier.read_patches(run, settings)
 of_objects = run.require(run.folder / "handcrafted" / "scores.csv", "05")
 published = published_table("table2")
 data_banner(settings, run)
@@ -78,18 +74,14 @@ training = {
     "size_px": size_px,
     "folder": run.folder / "predictions",
 }
-seeds = [settings.folds.seed + number for number in range(many.repeats)]
-repeats = {
-    seed: {
-        "seed": seed,
-        "folds": folds.make_folds(
-            patch_set.table, **settings.folds.model_dump() | {"seed": seed}
-        ),
-    }
-    for seed in seeds
-}
+divisions = foldings.repeated_folds(
+    patch_set.table, settings.folds, many.repeats
+)
 whole = sweep.train_all(
-    repeats.items(),
+    (
+        (seed, {"seed": seed, "folds": division})
+        for seed, division in divisions.items()
+    ),
     patch_set=patch_set,
     dataset="cv5",
     profile=settings,
@@ -139,7 +131,7 @@ parted = sweep.train_cells(
 parted["group"] = patch_set.table["group"].to_numpy()[parted["patch"]]
 n_splits = settings.folds.n_splits
 groupings = {
-    f"{n_splits} folds by image": whole[seeds[0]],
+    f"{n_splits} folds by image": whole[settings.folds.seed],
     f"{many.repeats} × {n_splits} folds by image": pd.concat(
         whole.values()
     ),
@@ -149,15 +141,7 @@ bootstrap = {
     "repeats": settings.bootstrap_repeats,
     "seed": settings.folds.seed,
 }
-scores = pd.concat(
-    [
-        evaluation.score_table(of_grouping, **bootstrap).assign(
-            grouping=name
-        )
-        for name, of_grouping in groupings.items()
-    ],
-    ignore_index=True,
-)
+scores = foldings.folding_scores(groupings, **bootstrap)
 once, repeated, by_patch = groupings
 baseline = pd.read_csv(of_objects)
 baseline = baseline.query("level == 'object' and grouping == 'repeated'")
@@ -177,22 +161,11 @@ write_csv(run.folder / "table2.csv", scores)
 # %%
 rows = evaluation.paper_rows(settings.channels)
 scored_rows = {model: rows[model] for model in strategies}
-table2 = pd.concat(
-    [
-        evaluation.paper_table(
-            scores[scores["grouping"] == name], of_grouping, published
-        )
-        .reset_index()
-        .assign(Folds=name)
-        for name, of_grouping in ((repeated, rows), (by_patch, scored_rows))
-    ]
-).sort_index(kind="stable")
-waiting = ~table2["Model"].isin(
-    [rows[model] for model in scores["model"].unique()]
+table2 = foldings.folding_table(
+    scores, {repeated: rows, by_patch: scored_rows}, published
 )
-table2.loc[waiting, "Folds"] = ""
 show_table(
-    table2[["Model", "Folds", *METRIC_TITLES.values()]],
+    table2,
     f"Table 2 of the paper, networks by patch, OTCCP by object ({run.data}).",
     "tab-fusion30",
     data=tidy_table(scores, rows, published),
@@ -278,14 +251,7 @@ Markdown(class_size_sentence(patch_set.table))
 
 # %%
 runs = groupings[repeated]
-by_run = {
-    words: significance.repeated_fold_difference(
-        runs, "intermediate", rival
-    )
-    for words, rival in comparisons.strategy_rivals(
-        settings.channels
-    ).items()
-}
+by_run = confirming.run_differences(runs, settings.channels)
 compared = significance.comparison_table(
     {
         "paired bootstrap": comparisons.strategy_differences(
@@ -304,30 +270,15 @@ show_table(
 )
 
 # %%
-compared = {
-    name: [
-        found
-        for found in scorecard.fusion_findings(
-            of_grouping, settings.channels, data=run.data, **bootstrap
-        )
-        if found["claim"] in ("C1", "C2")
-    ]
-    for name, of_grouping in groupings.items()
-}
-findings = [
-    scorecard.finding(
-        "C9",
-        f"{found['measure']}, {name}",
-        found,
-        reference=math.nan if name == by_patch else 0,
-        data=run.data,
-    )
-    for name, of_grouping in compared.items()
-    for found in of_grouping
-]
+compared = confirming.strategy_findings(
+    groupings, settings.channels, data=run.data, **bootstrap
+)
+findings = confirming.repeated_findings(
+    compared, only_shown=by_patch, data=run.data
+)
 flattery = comparisons.folding_difference(
     parted[parted["model"] == "intermediate"],
-    whole[seeds[0]].query("model == 'intermediate'"),
+    whole[settings.folds.seed].query("model == 'intermediate'"),
     **bootstrap,
 )
 findings.append(

@@ -20,16 +20,12 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %% tags=["hide-input"]
-import time
 from functools import partial
 
-import numpy as np
-import pandas as pd
 from IPython.display import Markdown
 
 from organelle_fusion.config import (
     load_profile,
-    paper_px_to_um,
     title,
     use_backend,
 )
@@ -38,31 +34,25 @@ settings = load_profile(profile)
 use_backend(settings)
 
 from organelle_fusion import (
-    folds,
+    earlier,
     models,
     plots_maps,
     scorecard,
     similarity,
     widgets_maps,
 )
-from organelle_fusion.intensity import stack_statistics
-from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
 from organelle_fusion.pages import (
     data_banner,
     open_run,
-    score_words,
     show_table,
 )
-from organelle_fusion.patches import extract_patches, patch_table
 from organelle_fusion.patchset import check_manifest
-from organelle_fusion.predictions import Cell, read_predictions
-from organelle_fusion.significance import interval_text
-from organelle_fusion.training import predict_proba
 from organelle_fusion.whole_images import (
     WITHOUT_SPARSE,
     explain_images,
-    sparse_shares,
+    sparse_sentence,
+    time_stack,
 )
 
 run = open_run(settings, manifest)
@@ -77,28 +67,17 @@ data_banner(settings, run)
 # of intermediate fusion in [5 folds by image](06_fusion_cv5.ipynb).
 
 # %%
-split = folds.read_folds(
-    run.require(
-        run.folder / "folds" / f"cv{settings.folds.n_splits}.csv", "06"
-    )
-)
 size_px, seed = settings.patches.size_px, settings.folds.seed
 stored = run.folder / "predictions"
-cells = {
-    fold: Cell("cv5", size_px, "intermediate", fold, seed)
-    for fold in sorted(split["fold"].unique().tolist())
-}
-predictions = read_predictions(
-    run.require(cell.path(stored), "06") for cell in cells.values()
-)
+split = earlier.read_whole_folds(run, settings)
+cells = earlier.fold_cells("intermediate", split, seed, size_px=size_px)
+predictions = earlier.read_cells(run, cells.values(), stored, "06")
 check_manifest(predictions, images, "06")
-columns = probability_columns(predictions)
-classes = [name.removeprefix("p:") for name in columns]
 build = partial(
     models.build_model,
     "intermediate",
     channels=settings.channels,
-    n_classes=len(classes),
+    n_classes=len(probability_columns(predictions)),
     encoder=settings.encoder,
     training=settings.training,
 )
@@ -160,18 +139,7 @@ widgets_maps.gradcam_widget(
 )
 
 # %% tags=["hide-input"]
-lines = []
-for squares, of_squares in explained.planes.items():
-    area, heat = sparse_shares(of_squares)
-    lines.append(
-        f"where squares are {squares}, sparse ones alone cover {area:.0%} of the planes of all images"
-        + (
-            f", with {heat:.0%} of what speaks for the class in the fused maps"
-            if pd.notna(heat)
-            else ""
-        )
-    )
-Markdown(f"{'; '.join(lines).capitalize()}.")
+Markdown(sparse_sentence(explained.planes))
 
 # %% [markdown]
 # ## Does one organelle resemble the fused map?
@@ -190,35 +158,14 @@ Markdown(f"{'; '.join(lines).capitalize()}.")
 # places that are hatched above.
 
 # %%
-measured = {
-    "trained": explained.similarity,
-    "random weights": explained.randomised,
-    "trained − random": similarity.excess_similarity(
-        explained.similarity, explained.randomised
-    ),
-}
-found = pd.concat(
-    similarity.mean_similarity(
-        group, repeats=settings.bootstrap_repeats, seed=seed
-    ).assign(squares=squares, network=name)
-    for name, rows in measured.items()
-    for squares, group in rows.groupby("squares", sort=False)
-)
-cell_text = [
-    interval_text(row.value, row.low, row.high, "")
-    for row in found.itertuples()
-]
-table = found.assign(
-    text=cell_text, organelle=found["organelle"].map(title)
-).pivot_table(
-    index=["squares", "compared_with", "organelle"],
-    columns="network",
-    values="text",
-    aggfunc="first",
-    sort=False,
+found = similarity.similarity_table(
+    explained.similarity,
+    explained.randomised,
+    repeats=settings.bootstrap_repeats,
+    seed=seed,
 )
 show_table(
-    table.reset_index(),
+    similarity.similarity_lines(found),
     f"Correlation of each organelle's map with others, mean over images ({run.data}).",
     "tab-gradcam",
     data=found,
@@ -243,79 +190,23 @@ Markdown(
 # filter keeps are cut and classified by a network of the architecture above, which is the profile's.
 
 # %%
-volume = open_image(images.iloc[0]).select(settings.channels)
-statistics = stack_statistics(volume)
-table = patch_table(
-    volume,
-    paper_px_to_um(size_px),
-    min_foreground=settings.patches.min_foreground,
-    statistics=statistics,
-)
-network = build()
-predict_proba(network, np.zeros((1, *network.input_shape[1:]), np.uint8))
-started = time.perf_counter()  # after what is compiled once
-patches = extract_patches(
-    volume,
-    table,
-    output_px=settings.encoder.input_px,
-    statistics=statistics,
-)
-predict_proba(network, patches)
-seconds = time.perf_counter() - started
+timed = time_stack(build(), images.iloc[0], settings)
 Markdown(
-    f"{len(patches)} patches of one stack ({run.data}) were cut and classified in {seconds:.2f} s by networks of "
+    f"{timed.patches} patches of one stack ({run.data}) were cut and classified in {timed.seconds:.2f} s by networks of "
     f"the {settings.encoder.kind} encoder."
 )
 
-# %%
-main = {
-    key: rows.set_index("organelle")
-    for key, rows in found.query("squares == 'overlapping'").groupby(
-        ["network", "compared_with"]
-    )
-}
-others = main["trained", similarity.WITH_OTHERS]
-fused = main["trained", similarity.WITH_FUSED]
-null = main["random weights", similarity.WITH_OTHERS]
-null_fused = main["random weights", similarity.WITH_FUSED]
-excess = main["trained − random", similarity.WITH_OTHERS]
-excess_fused = main["trained − random", similarity.WITH_FUSED]
-dense = found[
-    (found["squares"] == WITHOUT_SPARSE)
-    & (found["network"] == "trained")
-    & (found["compared_with"] == similarity.WITH_OTHERS)
-]
-more = [title(name) for name in excess.index[excess["low"] > 0]]
-less = [title(name) for name in excess.index[excess["high"] < 0]]
-best, best_null = fused["value"].idxmax(), null_fused["value"].idxmax()
-
 # %% tags=["hide-input"]
+main = "overlapping"
 scorecard.write_findings(
     run.folder,
     "08",
     [
-        *(
-            scorecard.finding(
-                "C8",
-                f"map of {title(row.Index)}: correlation with the joint map of the other organelles",
-                row._asdict(),
-                data=run.data,
-            )
-            for row in others.itertuples()
-        ),
-        *(
-            scorecard.finding(
-                "C8",
-                f"map of {title(row.Index)}: this correlation less that of random weights",
-                row._asdict(),
-                data=run.data,
-            )
-            for row in excess.itertuples()
-        ),
+        *similarity.similarity_findings(found, main, data=run.data),
         scorecard.finding(
             "C11",
-            f"inference for {len(patches)} patches of one stack, {settings.encoder.kind} encoder, s",
-            seconds,
+            f"inference for {timed.patches} patches of one stack, {settings.encoder.kind} encoder, s",
+            timed.seconds,
             data=run.data,
         ),
     ],
@@ -327,48 +218,22 @@ scorecard.write_findings(
 # Do the maps of one organelle resemble those of the others, and is it the network that makes them alike?
 
 # %%
+dense = similarity.similarity_of(
+    found, similarity.TRAINED, similarity.WITH_OTHERS, WITHOUT_SPARSE
+)
+without_sparse = "; ".join(
+    f"{value:.2f} for {title(name)}"
+    for name, value in dense["value"].items()
+)
 Markdown(
-    "**Answer.** On overlapping squares, each map correlates with the sum of the other organelles' maps "
-    + "at "
-    + "; ".join(
-        f"{score_words(row._asdict())} for {title(row.Index)}, "
-        f"where networks with random weights give {null['value'][row.Index]:.2f}"
-        for row in others.itertuples()
-    )
-    + ". "
+    f"**Answer.** On overlapping squares, {similarity.others_sentence(found, main)} "
     + (
-        "Without sparse squares these correlations are "
-        + "; ".join(
-            f"{row.value:.2f} for {title(row.organelle)}"
-            for row in dense.itertuples()
-        )
-        + ". "
-        if len(dense)
+        f"Without sparse squares these correlations are {without_sparse}. "
+        if without_sparse
         else ""
     )
-    + (
-        f"The map{'s' * (len(more) > 1)} of {' and '.join(more)} "
-        f"resemble{'s' * (len(more) == 1)} the others more than under random weights"
-        if more
-        else "No map resembles the others more than under random weights"
-    )
-    + (
-        f"; {'that' if len(less) == 1 else 'those'} of {' and '.join(less)} "
-        f"{'does' if len(less) == 1 else 'do'} so less"
-        if less
-        else ""
-    )
-    + " (image by image, intervals of the difference that leave 0 out)"
-    + f". Against the fused map, its own part included, that of {title(best)} is closest, at "
-    f"{score_words(fused.loc[best])}. Networks with random weights give "
-    f"{null_fused['value'][best]:.2f} for it, and what the trained ones have beyond that is "
-    f"{interval_text(*excess_fused.loc[best, ['value', 'low', 'high']])}. "
-    + (
-        "It is the closest with random weights as well, so that which map is closest is no sign of what was learnt. "
-        if best == best_null
-        else f"With random weights it is that of {title(best_null)} that is closest. "
-    )
-    + "The paper reports mitochondria, for its six cell lines."
+    + f"{similarity.learnt_sentence(found, main)} {similarity.closest_sentence(found, main)} "
+    "The paper reports mitochondria, for its six cell lines."
     + (
         " All of this is about the phantom, not about cancer cells."
         * run.is_phantom

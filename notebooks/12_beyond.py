@@ -20,16 +20,17 @@ profile: str = "quick"  # name of a profile, or the path of a YAML file
 manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %% tags=["hide-input"]
-import pandas as pd
 from IPython.display import Markdown
 
 from organelle_fusion import (
     ablations,
     comparisons,
     distillation,
+    earlier,
     embeddings,
     evaluation,
     export,
+    export_report,
     folds,
     plots,
     plots_beyond,
@@ -44,25 +45,16 @@ from organelle_fusion.pages import (
     open_run,
     show_table,
 )
-from organelle_fusion.patchset import PatchSet, check_manifest
-from organelle_fusion.predictions import Cell, read_predictions
+from organelle_fusion.patchset import check_manifest
 from organelle_fusion.provenance import write_csv
-from organelle_fusion.significance import interval_text
 
 settings = load_profile(profile)
 use_backend(settings)
 beyond = settings.beyond
 run = open_run(settings, manifest)
 size_px, seed = settings.patches.size_px, settings.folds.seed
-patch_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02"),
-    run.read(),
-)
-split = folds.read_folds(
-    run.require(
-        run.folder / "folds" / f"cv{settings.folds.n_splits}.csv", "06"
-    )
-)
+patch_set = earlier.read_patches(run, settings)
+split = earlier.read_whole_folds(run, settings)
 numbers = sorted(split["fold"].unique().tolist())
 stored = run.folder / "predictions"
 bootstrap = {"repeats": settings.bootstrap_repeats, "seed": seed}
@@ -71,23 +63,17 @@ data_banner(settings, run)
 
 # %%
 trained = {
-    model: read_predictions(
-        run.require(
-            Cell("cv5", size_px, model, fold, seed).path(stored), "06"
-        )
-        for fold in numbers
+    model: earlier.read_cells(
+        run,
+        earlier.fold_cells(model, split, seed, size_px=size_px).values(),
+        stored,
+        "06",
     )
     for model in (*settings.channels, "early", "intermediate")
 }
 check_manifest(trained["early"], run.read(), "06")
-teachers = {
-    fold: Cell("cv5", size_px, "intermediate", fold, seed)
-    for fold in numbers
-}
-teacher_weights = {
-    fold: run.require(cell.weights_path(stored), "06")
-    for fold, cell in teachers.items()
-}
+teachers = earlier.fold_cells("intermediate", split, seed, size_px=size_px)
+teacher_weights = earlier.find_weights(run, teachers, stored, "06")
 
 # %% [markdown]
 # ## What features group patches by
@@ -101,7 +87,7 @@ teacher_weights = {
 # the validation and test part of its fold, to which no weight was fitted (the validation part chose the epoch).
 
 # %%
-from organelle_fusion import models
+from organelle_fusion import models, network_sizes
 
 features = embeddings.fold_features(
     models.build_model(
@@ -156,17 +142,7 @@ widgets_maps.features_widget(
 clusters = embeddings.cluster_table(clustered, **bootstrap)
 write_csv(run.folder / "clusters.csv", clusters)
 show_table(
-    pd.DataFrame(
-        {
-            "Patches of": clusters["patches"],
-            "Measure": clusters["measure"].map(embeddings.MEASURES),
-            "Mean": [
-                interval_text(*row, "")
-                for row in clusters[["value", "low", "high"]].to_numpy()
-            ],
-            "Classes": clusters["classes"],
-        }
-    ),
+    embeddings.cluster_lines(clusters),
     f"Neighbours among features of intermediate fusion ({beyond.neighbours} nearest patches of the same class), with 95 % intervals "
     f"({run.data}).",
     "tab-clusters",
@@ -266,21 +242,15 @@ taught = distillation.distill_cells(
 )
 
 # %%
-sizes = {
-    name: models.count_parameters(
-        models.build_model(
-            strategy,
-            channels=settings.channels,
-            n_classes=len(patch_set.classes),
-            encoder=built.encoder,
-            training=built.training,
-        )
-    )["total"]
-    for name, strategy, built in (
-        ("teacher", "intermediate", settings),
-        ("student", distillation.STRATEGY, small),
-    )
-}
+sizes = network_sizes.count_networks(
+    {
+        "teacher": ("intermediate", settings),
+        "student": (distillation.STRATEGY, small),
+    },
+    settings.channels,
+    len(patch_set.classes),
+)
+# %%
 student_scores = ablations.ablation_table(
     trained["intermediate"],
     {"student, on labels": untaught, "student, taught": taught},
@@ -315,26 +285,21 @@ Markdown(
 # ranges are set on patches of the training part. Each file is loaded again, and what it predicts is compared with Keras, whatever
 # computed there. Latency is measured on one thread of the processor that made this page.
 
-# %% tags=["hide-output"]
+# %%
+students = earlier.fold_cells(
+    distillation.MODEL, split, seed, size_px=size_px, dataset="cv5-student"
+)
+student_weights = {
+    fold: cell.weights_path(stored) for fold, cell in students.items()
+}
 networks = [
+    export.Network("teacher", "intermediate", settings, teacher_weights),
     export.Network(
-        "teacher",
-        "intermediate",
-        settings,
-        teacher_weights,
-    ),
-    export.Network(
-        "student",
-        distillation.STRATEGY,
-        small,
-        {
-            fold: Cell(
-                "cv5-student", size_px, distillation.MODEL, fold, seed
-            ).weights_path(stored)
-            for fold in numbers
-        },
+        "student", distillation.STRATEGY, small, student_weights
     ),
 ]
+
+# %% tags=["hide-output"]
 place = run.folder / "exported"
 exported = export.exported_predictions(
     networks,
@@ -357,25 +322,7 @@ by_format = export.export_table(
 )
 write_csv(run.folder / "exported.csv", by_format)
 show_table(
-    pd.DataFrame(
-        {
-            "Network": by_format["network"],
-            "Format": by_format["format"],
-            "Balanced accuracy": [
-                interval_text(*row, "")
-                for row in by_format[["value", "low", "high"]].to_numpy()
-            ],
-            "Largest deviation": [
-                f"{value:.1g}" for value in by_format["deviation"]
-            ],
-            "Other class": [
-                f"{share:.1%}" for share in by_format["changed"]
-            ],
-            "Size, kB": by_format["size_kb"].round(1),
-            "One patch, ms": by_format["latency_1"].round(3),
-            "In batches of 32, ms": by_format["latency_32"].round(3),
-        }
-    ),
+    export_report.export_lines(by_format),
     f"Exported networks ({run.data}): balanced accuracy by patch, largest deviation "
     "of a probability from that of Keras, share of patches given another class than by Keras, size of the file, and time "
     "per patch on one thread.",
@@ -430,33 +377,14 @@ show_table(
 backbone = comparisons.folding_difference(
     with_other, trained["early"], **bootstrap
 )
-by_image = clusters.query(
-    "patches == @embeddings.UNSEEN and measure == 'excess'"
-)
-together = [
-    f"Of the {beyond.neighbours} nearest patches of its class, a patch has {interval_text(row.value, row.low, row.high)} "
-    f"more from its own image, as a share, than if images were shuffled: the features "
-    + (
-        "also group by image, so that a part of what they hold is of the image and not of its class."
-        if row.low > 0
-        else "do not show that they group by image."
-    )
-    for row in by_image.itertuples()
-] or [
-    "No fold holds two unseen images of a class, so that grouping by image cannot be asked."
-]
-int8_kb = by_format.query("format == 'int8'").set_index("network")[
-    "size_kb"
-]
 lines = [
-    *together,
+    embeddings.image_sentence(clusters, beyond.neighbours),
     *subset_lines,
     difference_sentence(
         f"a student with {sizes['student'] / sizes['teacher']:.1%} of the parameters, taught minus on labels, by patch",
         lesson,
     ),
-    f"Exported with 8-bit integers, the student is a file of {int8_kb['student']:.0f} kB and the teacher one of "
-    f"{int8_kb['teacher']:.0f} kB.",
+    export_report.size_sentence(by_format),
     difference_sentence(
         f"early fusion with {other.encoder.kind} minus {settings.encoder.kind}, by patch",
         backbone,

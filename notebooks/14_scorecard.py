@@ -100,35 +100,12 @@ show_table(
 
 # %% tags=["hide-input"]
 deciding = scorecard.deciding(findings, claims)
-margins = deciding[deciding["reference"] != 0]
-margins = (
-    margins[["claim", "sense", "reference"]].round(3).drop_duplicates()
-)
-rivals = deciding.loc[
-    deciding["measure"].str.contains(r"\bminus the (?:best|better)\b"),
-    "claim",
+sentences = [
+    scorecard.margin_sentence(deciding),
+    scorecard.rival_sentence(deciding),
+    f"Intervals of {run.data} resample whole images or groups. {class_size_sentence(images)}",
 ]
-Markdown(
-    (
-        "Compared with another value than 0 are "
-        + "; ".join(
-            f"{row.claim}, {row.sense} {row.reference:g}"
-            for row in margins.itertuples()
-        )
-        + ". "
-        if len(margins)
-        else ""
-    )
-    + (
-        f"In {', '.join(rivals.unique())} something is compared with the best of several others, which is chosen anew in each "
-        "resample. The best of several is flattered by chance, so that these findings lean against their claims. "
-        if len(rivals)
-        else ""
-    )
-    + (
-        f"Intervals of {run.data} resample whole images or groups. {class_size_sentence(images)}"
-    )
-)
+Markdown(" ".join(sentence for sentence in sentences if sentence))
 
 # %% [markdown]
 # A finding without brackets is an exact number. "No interval" says that all images are alike in it, so that nothing

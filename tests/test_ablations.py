@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 
 from organelle_fusion import ablations, patchset
-from organelle_fusion.config import PAPER_PIXEL_UM, PatchSettings
+from organelle_fusion.config import (
+    PAPER_PIXEL_UM,
+    EncoderSettings,
+    PatchSettings,
+    load_profile,
+)
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.preprocessing import build_patch_set
@@ -70,6 +75,22 @@ def test_patches_of_an_unknown_image_are_refused(manifest):
     chosen = patch_set(manifest, ("a", "b"))
     with pytest.raises(PatchError, match="expected image two of the patch set, found none"):
         ablations.with_channel(chosen, manifest[manifest["image"] == "one"], "nucleus")
+
+
+def test_without_the_filter_no_patch_is_sparse(manifest):
+    """All eight of the grid, of which the filter keeps four."""
+    profile = load_profile("smoke").model_copy(
+        update={
+            "channels": ("a", "b"),
+            "patches": SETTINGS,
+            "encoder": EncoderSettings(kind="compact", input_px=16),
+        }
+    )
+    found = ablations.without_filter(manifest, profile)
+    assert len(found.table) == 8
+    assert found.channels == ("a", "b")
+    assert found.patches.shape == (8, 16, 16, 2)
+    assert (found.table["foreground"] < SETTINGS.min_foreground).sum() == 4
 
 
 def test_why_a_channel_cannot_be_added(manifest):

@@ -3,6 +3,7 @@
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from organelle_fusion import confirming, scorecard
@@ -58,3 +59,51 @@ def test_what_has_no_interval_was_not_shown():
         [first], [found("holds")], {"a minus b": FIGURES["holds"]}
     )
     assert table["first"].item() == "open"
+
+
+def strategies():
+    """Two classes, five models over two runs; each is right in the images named."""
+    right = {
+        "r": ["a0"], "s": ["a0", "b0"], "early": ["a0", "a1", "b0"], "late": ["a0", "b1"],
+        "intermediate": ["a0", "a1", "b0", "b1"],
+    }  # fmt: skip
+    rows = []
+    for model, hits in right.items():
+        for seed in (0, 1):
+            for fold in (0, 1):
+                for number, image in enumerate(("a0", "a1", "b0", "b1", "a2")):
+                    part = "validation" if number > 3 else "test"
+                    if part == "test" and number % 2 != fold:
+                        continue
+                    hit = float(image in hits or part == "validation")
+                    p_a = hit if image[0] == "a" else 1 - hit
+                    rows.append((model, seed, fold, number, image, image[0], part, p_a, 1 - p_a))
+    columns = ["model", "seed", "fold", "patch", "image", "label", "part", "p:a", "p:b"]
+    return pd.DataFrame(rows, columns=columns).assign(group=lambda frame: frame["image"])
+
+
+def test_strategies_are_compared_in_every_evaluation():
+    """Intermediate fusion is right in all; early in 3 of 4, late and the best channel in 2 of 4."""
+    compared = confirming.strategy_findings(
+        {"five": strategies(), "thirty": strategies()},
+        ("r", "s"),
+        data="phantom",
+        repeats=50,
+        seed=0,
+    )
+    assert list(compared) == ["five", "thirty"]
+    rows = compared["five"]
+    assert [row["claim"] for row in rows] == ["C1", "C1", "C2"]
+    assert [row["value"] for row in rows] == pytest.approx([0.25, 0.5, 0.5])
+    found = confirming.repeated_findings(compared, "thirty", data="phantom")
+    assert [row["claim"] for row in found] == ["C9"] * 6
+    assert found[0]["measure"] == "intermediate minus early fusion, five"
+    assert [row["value"] for row in found] == pytest.approx([0.25, 0.5, 0.5] * 2)
+    assert [np.isnan(row["reference"]) for row in found] == [False] * 3 + [True] * 3
+
+
+def test_runs_are_observations():
+    """Fold 0 tests a0 and b0, fold 1 a1 and b1. Both channels validate alike: the first counts."""
+    found = confirming.run_differences(strategies(), ("r", "s"))
+    assert [row["value"] for row in found.values()] == pytest.approx([0.25, 0.5, 0.75])
+    assert {row["runs"] for row in found.values()} == {4}

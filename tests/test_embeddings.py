@@ -151,3 +151,33 @@ def test_features_are_what_the_head_gets(tmp_path):
         logits = one.get_layer("fusion_head")(found[fold], training=False)
         np.testing.assert_allclose(keras.ops.convert_to_numpy(logits), expected[fold], atol=1e-5)
     assert np.abs(found[0] - found[1]).max() > 0.01
+
+
+def clusters(low):
+    rows = [
+        (embeddings.SEEN, "excess", 0.5, 0.4, 0.6, 6),
+        (embeddings.UNSEEN, "neighbours", 0.4, 0.3, 0.5, 4),
+        (embeddings.UNSEEN, "excess", 0.1, low, 0.2, 4),
+    ]
+    columns = ["patches", "measure", "value", "low", "high", "classes"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_lines_of_clusters_are_in_words():
+    lines = embeddings.cluster_lines(clusters(0.05))
+    assert lines.iloc[1].to_dict() == {
+        "Patches of": "unseen images",
+        "Measure": "neighbours of its class that are of its image",
+        "Mean": "0.40 [0.30, 0.50]",
+        "Classes": 4,
+    }
+
+
+def test_grouping_by_image_is_told_of_unseen_images_only():
+    """By the whole interval of the excess; not at all where no fold holds two images of a class."""
+    grouped = embeddings.image_sentence(clusters(0.05), 10)
+    assert grouped.startswith("Of the 10 nearest patches of its class, a patch has +0.10 [+0.05, ")
+    assert "also group by image" in grouped
+    assert "do not show that they group" in embeddings.image_sentence(clusters(-0.05), 10)
+    assert "do not show that they group" in embeddings.image_sentence(clusters(np.nan), 10)
+    assert "cannot be asked" in embeddings.image_sentence(clusters(0.05).head(2), 10)

@@ -255,3 +255,22 @@ def test_handcrafted_findings_compare_by_image_what_both_have():
     others = scorecard.handcrafted_findings(networks, measured, **options)
     assert [row["claim"] for row in others] == ["C12"]
     assert scorecard.handcrafted_findings(networks, {}, **options) == []
+
+
+def test_what_decides_by_a_margin_or_against_the_best_is_said():
+    """Two margins, one of them twice; two claims against the best of several, one twice."""
+    rows = [
+        ("C1", "intermediate minus early fusion", "above", 0.0),
+        ("C3", "mitochondria minus the better of the other channels", "above", 0.0),
+        ("C3", "intermediate fusion minus mitochondria", "below", 0.05),
+        ("C12", "intermediate fusion minus the best handcrafted classifier", "above", -0.05),
+        ("C12", "once more minus the best handcrafted classifier", "above", -0.0500001),
+        ("C13", "balanced accuracy at 200 px, the best size", "above", 1 / 6),
+    ]
+    findings = pd.DataFrame(rows, columns=["claim", "measure", "sense", "reference"])
+    assert scorecard.margin_sentence(findings) == (
+        "Compared with another value than 0 are C3, below 0.05; C12, above -0.05; C13, above 0.167."
+    )
+    assert scorecard.rival_sentence(findings).startswith("In C3, C12 something is compared with ")
+    assert scorecard.margin_sentence(findings.head(2)) == ""
+    assert scorecard.rival_sentence(findings.head(1)) == ""

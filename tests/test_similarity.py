@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from organelle_fusion import similarity
 from organelle_fusion.similarity import (
     WITH_FUSED,
     WITH_OTHERS,
@@ -127,3 +128,97 @@ def test_excess_compares_squares_with_the_same_squares():
              for name, value in (("side", 0.1), ("over", 0.4))]  # fmt: skip
     found = excess_similarity(trained, pd.concat(drawn)).set_index("squares")["value"]
     assert found.to_dict() == pytest.approx({"side": 0.4, "over": 0.1})
+
+
+def measured():
+    """Correlations of three images of one class, a tenth apart, for two organelles."""
+    rows = [
+        (organelle, compared, squares, image, value)
+        for squares, shift in (("side by side", 0.0), ("overlapping", 0.1))
+        for organelle, compared, value in (
+            ("r", WITH_OTHERS, 0.6),
+            ("r", WITH_FUSED, 0.7),
+            ("golgi_bodies", WITH_OTHERS, 0.2),
+            ("golgi_bodies", WITH_FUSED, 0.3),
+        )
+        for image, value in zip("ijk", value + shift + np.array([-0.1, 0, 0.1]), strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=["organelle", "compared_with", "squares", "image", "value"])
+    return frame.assign(label="x", group=frame["image"])
+
+
+def table():
+    """Random weights give 0.45 for every comparison, on all images alike."""
+    randomised = measured().assign(value=0.45, seed=0)
+    return similarity.similarity_table(measured(), randomised, repeats=2000, seed=0)
+
+
+def test_table_holds_trained_random_and_what_is_beyond():
+    """One resample in 27 is thrice the lowest image, one thrice the highest: these are the ends."""
+    found = table()
+    assert found["network"].unique().tolist() == ["trained", "random weights", "trained − random"]
+    for network, of_r, of_golgi in (
+        (similarity.TRAINED, 0.7, 0.3),
+        (similarity.RANDOM, 0.45, 0.45),
+        (similarity.EXCESS, 0.25, -0.15),
+    ):
+        rows = similarity.similarity_of(found, network, WITH_OTHERS, "overlapping")
+        assert rows["value"].to_dict() == pytest.approx({"r": of_r, "golgi_bodies": of_golgi})
+        reach = np.nan if network == similarity.RANDOM else 0.1  # alike in all images: no interval
+        for end, sign in (("low", -1), ("high", 1)):
+            expected = np.array([of_r, of_golgi]) + sign * reach
+            np.testing.assert_allclose(rows[end], expected)
+    lines = similarity.similarity_lines(found)
+    assert list(lines) == [
+        *("squares", "compared_with", "organelle"),
+        *("trained", "random weights", "trained − random"),
+    ]
+    assert lines.iloc[0].tolist() == [
+        *("side by side", WITH_OTHERS, "r"),
+        *("0.60 [0.50, 0.70]", "0.45 [no interval]", "0.15 [0.05, 0.25]"),
+    ]
+    assert len(lines) == 8
+    assert "golgi bodies" in set(lines["organelle"])
+
+
+def test_findings_are_of_the_others_on_the_squares_asked_for():
+    found = similarity.similarity_findings(table(), "overlapping", data="phantom")
+    assert [row["measure"] for row in found] == [
+        "map of r: correlation with the joint map of the other organelles",
+        "map of golgi bodies: correlation with the joint map of the other organelles",
+        "map of r: this correlation less that of random weights",
+        "map of golgi bodies: this correlation less that of random weights",
+    ]
+    assert [row["value"] for row in found] == pytest.approx([0.7, 0.3, 0.25, -0.15])
+    assert {row["claim"] for row in found} == {"C8"}
+    assert np.isnan([row["reference"] for row in found]).all()
+
+
+def test_sentences_say_who_is_alike_and_what_is_learnt():
+    found = table()
+    assert similarity.others_sentence(found, "overlapping") == (
+        "each map correlates with the sum of the other organelles' maps at "
+        "0.70 (95 % interval 0.60 to 0.80) for r, where networks with random weights give 0.45; "
+        "0.30 (95 % interval 0.20 to 0.40) for golgi bodies, where networks with random weights "
+        "give 0.45."
+    )
+    assert similarity.learnt_sentence(found, "overlapping") == (
+        "The map of r resembles the others more than under random weights; that of golgi bodies "
+        "does so less (image by image, intervals of the difference that leave 0 out)."
+    )
+    none = found.assign(low=-1.0, high=1.0)
+    assert similarity.learnt_sentence(none, "overlapping").startswith("No map resembles the oth")
+    both = found.assign(low=0.1, high=1.0)
+    assert similarity.learnt_sentence(both, "overlapping").startswith(
+        "The maps of r and golgi bodies resemble the others more"
+    )
+    closest = similarity.closest_sentence(found, "overlapping")
+    assert "that of r is closest, at 0.80 (95 %" in closest
+    assert "Networks with random weights give 0.45 for it" in closest
+    assert "is +0.35 [+0.25, +0.45]. " in closest
+    assert closest.endswith("is no sign of what was learnt.")  # of equals the first
+    other = (found["network"] == similarity.RANDOM) & (found["organelle"] == "golgi_bodies")
+    found.loc[other, "value"] = 0.9
+    assert similarity.closest_sentence(found, "overlapping").endswith(
+        "With random weights it is that of golgi bodies that is closest."
+    )

@@ -11,7 +11,10 @@ from organelle_fusion.trials import (
     candidate_settings,
     chosen_settings,
     chosen_table,
+    chosen_values,
+    longest_trials,
     read_trials,
+    settings_of_paper,
     trials_table,
     write_trials,
 )
@@ -182,3 +185,23 @@ def test_every_fold_has_a_column_of_chosen_values():
     both = pd.concat([trials(), trials().tail(1).assign(fold=2)])
     table = chosen_table(both, TRAINING, SETTINGS)
     assert table.loc[1, ["Chosen, fold 0", "Chosen, fold 2"]].tolist() == ["0.21", "0.24"]
+
+
+def test_what_was_chosen_and_what_is_the_papers():
+    """Two folds that agree in one setting; the profile has the paper's value of another."""
+    table = pd.DataFrame(
+        {
+            "Setting": ["dropout", "batch size", "L2 factor"],
+            "Chosen, fold 0": ["0.4", "16", "1e-04"],
+            "Chosen, fold 1": ["0.4", "32", "2e-04"],
+            "Profile": ["0.3", "32", "1e-04"],
+            "Paper": ["0.4", "32", "not given"],
+        }
+    )
+    assert chosen_values(table) == {
+        "dropout": "0.4",
+        "batch size": "16 / 32",
+        "L2 factor": "1e-04 / 2e-04",
+    }
+    assert settings_of_paper(table) == ["batch size"]
+    assert longest_trials(trials())["trial"].tolist() == [4, 5]

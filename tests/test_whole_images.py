@@ -210,3 +210,36 @@ def test_shares_of_what_is_sparse():
     assert sparse_shares({"i": one, "j": two}) == pytest.approx((3 / 8, 0.3))
     assert sparse_shares({"i": one, "k": none}) == pytest.approx((3 / 8, 0.6))
     assert sparse_shares({"k": none}) == pytest.approx((0.5, np.nan), nan_ok=True)
+
+
+def test_sparse_shares_are_said_for_every_way_to_cover():
+    """A quarter of the plane is sparse; without a positive place there is no share of it."""
+    sparse = np.zeros((2, 2), bool)
+    sparse[0, 0] = True
+    heat = explained(np.array([[[3.0, 1.0], [0.0, 0.0]]]), sparse)
+    cold = explained(np.full((1, 2, 2), -1.0), sparse)
+    found = whole_images.sparse_sentence({"side by side": {"i": heat}, "overlapping": {"i": cold}})
+    assert found == (
+        "Where squares are side by side, sparse ones alone cover 25% of the planes of all images, "
+        "with 75% of what speaks for the class in the fused maps; where squares are overlapping, "
+        "sparse ones alone cover 25% of the planes of all images."
+    )
+
+
+def test_a_stack_is_timed_on_the_patches_that_the_filter_keeps(images, monkeypatch):
+    """Counted in its table; what is classified first is one empty patch, before the clock."""
+    given, clock = [], iter([10.0, 12.5])
+    monkeypatch.setattr(whole_images, "predict_proba", lambda _, patches: given.append(patches))
+    monkeypatch.setattr(whole_images.time, "perf_counter", lambda: next(clock))
+    row = images.iloc[0]
+    found = whole_images.time_stack(network(), row, PROFILE)
+    volume = open_image(row).select(PROFILE.channels)
+    table = patch_table(
+        volume,
+        30 * PAPER_PIXEL_UM,
+        min_foreground=PROFILE.patches.min_foreground,
+        statistics=stack_statistics(volume),
+    )
+    assert found == (table["kept"].sum(), 2.5)
+    assert [len(patches) for patches in given] == [1, found.patches]
+    assert not given[0].any()

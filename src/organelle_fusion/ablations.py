@@ -11,10 +11,11 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.comparisons import folding_difference
+from organelle_fusion.config import Profile
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import LEVELS
 from organelle_fusion.patchset import PatchSet, new_patches
-from organelle_fusion.preprocessing import cut_places
+from organelle_fusion.preprocessing import build_patch_set, cut_places
 from organelle_fusion.significance import interval_text
 
 OWN = "as in this book"
@@ -70,6 +71,17 @@ def with_channel(patch_set: PatchSet, manifest: pd.DataFrame, channel: str) -> P
         (*patch_set.channels, channel),
         patch_set.pixel_size_um,
     )
+
+
+def without_filter(manifest: pd.DataFrame, profile: Profile) -> PatchSet:
+    """Cut patches of which none is discarded as sparse: same grid, same limit per image."""
+    patches = profile.patches.model_copy(update={"min_foreground": 0.0})
+    return build_patch_set(
+        manifest,
+        channels=profile.channels,
+        settings=patches,
+        output_px=profile.encoder.input_px,
+    )[0]
 
 
 def ablation_table(

@@ -5,9 +5,12 @@ A thing that was not shown cannot be confirmed, however clear it is the second t
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
-from organelle_fusion.scorecard import Outcome, outcome
+from organelle_fusion.comparisons import strategy_rivals
+from organelle_fusion.scorecard import Outcome, finding, fusion_findings, outcome
+from organelle_fusion.significance import repeated_fold_difference
 
 OUTCOME_WORDS: dict[Outcome, str] = {
     "holds": "above 0",
@@ -15,6 +18,85 @@ OUTCOME_WORDS: dict[Outcome, str] = {
     "open": "cannot tell",
 }
 CONFIRMED = "confirmed"
+
+
+def strategy_findings(
+    foldings: Mapping[str, pd.DataFrame],
+    channels: Sequence[str],
+    *,
+    data: str,
+    repeats: int,
+    seed: int,
+) -> dict[str, list[dict]]:
+    """What intermediate fusion is ahead of in each evaluation, by the paired bootstrap.
+
+    Parameters
+    ----------
+    foldings
+        Name of an evaluation → predictions of all strategies, see `scorecard.fusion_findings`.
+    channels, data, repeats, seed
+        As there.
+
+    Returns
+    -------
+    dict
+        Name → findings of claims C1 and C2, which are those of `comparisons.strategy_rivals`.
+    """
+    found = {
+        name: fusion_findings(predictions, channels, data=data, repeats=repeats, seed=seed)
+        for name, predictions in foldings.items()
+    }
+    return {
+        name: [row for row in rows if row["claim"] in ("C1", "C2")] for name, rows in found.items()
+    }
+
+
+def repeated_findings(
+    compared: Mapping[str, Sequence[Mapping]], only_shown: str, *, data: str
+) -> list[dict]:
+    """The comparisons of several evaluations as findings of claim C9, which asks for all of them.
+
+    Parameters
+    ----------
+    compared
+        Of `strategy_findings`.
+    only_shown
+        Name of the evaluation that decides nothing.
+    data
+        As in `scorecard.finding`.
+    """
+    return [
+        finding(
+            "C9",
+            f"{row['measure']}, {name}",
+            row,
+            reference=np.nan if name == only_shown else 0,
+            data=data,
+        )
+        for name, rows in compared.items()
+        for row in rows
+    ]
+
+
+def run_differences(runs: pd.DataFrame, channels: Sequence[str]) -> dict[str, dict]:
+    """Intermediate fusion minus each of `comparisons.strategy_rivals`, each run one observation.
+
+    Parameters
+    ----------
+    runs
+        Predictions of repeated folds that keep groups whole.
+    channels
+        Names of the single channels, of which each run takes the best on its validation part.
+
+    Returns
+    -------
+    dict
+        The comparison in words → `significance.repeated_fold_difference`.
+    """
+    return {
+        words: repeated_fold_difference(runs, "intermediate", rival)
+        for words, rival in strategy_rivals(channels).items()
+    }
 
 
 def judge_again(first: Outcome, second: Outcome, test: Outcome) -> str:

@@ -19,6 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from organelle_fusion.bootstrap import draw_groups, group_strata, interval
 from organelle_fusion.config import UserError
 from organelle_fusion.folds import fold_parts
+from organelle_fusion.significance import interval_text
 
 if TYPE_CHECKING:
     import keras
@@ -267,3 +268,45 @@ def cluster_table(
             low, high = interval(means[1:])
             rows.append((name, measure, means[0], low, high, totals.shape[1]))
     return pd.DataFrame(rows, columns=["patches", "measure", "value", "low", "high", "classes"])
+
+
+def cluster_lines(table: pd.DataFrame) -> pd.DataFrame:
+    """Format a `cluster_table` for a page: Patches of, Measure (in words), Mean, Classes."""
+    means = table[["value", "low", "high"]].itertuples(index=False)
+    return pd.DataFrame(
+        {
+            "Patches of": table["patches"],
+            "Measure": table["measure"].map(MEASURES),
+            "Mean": [interval_text(*row, "") for row in means],
+            "Classes": table["classes"],
+        }
+    )
+
+
+def image_sentence(table: pd.DataFrame, neighbours: int) -> str:
+    """Say whether features of unseen images group by image within a class.
+
+    Parameters
+    ----------
+    table
+        Of `cluster_table`, over `cluster_folds`.
+    neighbours
+        As in `cluster_measures`.
+    """
+    asked = table[(table["patches"] == UNSEEN) & (table["measure"] == "excess")]
+    if asked.empty:
+        return (
+            "No fold holds two unseen images of a class, so that grouping by image cannot be asked."
+        )
+    value, low, high = asked[["value", "low", "high"]].iloc[0]
+    return (
+        f"Of the {neighbours} nearest patches of its class, a patch has "
+        f"{interval_text(value, low, high)} more from its own image, as a share, than if images "
+        "were shuffled: the features "
+        + (
+            "also group by image, so that a part of what they hold is of the image and not of its "
+            "class."
+            if low > 0
+            else "do not show that they group by image."
+        )
+    )

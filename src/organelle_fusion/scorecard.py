@@ -340,6 +340,29 @@ def deciding(findings: pd.DataFrame, claims: Iterable[str]) -> pd.DataFrame:
     return rows.assign(outcome=[outcome(row) for row in rows.to_dict("records")])
 
 
+def margin_sentence(findings: pd.DataFrame) -> str:
+    """Say which findings of `deciding` are compared with another value than 0; "" if none is."""
+    others = findings.loc[findings["reference"] != 0, ["claim", "sense", "reference"]]
+    named = [
+        f"{row.claim}, {row.sense} {row.reference:g}"
+        for row in others.round(3).drop_duplicates().itertuples()
+    ]
+    return f"Compared with another value than 0 are {'; '.join(named)}." if named else ""
+
+
+def rival_sentence(findings: pd.DataFrame) -> str:
+    """Say which findings of `deciding` have the best of several as a rival; "" if none has."""
+    rivals = findings["measure"].str.contains(r"\bminus the (?:best|better)\b")
+    claims = findings.loc[rivals, "claim"].unique()
+    if not len(claims):
+        return ""
+    return (
+        f"In {', '.join(claims)} something is compared with the best of several others, which is "
+        "chosen anew in each resample. The best of several is flattered by chance, so that these "
+        "findings lean against their claims."
+    )
+
+
 def _line(row: Mapping) -> str:
     exact = row["low"] == row["high"]
     numbers = (row["value"], row["low"], row["high"])

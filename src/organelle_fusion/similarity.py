@@ -6,10 +6,16 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import mean_interval
-from organelle_fusion.config import UserError
+from organelle_fusion.config import UserError, title
+from organelle_fusion.pages import score_words
+from organelle_fusion.scorecard import finding
+from organelle_fusion.significance import interval_text
 
 WITH_OTHERS = "the other organelles"
 WITH_FUSED = "the fused map"
+
+TRAINED, RANDOM, EXCESS = "trained", "random weights", "trained − random"
+"""Networks of a `similarity_table`, and the difference of the two."""
 
 _COMPARED = ["organelle", "compared_with"]
 
@@ -123,3 +129,135 @@ def mean_similarity(similarities: pd.DataFrame, *, repeats: int, seed: int) -> p
         )
         rows.append((organelle, other, *mean, known["image"].nunique()))
     return pd.DataFrame(rows, columns=[*_COMPARED, "value", "low", "high", "images"])
+
+
+def similarity_table(
+    trained: pd.DataFrame, randomised: pd.DataFrame, *, repeats: int, seed: int
+) -> pd.DataFrame:
+    """`mean_similarity` of trained networks, of random ones, and of what the former have beyond.
+
+    Parameters
+    ----------
+    trained, randomised
+        As in `excess_similarity`, with ``squares``: the way to cover a plane.
+    repeats, seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `mean_similarity`, squares, and network: `TRAINED`, `RANDOM` or `EXCESS`.
+    """
+    measured = {
+        TRAINED: trained,
+        RANDOM: randomised,
+        EXCESS: excess_similarity(trained, randomised),
+    }
+    return pd.concat(
+        mean_similarity(group, repeats=repeats, seed=seed).assign(squares=squares, network=name)
+        for name, rows in measured.items()
+        for squares, group in rows.groupby("squares", sort=False)
+    )
+
+
+def similarity_lines(table: pd.DataFrame) -> pd.DataFrame:
+    """Format a `similarity_table` for a page: a row per comparison, a column per network."""
+    numbers = table[["value", "low", "high"]].itertuples(index=False)
+    texts = table.assign(
+        text=[interval_text(*row, "") for row in numbers], organelle=table["organelle"].map(title)
+    )
+    lines = texts.pivot_table(
+        index=["squares", "compared_with", "organelle"],
+        columns="network",
+        values="text",
+        aggfunc="first",
+        sort=False,
+    )
+    return lines.reset_index()
+
+
+def similarity_of(
+    table: pd.DataFrame, network: str, compared_with: str, squares: str
+) -> pd.DataFrame:
+    """Rows of a `similarity_table` by organelle: of one network, comparison and way to cover."""
+    chosen = (
+        (table["network"] == network)
+        & (table["compared_with"] == compared_with)
+        & (table["squares"] == squares)
+    )
+    return table[chosen].set_index("organelle")
+
+
+def similarity_findings(table: pd.DataFrame, squares: str, *, data: str) -> list[dict]:
+    """What a `similarity_table` says of claim C8, each map compared with the others.
+
+    Parameters
+    ----------
+    table
+        Of `similarity_table`.
+    squares
+        The way to cover a plane that is asked about.
+    data
+        As in `scorecard.finding`.
+    """
+    words = {
+        TRAINED: "correlation with the joint map of the other organelles",
+        EXCESS: "this correlation less that of random weights",
+    }
+    return [
+        finding("C8", f"map of {title(organelle)}: {measure}", row, data=data)
+        for network, measure in words.items()
+        for organelle, row in similarity_of(table, network, WITH_OTHERS, squares)
+        .to_dict("index")
+        .items()
+    ]
+
+
+def others_sentence(table: pd.DataFrame, squares: str) -> str:
+    """Say how each map correlates with the others, and what random weights give."""
+    null = similarity_of(table, RANDOM, WITH_OTHERS, squares)["value"]
+    each = "; ".join(
+        f"{score_words(row)} for {title(organelle)}, where networks with random weights give "
+        f"{null[organelle]:.2f}"
+        for organelle, row in similarity_of(table, TRAINED, WITH_OTHERS, squares).iterrows()
+    )
+    return f"each map correlates with the sum of the other organelles' maps at {each}."
+
+
+def learnt_sentence(table: pd.DataFrame, squares: str) -> str:
+    """Say which maps resemble the others more, and less, than under random weights."""
+    excess = similarity_of(table, EXCESS, WITH_OTHERS, squares)
+    more = [title(name) for name in excess.index[excess["low"] > 0]]
+    less = [title(name) for name in excess.index[excess["high"] < 0]]
+    words = "No map resembles the others more than under random weights"
+    if more:
+        words = (
+            f"The map{'s' * (len(more) > 1)} of {' and '.join(more)} "
+            f"resemble{'s' * (len(more) == 1)} the others more than under random weights"
+        )
+    if less:
+        words += (
+            f"; {'that' if len(less) == 1 else 'those'} of {' and '.join(less)} "
+            f"{'does' if len(less) == 1 else 'do'} so less"
+        )
+    return f"{words} (image by image, intervals of the difference that leave 0 out)."
+
+
+def closest_sentence(table: pd.DataFrame, squares: str) -> str:
+    """Say which map is closest to the fused one, and whether that is learnt."""
+    fused, null, excess = (
+        similarity_of(table, network, WITH_FUSED, squares) for network in (TRAINED, RANDOM, EXCESS)
+    )
+    best, best_null = fused["value"].idxmax(), null["value"].idxmax()
+    words = (
+        f"Against the fused map, its own part included, that of {title(best)} is closest, at "
+        f"{score_words(fused.loc[best])}. Networks with random weights give "
+        f"{null['value'][best]:.2f} for it, and what the trained ones have beyond that is "
+        f"{interval_text(*excess.loc[best, ['value', 'low', 'high']])}. "
+    )
+    if best == best_null:
+        return (
+            f"{words}It is the closest with random weights as well, so that which map is closest "
+            "is no sign of what was learnt."
+        )
+    return f"{words}With random weights it is that of {title(best_null)} that is closest."

@@ -180,6 +180,25 @@ def chosen_table(
     return pd.DataFrame(rows)
 
 
+def chosen_values(table: pd.DataFrame) -> dict[str, str]:
+    """Setting → value that the search of a `chosen_table` has found.
+
+    Where folds have found several, these are parted by " / ", each named once.
+    """
+    chosen = table.set_index("Setting").filter(like="Chosen")
+    return {name: " / ".join(dict.fromkeys(values)) for name, values in chosen.iterrows()}
+
+
+def settings_of_paper(table: pd.DataFrame) -> list[str]:
+    """Settings of a `chosen_table` in which the profile has the paper's value."""
+    return table.loc[table["Profile"] == table["Paper"], "Setting"].tolist()
+
+
+def longest_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials of the most epochs, which alone were trained alike."""
+    return trials[trials["epochs"] == trials["epochs"].max()]
+
+
 def _text(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.2g}"
 

@@ -1,5 +1,6 @@
 """Whole planes and images explained, each by the network of the fold that tested it (Fig 6)."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +16,13 @@ from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
 from organelle_fusion.models import set_seed
-from organelle_fusion.patches import extract_patches, patch_size_px
+from organelle_fusion.patches import extract_patches, patch_size_px, patch_table
 from organelle_fusion.plots_maps import ExplainedPlane
 from organelle_fusion.predictions import Cell
 from organelle_fusion.provenance import note_file
 from organelle_fusion.similarity import map_similarity
 from organelle_fusion.stitching import add_tiles, tile_table
+from organelle_fusion.training import predict_proba
 from organelle_fusion.volumes import Volume
 
 TILINGS = {"side by side": False, "overlapping": True}
@@ -216,6 +218,47 @@ def explain_images(
     )
 
 
+class Classified(NamedTuple):
+    """How many patches of a stack were classified, and how long that took."""
+
+    patches: int
+    seconds: float
+
+
+def time_stack(network: keras.Model, row: NamedTuple, profile: Profile) -> Classified:
+    """Cut and classify all patches of one stack that the sparsity filter keeps, and time it.
+
+    Parameters
+    ----------
+    network
+        Of `models.build_model`. It is compiled before the time is taken.
+    row
+        Of `manifest.read_manifest`, by ``itertuples`` or ``iloc``.
+    profile
+        Channels, patch size and sparsity filter.
+
+    Returns
+    -------
+    Classified
+        Thresholds and the table of patches are not timed, nor is the opening of the file.
+    """
+    volume = open_image(row).select(profile.channels)
+    statistics = stack_statistics(volume)
+    table = patch_table(
+        volume,
+        paper_px_to_um(profile.patches.size_px),
+        min_foreground=profile.patches.min_foreground,
+        statistics=statistics,
+    )
+    predict_proba(network, np.zeros((1, *network.input_shape[1:]), np.uint8))
+    started = time.perf_counter()
+    patches = extract_patches(
+        volume, table, output_px=profile.encoder.input_px, statistics=statistics
+    )
+    predict_proba(network, patches)
+    return Classified(len(patches), time.perf_counter() - started)
+
+
 def _middle_maps(
     network: keras.Model, volume: Volume, statistics: pd.DataFrame, target: int, profile: Profile
 ) -> Iterator[tuple[str, np.ndarray]]:
@@ -261,6 +304,21 @@ def _similarity(
         dense = map_similarity(maps, profile.channels, ~sparse)
         found.append(dense.assign(squares=WITHOUT_SPARSE))
     return pd.concat(found).assign(image=image.image, label=image.label, group=image.group)
+
+
+def sparse_sentence(planes: Mapping[str, Mapping[str, ExplainedPlane]]) -> str:
+    """Say of each way to cover planes, as in `Explained`, what its `sparse_shares` are."""
+    parts = []
+    for squares, of_squares in planes.items():
+        area, heat = sparse_shares(of_squares)
+        words = (
+            f"where squares are {squares}, sparse ones alone cover {area:.0%} of the planes of all "
+            "images"
+        )
+        if np.isfinite(heat):
+            words += f", with {heat:.0%} of what speaks for the class in the fused maps"
+        parts.append(words)
+    return f"{'; '.join(parts).capitalize()}."
 
 
 def sparse_shares(planes: Mapping[str, ExplainedPlane]) -> tuple[float, float]:
