@@ -608,7 +608,8 @@ def test_processes_train_the_same_networks(trained, tmp_path):
     own = here[here["model"] == "early"].reset_index(drop=True)
     columns = ["p:long", "p:round"]
     pd.testing.assert_frame_equal(there.drop(columns=columns), own.drop(columns=columns))
-    np.testing.assert_allclose(there[columns], own[columns], atol=3e-4)
+    # Up to 4e-4 was seen between processors; networks of other seeds differ by 0.04 and more.
+    np.testing.assert_allclose(there[columns], own[columns], atol=2e-3)
     assert len([path for path in files(tmp_path) if path.name.endswith(".weights.h5")]) == 2
     facts = read_provenance(Cell("toy", 350, "early", 1, 3).path(tmp_path))
     assert facts["device"] == "cpu"
