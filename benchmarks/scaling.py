@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from distributed import Client
 from joblib.externals.loky import ProcessPoolExecutor
 
 from benchmarks.timing import OURS, compare_ways, print_table
@@ -97,11 +96,7 @@ def compare() -> pd.DataFrame:
         tempfile.TemporaryDirectory() as folder,
         start_cluster(1) as one,
         start_cluster(2) as two,
-        Client(one) as first,
-        Client(two) as second,
     ):
-        first.wait_for_workers(1)
-        second.wait_for_workers(2)
         numbers = [IMAGES, *[0] * (len(profile.phantom.images_per_class) - 1)]
         phantom = profile.phantom.model_copy(update={"images_per_class": tuple(numbers)})
         images = read_manifest(simulate_dataset(Path(folder), phantom, progress=False))

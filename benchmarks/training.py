@@ -1,7 +1,7 @@
 """What a fold costs beside its training steps: this package and a plain Keras loop, side by side.
 
 ``python -m benchmarks.training`` prints seconds per fold, what is left of them without the steps,
-ratios, and the share of the input pipeline.
+and what the input pipeline adds to the steps.
 
 The peer is cross-validation as it is commonly written with Keras: for every fold clear the session,
 build, compile, fit and predict. Both train the same network, with the same seeds, on the same
@@ -12,22 +12,27 @@ the paper's strategies: three of a single organelle in each fold, early and inte
 
 import itertools
 import multiprocessing
+import os
 import resource
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import typer
 
+from benchmarks.timing import OURS, print_table
 from organelle_fusion.config import Profile, load_profile, use_backend
 
 FOLDS = 5
 CLASSES = 6
-OURS, PEER = "organelle-fusion", f"Keras {version('keras')}"
+TRAININGS = 8  # of each way, whose epochs tell what the input pipeline costs
+PEER, BARE = f"Keras {version('keras')}", "the steps alone"
+BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow"}
 TITLES = {"single": "one organelle", "early": "early fusion", "intermediate": "intermediate fusion"}
 
 
@@ -125,12 +130,12 @@ def plain_folds(strategy: str, profile: Profile) -> Callable[[int], np.ndarray]:
     return fold
 
 
-def bare_steps(strategy: str, profile: Profile) -> tuple[float, float]:
-    """Seconds of the steps of a fold, on batches that are on the device; and those of `fit`.
+def epochs_of(strategy: str, profile: Profile) -> tuple[float, float]:
+    """Seconds of an epoch: of its bare steps, on batches that are on the device, and of `fit`.
 
     What `fit`, without validation, needs more is the input pipeline and Keras' own loop. Both are
-    differences of twice as many epochs and as many, so that neither holds what a training needs to
-    begin and to end. Of each the fastest of six.
+    medians over the epochs of several trainings, which take turns, so that whatever else the
+    machine does for a while meets both.
     """
     import keras
 
@@ -143,23 +148,26 @@ def bare_steps(strategy: str, profile: Profile) -> tuple[float, float]:
     rows = train.reshape(-1, settings.batch_size)
     arrays = [(patches[row], labels[row], np.ones(len(row), np.float32)) for row in rows]
     batches = [tuple(map(keras.ops.convert_to_tensor, batch)) for batch in arrays]
-
-    def fit(epochs: int) -> None:
-        as_long = settings.model_copy(update={"epochs": epochs})
-        fit_model(model, patches, labels, parts[0], settings=as_long, seed=0, validated=False)
-
-    fit(1)
     steps = _jax_steps(model) if keras.backend.backend() == "jax" else _tensorflow_steps(model)
-    ways = {"steps": lambda epochs: steps(batches, epochs), "fit": fit}
-    seconds = {}
-    for _ in range(6):
-        for way, epochs in itertools.product(ways, (settings.epochs, 2 * settings.epochs)):
-            reset_model(model, build, 0)
-            begun = time.perf_counter()
-            ways[way](epochs)
-            seconds.setdefault((way, epochs), []).append(time.perf_counter() - begun)
-    fastest = {key: min(found) for key, found in seconds.items()}
-    return tuple(fastest[way, 2 * settings.epochs] - fastest[way, settings.epochs] for way in ways)
+
+    def bare(begins: Callable) -> None:
+        steps(batches, settings.epochs, begins)
+
+    def fit(begins: Callable) -> None:
+        at_epochs = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begins())
+        fit_model(
+            model, patches, labels, parts[0],
+            settings=settings, seed=0, validated=False, callbacks=[at_epochs],
+        )  # fmt: skip
+
+    seconds: dict[Callable, list[float]] = {bare: [], fit: []}
+    for _, way in itertools.product(range(1 + TRAININGS), seconds):
+        reset_model(model, build, 0)
+        moments: list[float] = []
+        way(lambda to=moments: to.append(time.perf_counter()))
+        seconds[way].extend(np.diff(moments))
+    first = settings.epochs - 1  # of the training that compiles, from beginning to beginning
+    return tuple(float(np.median(found[first:])) for found in seconds.values())
 
 
 def _jax_steps(model) -> Callable:
@@ -167,12 +175,13 @@ def _jax_steps(model) -> Callable:
 
     step = jax.jit(model.train_step, donate_argnums=0)
 
-    def run(batches, epochs: int) -> None:
+    def run(batches, epochs: int, begins: Callable) -> None:
         of = (model.trainable_variables, model.non_trainable_variables)
         of = (*of, model.optimizer.variables, model.metrics_variables)
         # Copies, since a step takes the memory of what it is given.
         state = tuple([jax.numpy.array(v.value) for v in variables] for variables in of)
         for _ in range(epochs):
+            begins()
             for batch in batches:
                 logs, state = step(state, batch)
             jax.block_until_ready(logs)
@@ -185,8 +194,9 @@ def _tensorflow_steps(model) -> Callable:
 
     step = tf.function(lambda *batch: model.train_step(batch))
 
-    def run(batches, epochs: int) -> None:
+    def run(batches, epochs: int, begins: Callable) -> None:
         for _ in range(epochs):
+            begins()
             for batch in batches:
                 logs = step(*batch)
             float(logs["loss"])
@@ -209,20 +219,24 @@ def _measure(way: str, strategy: str, profile: Profile) -> dict:
         seconds.append(time.perf_counter() - begun)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_mb = peak / (1e6 if sys.platform == "darwin" else 1e3)
-    steps, fit = bare_steps(strategy, profile)
+    steps, _ = epochs_of(strategy, profile)
     return {
         "seconds": np.array(seconds),
         "probabilities": np.concatenate(probabilities),
         "peak_mb": peak_mb,
-        "steps": steps,
-        "fit": fit,
+        "steps": profile.training.epochs * steps,
     }
 
 
-def _in_new_process(*arguments) -> dict:
+def _epochs_on(backend: str, strategy: str, profile: Profile) -> tuple[float, float]:
+    os.environ["KERAS_BACKEND"] = backend
+    return epochs_of(strategy, profile)
+
+
+def _in_new_process(function: Callable, *arguments) -> Any:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_measure, *arguments).result()
+        return pool.submit(function, *arguments).result()
 
 
 def compare(
@@ -235,15 +249,17 @@ def compare(
     pandas.DataFrame
         benchmark, task, who, seconds, equal, peak_mb. ``fold``: mean of all folds. ``fold without
         its steps``: less the bare steps, measured in the same process; also apart for the first
-        fold, with what a new process has to compile, and the later ones. ``steps`` and ``fit`` are
-        the bare steps and Keras' training without validation; what is between them is the input
-        pipeline and Keras' loop. Last, the overhead of all networks of these strategies together.
+        fold, with what a new process has to compile, and the later ones. Then the overhead of all
+        networks of these strategies together. ``steps fed by Keras``: an epoch of `fit` beside its
+        bare steps; what is between them is the input pipeline and Keras' own loop.
     """
     settings = load_profile(profile)
     use_backend(settings)
     rows, overheads = [], {OURS: [], PEER: []}
     for strategy in strategies:
-        found = {way: _in_new_process(way, strategy, settings) for way in ("ours", "plain")}
+        found = {
+            way: _in_new_process(_measure, way, strategy, settings) for way in ("ours", "plain")
+        }
         deviation = np.abs(found["ours"]["probabilities"] - found["plain"]["probabilities"]).max()
         equal = f"probabilities to {deviation:.0e}"
         for way, who in (("ours", OURS), ("plain", PEER)):
@@ -255,8 +271,6 @@ def compare(
                 "first fold without its steps": of["seconds"][0] - of["steps"],
                 "later fold without its steps": of["seconds"][1:].mean() - of["steps"],
             }
-            if way == "ours":
-                tasks |= {"steps": of["steps"], "fit": of["fit"]}
             rows += [
                 {
                     "benchmark": "training",
@@ -277,21 +291,19 @@ def compare(
         }
         for who, own in overheads.items()
     ]
+    for backend, strategy in itertools.product(BACKENDS, strategies):
+        steps, fit = _in_new_process(_epochs_on, backend, strategy, settings)
+        task = f"{TITLES[strategy]}: steps fed by Keras, {BACKENDS[backend]}, s per epoch"
+        rows += [
+            {"benchmark": "training", "task": task, "who": who, "seconds": seconds}
+            for who, seconds in ((OURS, fit), (BARE, steps))
+        ]
     return pd.DataFrame(rows)
 
 
 def main(profile: str = "quick") -> None:
-    """Print the table, the ratios, and the share of the input pipeline."""
-    table = compare(profile)
-    print(table.to_string(index=False, float_format="{:.3f}".format))
-    for task, rows in table.groupby("task", sort=False):
-        seconds = rows.set_index("who")["seconds"]
-        if len(seconds) == 2:
-            print(f"{task}: {OURS} / plain loop {seconds[OURS] / seconds.drop(OURS).item():.2f}")
-    of_task = table[table["who"] == OURS].set_index("task")["seconds"]
-    for task in of_task.index[of_task.index.str.contains(": fit,")]:
-        steps = of_task[task.replace(": fit,", ": steps,")]
-        print(f"{task}: {of_task[task] / steps - 1:.1%} more than its steps")
+    """Print the table and the ratios."""
+    print_table(compare(profile))
 
 
 if __name__ == "__main__":

@@ -211,6 +211,21 @@ def test_workers_of_ours_manage_memory_as_this_process_does(tmp_path, monkeypatc
     assert not read_predictions(paths)["set"].any()
 
 
+def test_workers_of_ours_do_not_watch_themselves(monkeypatch):
+    """Dask's looks at its own processes, 150 per second, would take the processors from others."""
+    for name in cluster._DASK_SETTINGS:
+        monkeypatch.delenv(f"DASK_{name}", raising=False)
+
+    def settings():
+        from dask import config
+
+        names = ("distributed.worker.profile.enabled", "distributed.admin.tick.interval")
+        return [config.get(name) for name in names]
+
+    with cluster.start_cluster(1) as started, Client(started, set_as_default=False) as client:
+        assert list(client.run(settings).values()) == [[False, "1s"]]
+
+
 def test_processes_share_the_workers_of_the_one_that_started_them(tmp_path, monkeypatch):
     """Two scripts, one after the other, without the guard that spawned processes need."""
     monkeypatch.delenv(cluster.SCHEDULER_VARIABLE, raising=False)

@@ -48,9 +48,17 @@ _QUIET_AND_PRIVATE = {
 }
 _SETUP = "organelle_fusion.worker_process"
 
-# Dask sets this variable for its workers, so that freed memory goes back to the system at once. But
-# then glibc maps every array of a training step anew, and a training takes twice as long.
-_KEEP_MEMORY = '{"MALLOC_TRIM_THRESHOLD_": None}'
+# Read where Dask is imported, here and in the processes that keep the workers.
+_DASK_SETTINGS = {
+    "LOGGING__DISTRIBUTED": "error",  # or they would tell of their beginning and their end
+    # Dask gives freed memory back to the system at once. But then glibc maps every array of a
+    # training step anew, and a training takes twice as long.
+    "DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": '{"MALLOC_TRIM_THRESHOLD_": None}',
+    # Each process looks at itself 50 times per second, and each worker at its stack 100 times: with
+    # two workers on two processors that was 7 % of the time.
+    "DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DISTRIBUTED__WORKER__PROFILE__ENABLED": "false",
+}
 _ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 
@@ -157,10 +165,8 @@ def start_cluster(workers: int) -> "SpecCluster":
     The scheduler runs in a thread of this process. The workers are processes that do not import
     its script, so a script needs no guard against that.
     """
-    # Read where Dask is imported, here and in the processes that keep the workers: they would tell
-    # of their beginning and their end.
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
-    os.environ.setdefault("DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON", _KEEP_MEMORY)
+    for name, value in _DASK_SETTINGS.items():
+        os.environ.setdefault(f"DASK_{name}", value)
     from distributed import Scheduler, SpecCluster
     from distributed.deploy.subprocess import SubprocessWorker
 

@@ -15,7 +15,7 @@ FOLDER = Path("data/benchmarks")
 """Where `make bench` writes, below the folder of the repository."""
 COLUMNS = ("benchmark", "task", "who", "seconds", "equal", "peak_mb")
 """Of the side-by-side scripts."""
-PARTS = (" without its steps", " without their steps")
+PARTS = (" without its steps", " without their steps", ": steps fed by ")
 """In the names of tasks that are a part of another, such as a fold without its training steps."""
 
 
