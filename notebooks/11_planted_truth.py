@@ -34,7 +34,7 @@ from organelle_fusion import (
     preprocessing,
     sweep,
 )
-from organelle_fusion.config import load_profile, title, use_backend
+from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import (
     data_banner,
@@ -49,6 +49,7 @@ from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import note_file, write_csv
 from organelle_fusion.reference_results import beside_reference
 from organelle_fusion.sources import SourceUnavailable
+from organelle_fusion.wording import title
 
 settings = load_profile(profile)
 use_backend(settings)

@@ -20,16 +20,11 @@ PAPER_PIXEL_UM = 0.03534
 ORGANELLES = ("early_endosomes", "mitochondria", "recycling_endosomes")
 """The paper's three channels, in the order every array of this package keeps."""
 
+NUCLEUS = "nucleus"
+"""The channel that cells are found by, where stacks have it; networks never see it."""
+
 FUSIONS = ("early", "intermediate", "late", "spatial")
 """Names of the models that join channels; every other model is named by its one channel."""
-
-METRIC_TITLES = {
-    "balanced_accuracy": "Balanced accuracy",
-    "auroc": "AUROC",
-    "mcc": "MCC",
-    "macro_f1": "Macro F1",
-}
-"""The four scores of the paper's Tables 1 and 2, in order, as tables and figures name them."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -320,22 +315,6 @@ class Profile(Settings):
 def paper_px_to_um(size_px: float) -> float:
     """Length in µm of a size given in the paper's pixels: 350 px are 12.37 µm."""
     return size_px * PAPER_PIXEL_UM
-
-
-def decimals(*ends: float) -> int:
-    """Decimals to print an interval with: 2, or 3 where 2 would hide on which side of 0 it ends."""
-    return 3 if any(0 < abs(end) < 0.005 for end in ends) else 2
-
-
-def title(name: str) -> str:
-    """Name of a model, channel or class as tables and figures print it.
-
-    ``early`` is "Early fusion", ``early_endosomes`` is "early endosomes"; names with a meaning of
-    their own, like phenotypes, stay as they are.
-    """
-    if name in FUSIONS:
-        return f"{name.capitalize()} fusion"
-    return name.replace("_", " ")
 
 
 def use_backend(profile: Profile) -> None:

@@ -9,13 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from organelle_fusion.config import title
 from organelle_fusion.evaluation import score_table
 from organelle_fusion.folds import fold_parts
 from organelle_fusion.leakage import chance_words
 from organelle_fusion.metrics import probability_columns
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.significance import interval_text
+from organelle_fusion.wording import title
 
 COARSE = 7
 """Grids of the probe with as many blocks along an edge, or fewer, are called coarse."""

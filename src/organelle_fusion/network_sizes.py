@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.config import Profile, title
+from organelle_fusion.config import Profile
 from organelle_fusion.models import build_model, count_parameters, paper_parameters
 from organelle_fusion.scorecard import finding
+from organelle_fusion.wording import title
 
 PUBLISHED_MILLIONS = {"early": 26, "intermediate": 72, "late": 72}
 """Trainable parameters as the paper states them, in millions."""
