@@ -103,6 +103,9 @@ def write(path, **changes):
     [
         ({"training__epoch": 3}, "training.epoch: expected a known key, found another"),
         ({"training__epochs": 0}, "training.epochs: .* greater than 0, found 0"),
+        ({"patches__sizes_px": [500, 350]}, "sizes_px: expected ascending values, found .500, 350"),
+        ({"patches__sizes_px": [350, 350]}, "sizes_px: expected ascending values"),
+        ({"planted__grids": [2, 29]}, "planted.grids: expected at most encoder.input_px, 28 .* 29"),
         ({"patches__size_px": 333}, "patches.size_px 333 is not among"),
         ({"channels": ["early", "mitochondria"]}, "channels: expected names .*found early;"),
         ({"channels": ["a/b", "mitochondria"]}, "channels.0: expected letters, .*found 'a/b'"),

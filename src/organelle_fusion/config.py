@@ -74,6 +74,13 @@ class PatchSettings(Settings):
     max_per_image: Positive | None = None
     rotations_deg: tuple[float, ...] = ()  # whole images turned before patching, for chapter 03
 
+    @model_validator(mode="after")
+    def _ascending(self) -> "PatchSettings":
+        if list(self.sizes_px) != sorted(set(self.sizes_px)):
+            found = list(self.sizes_px)
+            raise ValueError(f"sizes_px: expected ascending values, found {found}")
+        return self
+
 
 class EncoderSettings(Settings):
     """The convolutional encoder, one per organelle or one for all."""
@@ -210,7 +217,7 @@ class PlantedSettings(Settings):
 
     patches_per_image: Positive  # explained, of the test parts
     gradient_steps: Positive  # of integrated gradients
-    removal_steps: Positive  # of the curves of deletion and insertion
+    removal_steps: Annotated[int, Field(ge=2)]  # of the curves of deletion and insertion
     wide_head: Positive  # units of intermediate fusion's head, as a control
     fewer: Annotated[int, Field(ge=2)]  # one of so many patches, as a control
     grids: Choices  # blocks along an edge, of the probe
@@ -243,7 +250,7 @@ class BackboneSettings(Settings):
 class BeyondSettings(Settings):
     """Chapter 12: features, subsets of the organelles, a taught student, another backbone."""
 
-    neighbours: Positive  # of a patch among the features of its class
+    neighbours: Annotated[int, Field(ge=2)]  # of a patch among the features of its class
     student: StudentSettings
     calibration_patches: Positive  # training patches by which 8-bit numbers are scaled
     backbone: BackboneSettings
@@ -303,6 +310,11 @@ class Profile(Settings):
         if self.encoder.kind == "compact" and len(self.encoder.filters) < 2:
             raise ValueError(
                 "encoder.filters: expected two or more, as spatial fusion needs, found 1"
+            )
+        if (finest := max(self.planted.grids)) > self.encoder.input_px:
+            raise ValueError(
+                f"planted.grids: expected at most encoder.input_px, {self.encoder.input_px} blocks "
+                f"along an edge, found {finest}"
             )
         if fusions := set(FUSIONS) & set(self.channels):
             raise ValueError(

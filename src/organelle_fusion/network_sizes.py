@@ -78,7 +78,7 @@ def parameter_findings(sizes: pd.DataFrame) -> list[dict]:
         finding(
             "C10",
             f"{row.strategy} fusion, {row.dense_units:,} dense units: {row.millions:.1f} million "
-            f"against {row.published}, deviation as a share",
+            f"against {row.published:g}, deviation as a share",
             abs(row.deviation),
             reference=0.03 if row.nearest else np.nan,
             sense="below",

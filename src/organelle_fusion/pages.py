@@ -276,7 +276,8 @@ def show_table(frame: pd.DataFrame, caption: str, name: str, data: pd.DataFrame 
 
 
 def _cell(value: object) -> str:
-    text = html.escape(str(value), quote=False) or "–"
+    missing = isinstance(value, float) and math.isnan(value)
+    text = html.escape("" if missing else str(value), quote=False) or "–"
     for mark in "\\`*_[]{}$|":
         text = text.replace(mark, f"\\{mark}")
     return "<br>".join(" ".join(line.split()) for line in text.splitlines())
