@@ -209,8 +209,8 @@ Markdown(size_search.covered_sentence(covered))
 #
 # Three of the paper's claims rest on this curve: a peak at 350 px (C5), a dip at 300 px that stays on rotated images
 # (C6), and that patches smaller than a cell suffice (C13). Differences are taken in the same resampled
-# images. The best of several rivals is chosen anew in each resample and flattered there, so that the last difference leans
-# against the profile's size.
+# images. The best of several rivals is chosen anew in each resample and flattered there, so that the difference to the
+# best of all other sizes leans against the profile's size.
 
 # %% tags=["hide-input"]
 Markdown(class_size_sentence(own_size))

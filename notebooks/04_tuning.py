@@ -206,7 +206,10 @@ Markdown(
     f"**Answer.** The search ends at batches of {chosen['batch size']} patches (the paper: 32), a dropout of "
     f"{chosen['dropout']} (the paper: 0.4) and an initial learning rate of {chosen['initial learning rate']} (the "
     f"paper: exponent lost). Settings as different as those of its {len(longest)} trials of "
-    f"{longest['epochs'].iloc[0]} epochs reach between {low:.2f} and {high:.2f} on validation patches. In balanced "
+    f"{longest['epochs'].iloc[0]} epochs reach between {low:.2f} and {high:.2f} on validation patches"
+    + ", those of all folds together"
+    * (len(set(found["fold"])) > 1)
+    + ". In balanced "
     f"accuracy on test images the settings found score {value['search']:.2f}, and those of the profile "
     f"{value['profile']:.2f}"
     + f"; the profile has the paper's {' and '.join(shared)}"

@@ -32,6 +32,7 @@ from IPython.display import Markdown
 
 from organelle_fusion import (
     comparisons,
+    earlier,
     evaluation,
     folds,
     forests,
@@ -57,7 +58,6 @@ from organelle_fusion.pages import (
     results_folder,
     show_table,
 )
-from organelle_fusion.patchset import PatchSet
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.trials import candidate_settings
 
@@ -347,7 +347,8 @@ None if absent else plots_handcrafted.level_figure(of_zooms)
 # but each early endosome has its distance to the nearest mitochondrion and to the nearest transferrin
 # (recycling) compartment; 0 or less is contact. Are the endosomes in contact easier to tell than
 # others? Their features are those that they have among all objects of the cell. Fewer objects are
-# harder to learn from, so the comparison is a random choice of as many objects of each cell.
+# harder to learn from, so the comparison is a random choice of as many objects of each cell, in contact or not: a
+# difference to those without any contact would be larger.
 
 # %% tags=["hide-cell"]
 others = ("mitochondria", "transferrin")
@@ -494,7 +495,7 @@ if not absent:
         "The group of features whose values the forest misses most: "
         f"{protocols.most_missed(importance, handcrafted.GROUPS)}.",
         f"{protocols.listed_scores(of_zoom, told_alone, with_chance=True)}.",
-        "Endosomes in contact are easier to tell than as many others, with the whole interval above "
+        "Endosomes in contact are easier to tell than as many drawn at random, in contact or not, with the whole interval above "
         f"0, in {above} of {len(gains)} comparisons, none adjusted for the others; the largest difference is "
         f"{largest:+.3f}.",
     ]
@@ -620,12 +621,7 @@ if run.is_phantom and not obstacle:
 # tests an image without a whole cell, that image is missing here.
 
 # %% tags=["hide-output"]
-patch_table = PatchSet.load(
-    run.require(
-        run.folder / "patches" / f"{settings.patches.size_px}px", "02"
-    ),
-    images,
-).table
+patch_table = earlier.read_patches(run, settings).table
 tables, left_out = {}, pd.DataFrame()
 if not obstacle:
     tables, left_out = topologies.class_topologies(
@@ -654,7 +650,7 @@ None if obstacle else Markdown(
         or "none"
     )
     + "."
-    + f" Not classified, since some class has no such object: {', '.join(missing)}."
+    + f" Not classified, since some class has such objects in fewer than two groups of images: {', '.join(missing)}."
     * bool(missing)
 )
 
@@ -672,7 +668,8 @@ write_csv(results / "scores.csv", scores)
 # %%
 None if not once else show_table(
     evaluation.paper_table(
-        scores.query("level == 'object' and grouping == 'once'"), names
+        scores.query("level == 'object' and grouping == 'once'"),
+        {model: names[model] for model in kinds if model in once},
     ).reset_index(),
     f"TPG classifiers, {settings.folds.n_splits} folds by image, scored by object ({run.data}).",
     "tab-topology",
@@ -702,10 +699,9 @@ if run.is_phantom and not obstacle:
         of_contact, folder=results / "objects" / "contact", **laws
     )
     split = folds.make_folds(of_contact, **settings.folds.model_dump())
-    tables = {
-        model: measuring.topology(meeting, of_model)[:2]
-        for model, of_model in kinds.items()
-    }
+    tables, _ = topologies.class_topologies(
+        meeting, kinds, of_contact["label"]
+    )
     touching = topologies.train_topologies(
         tables, split, training=network, dataset="contact", seed=seed,
         folder=results / "predictions",

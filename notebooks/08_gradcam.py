@@ -24,11 +24,8 @@ from functools import partial
 
 from IPython.display import Markdown
 
-from organelle_fusion.config import (
-    load_profile,
-    title,
-    use_backend,
-)
+from organelle_fusion.config import load_profile, use_backend
+from organelle_fusion.wording import title
 
 settings = load_profile(profile)
 use_backend(settings)

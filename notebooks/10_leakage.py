@@ -28,6 +28,7 @@ from IPython.display import Markdown
 from organelle_fusion import (
     coverage,
     divisions,
+    earlier,
     evaluation,
     folds,
     leakage,
@@ -58,10 +59,7 @@ use_backend(settings)
 run = open_run(settings, manifest)
 images = run.read()
 size_px, many = settings.patches.size_px, settings.many_folds
-patch_set = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02"),
-    images,
-)
+patch_set = earlier.read_patches(run, settings)
 of_every_size = [
     run.require(
         Cell("cv5", size, "intermediate", fold, settings.folds.seed).path(

@@ -27,6 +27,7 @@ from IPython.display import Markdown, display
 from organelle_fusion import (
     comparisons,
     contacts,
+    earlier,
     folds,
     naming,
     phantom,
@@ -34,7 +35,7 @@ from organelle_fusion import (
     preprocessing,
     sweep,
 )
-from organelle_fusion.config import load_profile, title, use_backend
+from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import (
     data_banner,
@@ -42,13 +43,14 @@ from organelle_fusion.pages import (
     open_run,
     show_table,
 )
-from organelle_fusion.patchset import PatchSet, check_manifest
+from organelle_fusion.patchset import check_manifest
 from organelle_fusion.plots_handcrafted import level_figure
 from organelle_fusion.plots_planted import named_figure, removal_figure
-from organelle_fusion.predictions import Cell, read_predictions
+from organelle_fusion.predictions import Cell
 from organelle_fusion.provenance import note_file, write_csv
 from organelle_fusion.reference_results import beside_reference
 from organelle_fusion.sources import SourceUnavailable
+from organelle_fusion.wording import title
 
 settings = load_profile(profile)
 use_backend(settings)
@@ -217,7 +219,7 @@ display(
 # %% [markdown]
 # ## One organelle planted, or none
 #
-# Now the six classes of the ordinary phantom, with one organelle that follows its class and two that are drawn alike in
+# Now the six classes of the ordinary phantom, with one organelle that follows its class and others that are drawn alike in
 # all classes; and a phantom in which none follows. Each channel of the phantom draws from a random stream of its own. So a
 # phantom with one planted organelle is that channel of the ordinary phantom with the others of the
 # null phantom, cut at the same places. Intermediate fusion is trained on each, in the folds of the chapter on five folds.
@@ -225,8 +227,8 @@ display(
 #
 # - *Score*: a classifier of that organelle alone.
 # - *Grad-CAM*: the organelle's share of all that speaks for the true class, summed over its map (after ReLU).
-# - *Shapley value*: the organelle's part in the logit of the true class, over all eight sets of organelles
-#   that can be shown; the three parts add up to the logit less that of a patch that shows none. What stands for an absent organelle is its
+# - *Shapley value*: the organelle's part in the logit of the true class, over all sets of organelles
+#   that can be shown; the parts add up to the logit less that of a patch that shows none. What stands for an absent organelle is its
 #   mean over the training patches.
 
 # %% tags=["hide-output"]
@@ -236,10 +238,7 @@ nothing = read_manifest(
         run.folder / "null", settings.phantom, variant="null"
     )
 )
-full = PatchSet.load(
-    run.require(run.folder / "patches" / f"{size_px}px", "02"),
-    images,
-)
+full = earlier.read_patches(run, settings)
 same = dict(zip(images["image"], nothing["image"], strict=True))
 null = preprocessing.cut_places(
     full.table.assign(image=full.table["image"].map(same)),
@@ -250,11 +249,7 @@ null = preprocessing.cut_places(
 sets = planted.variants(full, null)
 
 # %% tags=["hide-output"]
-split5 = folds.read_folds(
-    run.require(
-        run.folder / "folds" / f"cv{settings.folds.n_splits}.csv", "06"
-    )
-)
+split5 = earlier.read_whole_folds(run, settings)
 folders = {
     name: run.folder / f"only-{name}" / "predictions" for name in channels
 }
@@ -293,12 +288,10 @@ network, fresh = build(), build()
 
 # %%
 asked = settings.planted
-folds_of = sorted(split5["fold"].unique().tolist())
 cells = {
-    name: {
-        fold: Cell(dataset, size_px, "intermediate", fold, seed)
-        for fold in folds_of
-    }
+    name: earlier.fold_cells(
+        "intermediate", split5, seed, size_px=size_px, dataset=dataset
+    )
     for name, dataset in datasets.items()
 }
 parts = []
@@ -312,16 +305,14 @@ for name, of_set in sets.items():
         parts.append(found.assign(planted=name))
 
 # %% tags=["hide-input"]
-single6 = read_predictions(
-    run.require(
-        Cell("cv5", size_px, name, fold, seed).path(
-            run.folder / "predictions"
-        ),
-        "06",
-    )
+singles = [
+    cell
     for name in channels
-    for fold in folds_of
-)
+    for cell in earlier.fold_cells(
+        name, split5, seed, size_px=size_px
+    ).values()
+]
+single6 = earlier.read_cells(run, singles, run.folder / "predictions", "06")
 check_manifest(single6, images, "06")
 
 # %% tags=["hide-input"]
@@ -353,7 +344,7 @@ named_figure(
 
 # %% [markdown]
 # A measure *names* an organelle if the organelle's interval lies above what one gets that tells nothing, and above the
-# intervals of both others. One network per fold is asked. Verdicts near the border change with the network: two computations
+# intervals of all others. One network per fold is asked. Verdicts near the border change with the network: two computations
 # that differed in the rounding of their training alone have disagreed on an organelle of two measures. The figure says how near
 # the border each is.
 
@@ -387,7 +378,7 @@ show_table(
 # Integrated gradients {cite:p}`sundararajan2017` and occlusion {cite:p}`zeiler2014` look at the pixels of each channel, and the mean
 # of the channel over the training patches stands for what is taken away. Each is put to these tests:
 #
-# - *Planted organelle*: share of the positive mass in the planted organelle's map, less one third.
+# - *Planted organelle*: share of the positive mass in the planted organelle's map, less an equal share.
 # - *Mass in mask*, *pointing* {cite:p}`zhang2018`: how much of the mass of that map, and how often its highest place, lies on the
 #   planted structures, less their share of the area.
 #   Integrated gradients are multiplied by how far a pixel is from the mean, and so lie on bright structures by construction.
@@ -396,7 +387,7 @@ show_table(
 # - *Random weights, labels by lot* {cite:p}`adebayo2018`: rank correlation with the maps of networks with fresh weights, others in each fold, and of a network
 #   trained on labels drawn by lot, here on the ordinary phantom. Such networks know nothing, so that likeness to their maps is
 #   likeness to the image and the architecture. The network on labels by lot is one for all images, and may have seen some of them.
-# - *Another patch*: the same with the trained network's own map of a patch of another image. This is the floor: what maps have in
+# - *Another patch*: the same with the trained network's own map of another patch, which is of another image if the fold tests several. This is the floor: what maps have in
 #   common that have nothing to do with each other.
 #
 # Rows are to be read across with care. Each method has places of its own size, from single pixels to a few cells of a map, and
@@ -456,10 +447,7 @@ sweep.train_cells(
 )
 
 # %%
-at_home = {
-    fold: Cell("cv5", size_px, "intermediate", fold, seed)
-    for fold in folds_of
-}
+at_home = earlier.fold_cells("intermediate", split5, seed, size_px=size_px)
 predictions_folder = run.folder / "predictions"
 lot_cell = Cell("by-lot", size_px, "intermediate", 0, seed)
 at_home_shown = planted.each_network(

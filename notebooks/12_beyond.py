@@ -38,7 +38,7 @@ from organelle_fusion import (
     sweep,
     widgets_maps,
 )
-from organelle_fusion.config import load_profile, title, use_backend
+from organelle_fusion.config import load_profile, use_backend
 from organelle_fusion.pages import (
     data_banner,
     difference_sentence,
@@ -47,6 +47,7 @@ from organelle_fusion.pages import (
 )
 from organelle_fusion.patchset import check_manifest
 from organelle_fusion.provenance import write_csv
+from organelle_fusion.wording import title
 
 settings = load_profile(profile)
 use_backend(settings)

@@ -17,9 +17,10 @@ from matplotlib.image import imread
 from organelle_fusion import plan, plan_data
 from organelle_fusion.book import toc_pages
 from organelle_fusion.colophon import grouped
-from organelle_fusion.config import METRIC_TITLES, load_profile, title
+from organelle_fusion.config import load_profile
 from organelle_fusion.pages import open_run
 from organelle_fusion.scorecard import CANNOT_TELL, PROPERTY, REFUTED, SUPPORTED
+from organelle_fusion.wording import METRIC_TITLES, title
 
 pytestmark = pytest.mark.pages
 

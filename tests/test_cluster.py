@@ -199,7 +199,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
 
 
 def test_workers_of_ours_manage_memory_as_this_process_does(tmp_path, monkeypatch):
-    """What Dask sets for its workers makes trainings take twice as long; see `_KEEP_MEMORY`."""
+    """What Dask sets for its workers makes trainings take twice as long; see `_DASK_SETTINGS`."""
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
 
     def compute(cell):

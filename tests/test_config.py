@@ -11,7 +11,6 @@ import yaml
 
 from organelle_fusion.config import (
     ProfileError,
-    decimals,
     load_profile,
     paper_px_to_um,
     profile_names,
@@ -21,15 +20,6 @@ from organelle_fusion.config import (
 def test_paper_patch_is_12_37_um():
     """350 px of the paper are 12.37 µm (Dataset optimization)."""
     assert paper_px_to_um(350) == pytest.approx(12.37, abs=0.005)
-
-
-@pytest.mark.parametrize(
-    ("ends", "expected"),
-    [((-0.02, 0.2), 2), ((-0.0049, 0.2), 3), ((0.001, 0.2), 3), ((0.0, 0.2), 2), ((0.005, 1), 2)],
-)
-def test_a_third_decimal_where_two_would_hide_the_side_of_0(ends, expected):
-    """An end of 0 itself, or one that rounds to 0.01, needs none."""
-    assert decimals(*ends) == expected
 
 
 @pytest.mark.parametrize("name", profile_names())
@@ -113,6 +103,9 @@ def write(path, **changes):
     [
         ({"training__epoch": 3}, "training.epoch: expected a known key, found another"),
         ({"training__epochs": 0}, "training.epochs: .* greater than 0, found 0"),
+        ({"patches__sizes_px": [500, 350]}, "sizes_px: expected ascending values, found .500, 350"),
+        ({"patches__sizes_px": [350, 350]}, "sizes_px: expected ascending values"),
+        ({"planted__grids": [2, 29]}, "planted.grids: expected at most encoder.input_px, 28 .* 29"),
         ({"patches__size_px": 333}, "patches.size_px 333 is not among"),
         ({"channels": ["early", "mitochondria"]}, "channels: expected names .*found early;"),
         ({"channels": ["a/b", "mitochondria"]}, "channels.0: expected letters, .*found 'a/b'"),

@@ -61,6 +61,13 @@ def test_what_has_no_interval_was_not_shown():
     assert table["first"].item() == "open"
 
 
+def test_runs_that_are_all_alike_tell_nothing():
+    """Two models equal in every run: the t-test's interval is 0 alone, which is not below 0."""
+    alike = {"value": 0.0, "low": 0.0, "high": 0.0}
+    table = confirming.confirmation_table([found("open")], [found("open")], {"a minus b": alike})
+    assert table["test"].item() == "open"
+
+
 def strategies():
     """Two classes, five models over two runs; each is right in the images named."""
     right = {

@@ -45,7 +45,7 @@ def test_scores_of_networks_and_controls():
 
 
 def test_where_chance_lies():
-    """On an end it lies within; without an interval it lies outside."""
+    """On an end it lies within; without an interval nothing is said."""
     scores = pd.DataFrame(
         {"value": [0.4, 0.5, 0.2, 1.0], "low": [0.3, 0.33, 0.1, np.nan],
          "high": [0.5, 0.6, 0.32, np.nan], "chance": 0.33},
@@ -53,7 +53,7 @@ def test_where_chance_lies():
     )  # fmt: skip
     assert contacts.where_chance_lies(scores, ["c", "b", "d"]) == (
         "outside the interval of c, 0.20 [0.10, 0.32]; within the interval of b, "
-        "0.50 [0.33, 0.60]; outside the interval of d, 1.00 [no interval]"
+        "0.50 [0.33, 0.60]; on no known side of d, 1.00 [no interval]"
     )
 
 
@@ -63,10 +63,12 @@ def test_what_was_named_before_is_kept_or_not():
         ("early", "late"): {"value": 0.3, "low": 0.1, "high": 0.5},
         ("late", "early"): {"value": 0.3, "low": 0.0, "high": 0.5},
         ("late", "x"): {"value": 0.0, "low": -0.09, "high": 0.1},
+        ("x", "y"): {"value": 0.0, "low": np.nan, "high": np.nan},
     }
-    margins = {("late", "x"): -0.1, ("early", "late"): 0.0, ("late", "early"): 0.0}
+    margins = {("x", "y"): 0.0, ("late", "x"): -0.1, ("early", "late"): 0.0, ("late", "early"): 0.0}
     assert contacts.kept_words(differences, margins) == (
-        "late minus x above -0.10, yes; early minus late above 0, yes; late minus early above 0, no"
+        "x minus y above 0, not decided; late minus x above -0.10, yes; early minus late above 0, "
+        "yes; late minus early above 0, no"
     )
 
 

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 
 from organelle_fusion import foldings
-from organelle_fusion.config import METRIC_TITLES, FoldSettings
+from organelle_fusion.config import FoldSettings
 from organelle_fusion.evaluation import NOT_COMPUTED
 from organelle_fusion.folds import make_folds
+from organelle_fusion.wording import METRIC_TITLES
 
 
 def test_each_repeat_has_the_next_seed():

@@ -176,6 +176,12 @@ def test_methods_in_words():
     ]  # fmt: skip
 
 
+def test_a_likeness_that_has_no_value_is_not_known():
+    """Constant maps have no rank correlation, so `summary` has no row for them."""
+    found = map_tests.method_words(summary_rows().query("test != 'labels by lot'"))
+    assert "0.55 (random weights) and not known (labels by lot)" in found[0]
+
+
 def test_a_summary_is_printed_test_by_test():
     found = map_tests.printed(summary_rows().query("test in ['pointing', 'deletion']"))
     assert list(found) == ["test", "Grad-CAM", "Occlusion"]

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -57,8 +58,8 @@ def test_outside_a_clone_the_error_says_so(tmp_path, monkeypatch):
 
 
 def test_table_escapes_what_labels_hold():
-    """A label with a pipe, HTML and Markdown marks shows as it is written; none is a dash."""
-    frame = pd.DataFrame({"the_label": ["a|b <b>*x*", "", "one\ntwo  "], "n": [3, 4, 5]})
+    """A label with a pipe, HTML and Markdown marks shows as it is written; nothing is a dash."""
+    frame = pd.DataFrame({"the_label": ["a|b <b>*x*", "", "one\ntwo  "], "n": [3, np.nan, 0.5]})
     text = pages.show_table(frame, "Counts", "tab-x").data
     assert text.splitlines() == [
         ":::{table} Counts",
@@ -66,9 +67,9 @@ def test_table_escapes_what_labels_hold():
         "",
         "| the label | n |",
         "| :--- | ---: |",
-        r"| a\|b &lt;b&gt;\*x\* | 3 |",
-        "| – | 4 |",
-        "| one<br>two | 5 |",
+        r"| a\|b &lt;b&gt;\*x\* | 3.0 |",
+        "| – | – |",
+        "| one<br>two | 0.5 |",
         ":::",
     ]
 

@@ -251,6 +251,14 @@ def test_handcrafted_findings_compare_by_image_what_both_have():
     assert found[0]["value"] == pytest.approx((1 + 2 / 3) / 2 - 1)
     assert found[1]["value"] == pytest.approx((3 / 4 + 1) / 2 - (2 / 4 + 1) / 2)
     assert found[2]["value"] == pytest.approx(1 - (3 / 4 + 1) / 2)
+    # Our own fusion is no classifier of the paper: a faultless one changes nothing.
+    worse = networks.assign(model="intermediate").iloc[len(networks) // 2 :]
+    ours = images_told(right, unit=3).assign(model="spatial")
+    beside = [
+        scorecard.handcrafted_findings(nets, measured, **options)[0]["value"]
+        for nets in (worse, pd.concat([worse, ours]))
+    ]
+    assert beside[0] == pytest.approx(beside[1])
     del measured["otccp_contacts"], measured["otccp_early_endosomes"]
     others = scorecard.handcrafted_findings(networks, measured, **options)
     assert [row["claim"] for row in others] == ["C12"]

@@ -64,6 +64,16 @@ def test_peak_is_asked_for_against_three_rivals():
     )
 
 
+def test_a_size_is_no_rival_of_itself():
+    """The smallest of two has one rival, twice; a single size has none."""
+    two = ALL[ALL["size_px"] < 350]
+    found = size_search.peak_differences(two, 250, **OPTIONS)
+    assert list(found) == [
+        "250 px minus the largest size, 300 px", "250 px minus the best of all other sizes",
+    ]  # fmt: skip
+    assert size_search.peak_differences(PARTS[250], 250, **OPTIONS) == {}
+
+
 def test_dip_needs_three_sizes():
     """Here 300 px are ahead: (1/2 + 5/8)/2 − 7/8 = −5/16. A set without 250 px is left out."""
     sets = {"as they are": ALL, "rotated": ALL[ALL["size_px"] > 250]}
@@ -81,13 +91,25 @@ def test_dips_are_counted_by_their_intervals():
 
 def test_a_claim_on_one_size_is_not_judged_on_another():
     figure = {"value": 0.2, "low": 0.1, "high": 0.3}
-    found = size_search.shape_findings({"p": figure}, {"d": figure}, 350, data="phantom")
+    peak, dip = dict.fromkeys("pqr", figure), dict.fromkeys("de", figure)
+    found = size_search.shape_findings(peak, dip, 350, data="phantom")
     assert [(row["claim"], row["measure"], row["reference"]) for row in found] == [
-        ("C5", "p", 0),
-        ("C6", "d", 0),
+        *(("C5", name, 0) for name in "pqr"),
+        *(("C6", name, 0) for name in "de"),
     ]
-    found = size_search.shape_findings({"p": figure}, {"d": figure}, 300, data="phantom")
-    assert [row["claim"] for row in found] == ["C6"]
+    found = size_search.shape_findings(peak, dip, 300, data="phantom")
+    assert [row["claim"] for row in found] == ["C6", "C6"]
+
+
+def test_without_all_rivals_or_rotated_images_nothing_is_decided():
+    """C5 asks for three differences, C6 for images as they are and rotated."""
+    figure = {"value": 0.2, "low": 0.1, "high": 0.3}
+    found = size_search.shape_findings(
+        dict.fromkeys("pq", figure), {"d": figure}, 350, data="phantom"
+    )
+    assert [row["claim"] for row in found] == ["C5", "C5", "C6"]
+    assert np.isnan([row["reference"] for row in found]).all()
+    assert size_search.dip_sentence({"d": figure}).endswith(" of 1 curve; no image was rotated.")
 
 
 def tabulated():

@@ -58,6 +58,28 @@ def test_the_plane_where_half_is_dropped():
     assert stack_facts.half_dropped_plane(table[table["z"] == 3]) == 3
 
 
+def test_a_plane_that_keeps_a_patch_goes_before_one_that_keeps_none():
+    """Shares 1 and 0 are as near to one half, as in a stack that begins below the cells."""
+    table = pd.DataFrame({"z": [0, 0, 1], "reason": ["sparse", "sparse", "over the limit"]})
+    assert stack_facts.half_dropped_plane(table) == 1
+    assert stack_facts.half_dropped_plane(table[table["z"] == 0]) == 0
+
+
+def test_a_cell_that_is_empty_is_not_filled_from_another_image(tmp_path):
+    """The first image of a class has its names in the file; the second says another order."""
+    array = np.stack([np.full((1, 8, 9), 100), np.full((1, 8, 9), 900)]).astype(np.uint16)
+    array[:, 0, 0, 0] = 0  # or there would be nothing to threshold
+    for name in ("one", "two"):
+        path = tmp_path / f"{name}.ome.tif"
+        write_ome_tiff(path, array, ("a", "b"), pixel_size_um=0.1, z_step_um=0.5)
+    rows = "one,one.ome.tif,y,\ntwo,two.ome.tif,y,a=1;b=0\n"
+    (tmp_path / "manifest.csv").write_text("image,path,label,channel_map\n" + rows, "utf-8")
+    images = read_manifest(tmp_path / "manifest.csv")
+    (shown,) = stack_facts.middle_planes(images, ("a", "b")).values()
+    (alone,) = stack_facts.middle_planes(images.iloc[:1], ("a", "b")).values()
+    np.testing.assert_array_equal(shown, alone)
+
+
 def test_times_are_scaled_by_voxels():
     """Half a million voxels in 2 s: 4 s for each million of the paper's."""
     measured, smallest, largest = stack_facts.time_findings(2.0, 500_000, "phantom")

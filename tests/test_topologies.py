@@ -12,6 +12,7 @@ from organelle_fusion.folds import make_folds
 from organelle_fusion.handcrafted import MEASURED
 from organelle_fusion.measuring import topology
 from organelle_fusion.metrics import EvaluationError
+from organelle_fusion.mlp import MlpError
 
 SETTINGS = load_profile("smoke").handcrafted
 
@@ -67,6 +68,21 @@ def test_models_that_lack_a_class_are_left_out(stacks):
     left = report[report["objects"] > 0]
     assert left[["model", "objects", "cells"]].to_numpy().tolist() == [["m_rare", 3, 3]]
     assert list(topologies.class_topologies(stacks, kinds, ["a", "b", "c"])[0]) == []
+
+
+def test_a_class_of_one_group_is_not_classified(stacks):
+    """Its images are tested together, and then none of the class is trained on."""
+    joined = stacks.assign(group=stacks["group"].where(stacks["label"] == "a", "same"))
+    assert topologies.class_topologies(joined, {"m_x": ["x"]}, ["a", "b"])[0] == {}
+    assert list(topologies.class_topologies(stacks, {"m_x": ["x"]}, ["a", "b"])[0]) == ["m_x"]
+
+
+def test_settings_are_not_searched_without_objects(tmp_path):
+    """No image of the second phantom holds a whole cell, or a whole object of this kind."""
+    given = {"validation": [], "training": SETTINGS.training, "settings": SETTINGS.tuning}
+    for objects in (pd.DataFrame(), pd.DataFrame({"kind": ["y"]})):
+        with pytest.raises(MlpError, match=r"expected objects of x .* found none; make"):
+            topologies.tune_topology(objects, "x", **given, folder=tmp_path)
 
 
 def test_every_model_is_trained_in_the_same_folds(stacks, tmp_path, monkeypatch):
@@ -249,3 +265,5 @@ def test_planted_and_measured_objects_stand_side_by_side():
         "measured": [2, 1],
         "measured for each planted": [0.33, 0.33],
     }
+    none = topologies.planted_table(planted, objects[objects["kind"] == "x"])
+    assert none["measured"].tolist() == [2, 0]

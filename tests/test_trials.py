@@ -187,6 +187,12 @@ def test_every_fold_has_a_column_of_chosen_values():
     assert table.loc[1, ["Chosen, fold 0", "Chosen, fold 2"]].tolist() == ["0.21", "0.24"]
 
 
+def test_a_value_near_the_papers_is_not_the_papers():
+    """0.396 would be rounded to the paper's 0.4."""
+    near = TRAINING.model_copy(update={"dropout": 0.396})
+    assert settings_of_paper(chosen_table(trials(), near, SETTINGS)) == ["batch size"]
+
+
 def test_what_was_chosen_and_what_is_the_papers():
     """Two folds that agree in one setting; the profile has the paper's value of another."""
     table = pd.DataFrame(

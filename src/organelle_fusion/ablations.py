@@ -29,8 +29,8 @@ def channel_obstacle(manifest: pd.DataFrame, channels: Sequence[str], added: str
     for row in manifest.itertuples(index=False):
         if open_image(row).channels.count(added) != 1:
             return (
-                f"What the {added} would add cannot be asked: image {row.image} has no channel of "
-                "this name."
+                f"What the {added} would add cannot be asked: image {row.image} has not "
+                "exactly one channel of this name."
             )
     return ""
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import count_groups, draw_groups, interval, of_model, sample_of
-from organelle_fusion.config import title
 from organelle_fusion.significance import interval_text
+from organelle_fusion.wording import capital, title
 
 BINS = 10
 """Equal steps of confidence from 0 to 1."""
@@ -118,7 +118,7 @@ def calibration_lines(table: pd.DataFrame) -> pd.DataFrame:
     error, excess = ["value", "low", "high"], ["excess", "excess_low", "excess_high"]
     return pd.DataFrame(
         {
-            "Model": [name[0].upper() + name[1:] for name in table["model"].map(title)],
+            "Model": table["model"].map(title).map(capital),
             "ECE": [interval_text(*row, "") for row in table[error].to_numpy()],
             "Confidence minus accuracy": [interval_text(*row) for row in table[excess].to_numpy()],
             "Verdict": table["verdict"],

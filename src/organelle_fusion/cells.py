@@ -16,10 +16,8 @@ from skimage.morphology import closing, disk
 from skimage.segmentation import watershed
 from skimage.transform import downscale_local_mean
 
-from organelle_fusion.config import UserError
+from organelle_fusion.config import NUCLEUS, UserError
 from organelle_fusion.volumes import Volume
-
-NUCLEUS = "nucleus"
 
 # Cells are found on pixels of about this size: far below a nucleus, and quick.
 _COARSE_UM = 0.4

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.config import Profile, UserError, paper_px_to_um
+from organelle_fusion.config import NUCLEUS, Profile, UserError, paper_px_to_um
 from organelle_fusion.confounding import Finding, confounded
 from organelle_fusion.image_paths import split_path
 from organelle_fusion.inspecting import (
@@ -21,7 +21,6 @@ from organelle_fusion.inspecting import (
 )
 from organelle_fusion.manifest import group_problems, open_image, read_leniently
 from organelle_fusion.manifest_cells import channels_remedy
-from organelle_fusion.plan_data import NUCLEUS
 from organelle_fusion.volumes import Volume, VolumeError
 
 UNRELATED = 0.2

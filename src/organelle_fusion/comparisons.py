@@ -268,7 +268,8 @@ def on_shared_images(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFra
     shared = set.intersection(*(set(frame["image"]) for frame in frames.values()))
     if not shared:
         raise EvaluationError(
-            f"predictions: expected images that {', '.join(frames)} have in common, found none"
+            f"predictions: expected images that {', '.join(frames)} have in common, found none; "
+            "measure more images"
         )
     return {name: frame[frame["image"].isin(shared)] for name, frame in frames.items()}
 

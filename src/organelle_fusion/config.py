@@ -20,16 +20,11 @@ PAPER_PIXEL_UM = 0.03534
 ORGANELLES = ("early_endosomes", "mitochondria", "recycling_endosomes")
 """The paper's three channels, in the order every array of this package keeps."""
 
+NUCLEUS = "nucleus"
+"""The channel that cells are found by, where stacks have it; networks never see it."""
+
 FUSIONS = ("early", "intermediate", "late", "spatial")
 """Names of the models that join channels; every other model is named by its one channel."""
-
-METRIC_TITLES = {
-    "balanced_accuracy": "Balanced accuracy",
-    "auroc": "AUROC",
-    "mcc": "MCC",
-    "macro_f1": "Macro F1",
-}
-"""The four scores of the paper's Tables 1 and 2, in order, as tables and figures name them."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -78,6 +73,13 @@ class PatchSettings(Settings):
     min_foreground: Share
     max_per_image: Positive | None = None
     rotations_deg: tuple[float, ...] = ()  # whole images turned before patching, for chapter 03
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "PatchSettings":
+        if list(self.sizes_px) != sorted(set(self.sizes_px)):
+            found = list(self.sizes_px)
+            raise ValueError(f"sizes_px: expected ascending values, found {found}")
+        return self
 
 
 class EncoderSettings(Settings):
@@ -215,7 +217,7 @@ class PlantedSettings(Settings):
 
     patches_per_image: Positive  # explained, of the test parts
     gradient_steps: Positive  # of integrated gradients
-    removal_steps: Positive  # of the curves of deletion and insertion
+    removal_steps: Annotated[int, Field(ge=2)]  # of the curves of deletion and insertion
     wide_head: Positive  # units of intermediate fusion's head, as a control
     fewer: Annotated[int, Field(ge=2)]  # one of so many patches, as a control
     grids: Choices  # blocks along an edge, of the probe
@@ -248,7 +250,7 @@ class BackboneSettings(Settings):
 class BeyondSettings(Settings):
     """Chapter 12: features, subsets of the organelles, a taught student, another backbone."""
 
-    neighbours: Positive  # of a patch among the features of its class
+    neighbours: Annotated[int, Field(ge=2)]  # of a patch among the features of its class
     student: StudentSettings
     calibration_patches: Positive  # training patches by which 8-bit numbers are scaled
     backbone: BackboneSettings
@@ -309,6 +311,11 @@ class Profile(Settings):
             raise ValueError(
                 "encoder.filters: expected two or more, as spatial fusion needs, found 1"
             )
+        if (finest := max(self.planted.grids)) > self.encoder.input_px:
+            raise ValueError(
+                f"planted.grids: expected at most encoder.input_px, {self.encoder.input_px} blocks "
+                f"along an edge, found {finest}"
+            )
         if fusions := set(FUSIONS) & set(self.channels):
             raise ValueError(
                 f"channels: expected names other than those of fusions, found {min(fusions)}; "
@@ -320,22 +327,6 @@ class Profile(Settings):
 def paper_px_to_um(size_px: float) -> float:
     """Length in µm of a size given in the paper's pixels: 350 px are 12.37 µm."""
     return size_px * PAPER_PIXEL_UM
-
-
-def decimals(*ends: float) -> int:
-    """Decimals to print an interval with: 2, or 3 where 2 would hide on which side of 0 it ends."""
-    return 3 if any(0 < abs(end) < 0.005 for end in ends) else 2
-
-
-def title(name: str) -> str:
-    """Name of a model, channel or class as tables and figures print it.
-
-    ``early`` is "Early fusion", ``early_endosomes`` is "early endosomes"; names with a meaning of
-    their own, like phenotypes, stay as they are.
-    """
-    if name in FUSIONS:
-        return f"{name.capitalize()} fusion"
-    return name.replace("_", " ")
 
 
 def use_backend(profile: Profile) -> None:

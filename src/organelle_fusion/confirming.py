@@ -11,6 +11,7 @@ import pandas as pd
 from organelle_fusion.comparisons import strategy_rivals
 from organelle_fusion.scorecard import Outcome, finding, fusion_findings, outcome
 from organelle_fusion.significance import repeated_fold_difference
+from organelle_fusion.wording import capital
 
 OUTCOME_WORDS: dict[Outcome, str] = {
     "holds": "above 0",
@@ -145,6 +146,8 @@ def confirmation_table(
     for before, after in zip(first, second, strict=True):
         name = before["measure"]
         tested = {**tests[name], "reference": 0.0, "sense": "above"}
+        if tested["low"] == tested["high"]:  # runs that are all alike tell no more than one
+            tested |= {"low": np.nan, "high": np.nan}
         outcomes = (outcome(before), outcome(after), outcome(tested))
         rows.append((name, *outcomes, judge_again(*outcomes)))
     return pd.DataFrame(rows, columns=["comparison", "first", "second", "test", "verdict"])
@@ -172,9 +175,9 @@ def confirmation_lines(table: pd.DataFrame, first: str, second: str) -> list[str
             "these runs."
         )
     lines = [
-        f"{row.comparison[0].upper()}{row.comparison[1:]}: {first}: {OUTCOME_WORDS[row.first]}; "
+        f"{capital(row.comparison)}: {first}: {OUTCOME_WORDS[row.first]}; "
         f"{second}: {OUTCOME_WORDS[row.second]}; t-test: {OUTCOME_WORDS[row.test]}. "
-        f"{row.verdict[0].upper()}{row.verdict[1:]}."
+        f"{capital(row.verdict)}."
         for row in table.itertuples(index=False)
     ]
     return [head, *lines]

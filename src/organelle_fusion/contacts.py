@@ -9,18 +9,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from organelle_fusion.config import title
-from organelle_fusion.evaluation import score_table
 from organelle_fusion.folds import fold_parts
+from organelle_fusion.forests import level_scores
 from organelle_fusion.leakage import chance_words
-from organelle_fusion.metrics import probability_columns
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.significance import interval_text
+from organelle_fusion.wording import title
 
 COARSE = 7
 """Grids of the probe with as many blocks along an edge, or fewer, are called coarse."""
 
-_LEVELS = ("patch", "image")
+_LEVELS = {"patch": "by patch", "image": "by image"}
 
 
 def control_scores(
@@ -36,26 +35,20 @@ def control_scores(
     panel
         What they were scored on.
     bootstrap
-        ``repeats`` and ``seed``, see `evaluation.score_table`.
+        ``repeats`` and ``seed``, see `forests.level_scores`.
 
     Returns
     -------
     DataFrame
-        panel, row (title of the model, and what is other), level (``by patch``, ``by image``),
-        chance (1/K), value, low, high; rows in the order of `runs` and of their models.
+        Of `forests.level_scores`: rows are titles of models, with what is other about them, in the
+        order of `runs` and of their models; levels are ``by patch`` and ``by image``.
     """
-    rows = []
-    for frame, other in runs:
-        chance = 1 / len(probability_columns(frame))
-        scores = {level: score_table(frame, level=level, **bootstrap) for level in _LEVELS}
-        for model in frame["model"].unique():
-            for level, of_level in scores.items():
-                accuracy = of_level[of_level["metric"] == "balanced_accuracy"].set_index("model")
-                found = accuracy.loc[model, ["value", "low", "high"]]
-                of_row = (panel, f"{title(model)}{other}", f"by {level}", chance)
-                rows.append((*of_row, *found))
-    columns = ["panel", "row", "level", "chance", "value", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+    frames = {
+        (panel, f"{title(str(model))}{other}"): of_model
+        for frame, other in runs
+        for model, of_model in frame.groupby("model", sort=False)
+    }
+    return level_scores(frames, _LEVELS, **bootstrap)
 
 
 def where_chance_lies(scores: pd.DataFrame, rows: Iterable[str]) -> str:
@@ -68,12 +61,13 @@ def where_chance_lies(scores: pd.DataFrame, rows: Iterable[str]) -> str:
     rows
         Those that are named, in this order.
     """
-    named = {row: scores.loc[row] for row in rows}
-    return "; ".join(
-        f"{'within' if of['low'] <= of['chance'] <= of['high'] else 'outside'} "
-        f"the interval of {row}, {interval_text(of['value'], of['low'], of['high'], '')}"
-        for row, of in named.items()
-    )
+    words = []
+    for row in rows:
+        of = scores.loc[row]
+        within = "within" if of["low"] <= of["chance"] <= of["high"] else "outside"
+        where = f"{within} the interval of" if np.isfinite(of["low"]) else "on no known side of"
+        words.append(f"{where} {row}, {interval_text(of['value'], of['low'], of['high'], '')}")
+    return "; ".join(words)
 
 
 def kept_words(
@@ -94,11 +88,12 @@ def kept_words(
     str
         Such as "early minus intermediate above 0, yes; spatial minus early above -0.10, no".
     """
-    return "; ".join(
-        f"{a} minus {b} above {f'{margin:.2f}' if margin else 0}, "
-        + ("yes" if differences[a, b]["low"] > margin else "no")
-        for (a, b), margin in margins.items()
-    )
+    words = []
+    for (a, b), margin in margins.items():
+        low = differences[a, b]["low"]
+        kept = "not decided" if np.isnan(low) else "yes" if low > margin else "no"
+        words.append(f"{a} minus {b} above {f'{margin:.2f}' if margin else 0}, {kept}")
+    return "; ".join(words)
 
 
 def block_correlations(patches: np.ndarray, blocks: int) -> np.ndarray:

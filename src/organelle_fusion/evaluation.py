@@ -15,9 +15,9 @@ import pandas as pd
 from sklearn import metrics as sk
 
 from organelle_fusion.bootstrap import interval, of_model, sample_of
-from organelle_fusion.config import METRIC_TITLES, title
 from organelle_fusion.metrics import METRICS, EvaluationError
 from organelle_fusion.significance import interval_text
+from organelle_fusion.wording import METRIC_TITLES, title
 
 NOT_COMPUTED = "not yet computed"
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from organelle_fusion.config import METRIC_TITLES, FoldSettings
+from organelle_fusion.config import FoldSettings
 from organelle_fusion.evaluation import paper_table, score_table
 from organelle_fusion.folds import make_folds
+from organelle_fusion.wording import METRIC_TITLES
 
 
 def repeated_folds(

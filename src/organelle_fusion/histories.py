@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from organelle_fusion.config import title
+from organelle_fusion.wording import title
 
 
 def last_epochs(histories: Mapping[str, Iterable[Sequence[Mapping]]]) -> pd.DataFrame:

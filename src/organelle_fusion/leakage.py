@@ -136,6 +136,8 @@ def leakage_table(
 
 def chance_words(row: Mapping[str, float]) -> str:
     """Where a score lies to chance, by its interval: ``value``, ``low``, ``high``, ``chance``."""
+    if np.isnan(row["low"]):
+        return "not compared with chance"
     if row["low"] > row["chance"]:
         return "above chance"
     if row["high"] < row["chance"]:

@@ -197,10 +197,10 @@ def curve_rows(
 
 
 def of_other_patches(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Give every patch the maps of another: of the one that lies half of the patches further on.
+    """Give every patch the maps of another: of the one that lies half of the patches before it.
 
     Patches come image by image, so that it is one of another image, where no image has half of
-    them or more.
+    them or more. A patch alone is given its own.
     """
     return {method: np.roll(found, len(found) // 2, axis=0) for method, found in maps.items()}
 
@@ -292,8 +292,8 @@ def method_words(table: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     table
-        Of `summary`, with all of `PLANTED_TESTS` and `SANITY_TESTS`. A test is passed where the
-        interval lies above 0.
+        Of `summary`. A test of `PLANTED_TESTS` is passed where the interval lies above 0; one of
+        `SANITY_TESTS` that has no value, since all maps are constant, is not known.
 
     Returns
     -------
@@ -303,8 +303,10 @@ def method_words(table: pd.DataFrame) -> list[str]:
     lines = []
     for method, found in table.groupby("method", sort=False):
         passed = found[found["test"].isin(PLANTED_TESTS) & (found["low"] > 0)]["test"]
-        likeness = found.set_index("test")["value"]
-        weights, labels, other = (f"{likeness[test]:.2f}" for test in SANITY_TESTS)
+        likeness = found.set_index("test")["value"].reindex(SANITY_TESTS)
+        weights, labels, other = (
+            "not known" if np.isnan(value) else f"{value:.2f}" for value in likeness
+        )
         lines.append(
             f"- {METHOD_TITLES[method]}: better than chance in {', '.join(passed) or 'no test'}; "
             f"likeness to maps of networks that know nothing {weights} (random weights) and "

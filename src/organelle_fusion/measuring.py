@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from organelle_fusion.cells import NUCLEUS, segment_cells
+from organelle_fusion.cells import segment_cells
 from organelle_fusion.cluster import image_workers
 from organelle_fusion.computing import run_cells
-from organelle_fusion.config import HandcraftedSettings
+from organelle_fusion.config import NUCLEUS, HandcraftedSettings
 from organelle_fusion.handcrafted import TPG, drop_unusable, object_features
 from organelle_fusion.image_paths import image_hash, note_image
 from organelle_fusion.manifest import open_image

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
-from organelle_fusion.config import METRIC_TITLES, UserError
+from organelle_fusion.config import UserError
+from organelle_fusion.wording import METRIC_TITLES
 
 METRICS = tuple(METRIC_TITLES)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import mean_interval
-from organelle_fusion.config import title
 from organelle_fusion.evaluation import score_table
 from organelle_fusion.metrics import probability_columns
 from organelle_fusion.planted import NOTHING
+from organelle_fusion.wording import capital, title
 
 ALONE = "balanced accuracy, alone"
 """Measure: the score of a classifier of the organelle alone."""
@@ -170,7 +170,7 @@ def naming_words(verdicts: pd.DataFrame) -> list[str]:
         false, planted = found[NOTHING], found.drop(NOTHING)
         right = (planted == planted.index).sum()
         lines.append(
-            f"- {measure[0].upper()}{measure[1:]}: names the planted organelle in {right} of "
+            f"- {capital(measure)}: names the planted organelle in {right} of "
             f"{len(planted)} phantoms, and {false if false == NOTHING else title(false)} where "
             "nothing was planted."
         )

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.config import Profile, title
+from organelle_fusion.config import Profile
 from organelle_fusion.models import build_model, count_parameters, paper_parameters
 from organelle_fusion.scorecard import finding
+from organelle_fusion.wording import title
 
 PUBLISHED_MILLIONS = {"early": 26, "intermediate": 72, "late": 72}
 """Trainable parameters as the paper states them, in millions."""
@@ -77,7 +78,7 @@ def parameter_findings(sizes: pd.DataFrame) -> list[dict]:
         finding(
             "C10",
             f"{row.strategy} fusion, {row.dense_units:,} dense units: {row.millions:.1f} million "
-            f"against {row.published}, deviation as a share",
+            f"against {row.published:g}, deviation as a share",
             abs(row.deviation),
             reference=0.03 if row.nearest else np.nan,
             sense="below",

@@ -15,8 +15,8 @@ from scipy.spatial import cKDTree
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 
-from organelle_fusion.cells import NUCLEUS, Cells
-from organelle_fusion.config import UserError
+from organelle_fusion.cells import Cells
+from organelle_fusion.config import NUCLEUS, UserError
 from organelle_fusion.resampling import isotropic_places, resample
 from organelle_fusion.surfaces import (
     Mesh,

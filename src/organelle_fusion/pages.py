@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from organelle_fusion.config import Profile, UserError, decimals
+from organelle_fusion.config import Profile, UserError
 from organelle_fusion.downloads import with_data
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.provenance import hash_of, note_file
 from organelle_fusion.published import read_published
+from organelle_fusion.wording import capital, decimals
 
 
 class PageError(UserError):
@@ -216,7 +217,7 @@ def difference_sentence(what: str, difference: Mapping[str, float], *, margin: f
         answers it. Otherwise the question is the sign.
     """
     value, low, high = (difference[key] for key in ("value", "low", "high"))
-    subject = f"{what[0].upper()}{what[1:]}"
+    subject = capital(what)
     if not (math.isfinite(low) and math.isfinite(high)):
         return (
             f"{subject}: {value:+z.2f} in balanced accuracy, without an interval, since none could "
@@ -275,7 +276,8 @@ def show_table(frame: pd.DataFrame, caption: str, name: str, data: pd.DataFrame 
 
 
 def _cell(value: object) -> str:
-    text = html.escape(str(value), quote=False) or "–"
+    missing = isinstance(value, float) and math.isnan(value)
+    text = html.escape("" if missing else str(value), quote=False) or "–"
     for mark in "\\`*_[]{}$|":
         text = text.replace(mark, f"\\{mark}")
     return "<br>".join(" ".join(line.split()) for line in text.splitlines())

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import ndimage
 
 from organelle_fusion import microscope, mosaic
-from organelle_fusion.config import ORGANELLES, PhantomSettings
+from organelle_fusion.config import NUCLEUS, ORGANELLES, PhantomSettings
 from organelle_fusion.locks import run_lock
 from organelle_fusion.mosaic import PhantomError, Tissue
 from organelle_fusion.organelles import CONTACT_NETWORKS, PHENOTYPES, draw_organelles
@@ -27,7 +27,7 @@ from organelle_fusion.provenance import (
 from organelle_fusion.volumes import write_ome_tiff
 from organelle_fusion.workers import of_each
 
-CHANNELS = (*ORGANELLES, "nucleus")
+CHANNELS = (*ORGANELLES, NUCLEUS)
 VARIANTS = ("full", "null", *(f"only-{name}" for name in ORGANELLES), "contact")
 CONTACT_CLASSES = tuple(CONTACT_NETWORKS)
 
@@ -38,7 +38,7 @@ PEAK_PHOTONS = {
     "early_endosomes": 160.0,
     "mitochondria": 120.0,
     "recycling_endosomes": 140.0,
-    "nucleus": 25.0,
+    NUCLEUS: 25.0,
 }
 
 
@@ -128,7 +128,7 @@ def simulate_stack(
         rng = streams[name]
         peak = PEAK_PHOTONS[name] * np.exp(rng.normal(0, GAIN_SPREAD))
         background, haze = rng.uniform(1.7, 2.5), rng.uniform(0.4, 0.7)
-        if name == "nucleus":
+        if name == NUCLEUS:
             labels[k] = np.where(in_nucleus, cells, 0)
             signal = peak * _draw_chromatin(rng, tissue, visible, in_nucleus, grid)
             levels = (background, background, background)

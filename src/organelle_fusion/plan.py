@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.config import FUSIONS, Profile, TuningSettings
+from organelle_fusion.config import FUSIONS, NUCLEUS, Profile, TuningSettings
 from organelle_fusion.pages import Run
 from organelle_fusion.plan_data import (
-    NUCLEUS,
     contact_patches,
     count_patches,
     has_nucleus,

@@ -8,12 +8,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.config import PatchSettings, PhantomSettings, Profile, paper_px_to_um
+from organelle_fusion.config import (
+    NUCLEUS,
+    PatchSettings,
+    PhantomSettings,
+    Profile,
+    paper_px_to_um,
+)
 from organelle_fusion.patches import patch_size_px
 from organelle_fusion.sources import SOURCES
-
-NUCLEUS = "nucleus"
-"""The channel that chapter 06 adds where the stacks have it."""
 
 
 class Crops(NamedTuple):

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import PercentFormatter
 
-from organelle_fusion.config import METRIC_TITLES, title
 from organelle_fusion.downloads import with_data
 from organelle_fusion.style import (
     CHANCE,
@@ -27,11 +26,11 @@ from organelle_fusion.style import (
     row_axis,
     styled,
 )
+from organelle_fusion.wording import METRIC_TITLES, capital, title
 
 
 def _model_title(name: str) -> str:
-    text = title(name)
-    return text[0].upper() + text[1:]
+    return capital(title(name))
 
 
 def _panels(number: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from organelle_fusion.config import title
 from organelle_fusion.downloads import with_data
 from organelle_fusion.style import OKABE_ITO, WIDTH, styled
+from organelle_fusion.wording import title
 
 _MARKS = {"test": "o", "validation": "^"}
 

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from organelle_fusion.config import title
 from organelle_fusion.downloads import with_data
 from organelle_fusion.plots_images import composite
 from organelle_fusion.style import (
@@ -21,6 +20,7 @@ from organelle_fusion.style import (
     scale_bar,
     styled,
 )
+from organelle_fusion.wording import title
 
 _LOOKS = ((OKABE_ITO[0], "o"), (OKABE_ITO[1], "s"), (OKABE_ITO[2], "D"))
 

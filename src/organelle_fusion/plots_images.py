@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from organelle_fusion.config import ORGANELLES, title
+from organelle_fusion.config import ORGANELLES
 from organelle_fusion.downloads import with_data
 from organelle_fusion.style import (
     CHANCE,
@@ -26,6 +26,7 @@ from organelle_fusion.style import (
     scale_bar,
     styled,
 )
+from organelle_fusion.wording import title
 
 
 def composite(planes: np.ndarray) -> np.ndarray:

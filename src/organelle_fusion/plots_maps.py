@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from organelle_fusion.config import ORGANELLES, title
+from organelle_fusion.config import ORGANELLES
 from organelle_fusion.plots_images import composite
 from organelle_fusion.style import INK, WIDTH, in_lines, picture_axes, scale_bar, styled
+from organelle_fusion.wording import title
 
 HEAT = "inferno"
 """Perceptually uniform, readable to colour-blind people, and black where there is nothing."""

@@ -12,9 +12,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from organelle_fusion.config import FUSIONS, ORGANELLES, title
+from organelle_fusion.config import FUSIONS, ORGANELLES
 from organelle_fusion.downloads import with_data
 from organelle_fusion.style import INK, WIDTH, in_lines, styled
+from organelle_fusion.wording import title
 
 _GREY = "#555555"
 # Inches, as all lengths here: height of a branch, and room for the arrow between two boxes.

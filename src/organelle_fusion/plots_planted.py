@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from organelle_fusion.config import title
 from organelle_fusion.downloads import with_data
 from organelle_fusion.style import INK, STRATEGY_COLORS, WIDTH, styled
+from organelle_fusion.wording import title
 
 _GREY = "#555555"
 

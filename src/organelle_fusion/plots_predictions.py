@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
-from organelle_fusion.config import title
 from organelle_fusion.plots_images import composite
 from organelle_fusion.plots_maps import HEAT
 from organelle_fusion.style import LIGHT, WIDTH, picture_axes, scale_bar, styled
+from organelle_fusion.wording import title
 
 COLUMNS = 4
 SPARSE = "#bbbbbb"

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
 
-from organelle_fusion.config import title
 from organelle_fusion.model_file import ModelFacts, score_sentence
+from organelle_fusion.wording import title
 
 PAGE = Template("""\
 <!DOCTYPE html>

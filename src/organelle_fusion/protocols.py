@@ -303,15 +303,18 @@ def most_missed(importance: pd.DataFrame, groups: Sequence[str]) -> str:
     Returns
     -------
     str
-        Group, panel and loss, such as "OPG by object (loss 0.20 [0.10, 0.30])".
+        Group, panel and loss, such as "OPG in folds by object (loss 0.20 [0.10, 0.30])"; "none" in
+        a panel where no group is missed.
     """
     compared = importance[importance["group"].isin(list(groups))]
     most = [
         of_panel.sort_values("value").iloc[-1]
         for _, of_panel in compared.groupby("panel", sort=False)
     ]
-    return ", ".join(
-        f"{row['group']} {row['panel']} "
+    return "; ".join(
+        f"{row['group']} in {row['panel']} "
         f"(loss {interval_text(row['value'], row['low'], row['high'], sign='')})"
+        if row["value"] > 0
+        else f"none in {row['panel']}"
         for row in most
     )

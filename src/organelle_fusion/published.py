@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from organelle_fusion.config import METRIC_TITLES, ORGANELLES, UserError
+from organelle_fusion.config import ORGANELLES, UserError
 from organelle_fusion.csv_rows import cell_error, check_header, nearest, read_rows
 from organelle_fusion.provenance import note_file
+from organelle_fusion.wording import METRIC_TITLES
 
 METRICS = tuple(METRIC_TITLES)
 COLUMNS = ("model", *METRICS)

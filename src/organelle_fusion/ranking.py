@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from organelle_fusion.comparisons import best_single_difference, paired_difference
-from organelle_fusion.config import title
 from organelle_fusion.provenance import note_file
+from organelle_fusion.wording import title
 
 BEST = "the best single channel"
 

@@ -130,10 +130,11 @@ def fusion_findings(
     ]
     if "mitochondria" in channels:
         others = [name for name in channels if name != "mitochondria"]
+        other = "better of the other channels" if len(others) > 1 else "other channel"
         ahead = best_single_difference(predictions, others, "mitochondria", **options)
         added = paired_difference(predictions, "intermediate", "mitochondria", **options)
         findings += [
-            finding("C3", "mitochondria minus the better of the other channels", ahead, **decisive),
+            finding("C3", f"mitochondria minus the {other}", ahead, **decisive),
             finding(
                 "C3",
                 "intermediate fusion minus mitochondria",
@@ -162,7 +163,8 @@ def handcrafted_findings(
     Parameters
     ----------
     networks
-        Predictions of the single channels, early, intermediate and late fusion.
+        Predictions of the single channels, early, intermediate and late fusion. Those of spatial
+        fusion, which is not of the paper, are left out.
     measured
         ``otccp_<channel>`` and ``otccp_contacts`` → predictions; empty where nothing was measured.
     data
@@ -180,6 +182,7 @@ def handcrafted_findings(
     if not measured:
         return []
     by_model = {str(name): frame for name, frame in networks.groupby("model", sort=False)}
+    by_model.pop("spatial", None)
     shared = on_shared_images({**measured, **by_model})
     rivals, nets = ({name: shared[name] for name in part} for part in (measured, by_model))
     options = {"level": "image", "repeats": repeats, "seed": seed}

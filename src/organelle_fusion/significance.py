@@ -12,8 +12,8 @@ from scipy import stats
 
 from organelle_fusion.bootstrap import of_model
 from organelle_fusion.comparisons import check_same_rows
-from organelle_fusion.config import decimals
 from organelle_fusion.metrics import EvaluationError, pooled, probability_columns
+from organelle_fusion.wording import decimals
 
 _RUN = ["seed", "fold"]
 

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import mean_interval
-from organelle_fusion.config import UserError, title
+from organelle_fusion.config import UserError
 from organelle_fusion.pages import score_words
 from organelle_fusion.scorecard import finding
 from organelle_fusion.significance import interval_text
+from organelle_fusion.wording import title
 
 WITH_OTHERS = "the other organelles"
 WITH_FUSED = "the fused map"

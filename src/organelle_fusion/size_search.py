@@ -224,7 +224,8 @@ def peak_differences(
     Returns
     -------
     dict
-        The difference in words → `comparisons.size_difference`.
+        The difference in words → `comparisons.size_difference`; without those that the size would
+        have to itself.
     """
     sizes = sorted(predictions["size_px"].unique().tolist())
     rivals = {
@@ -237,6 +238,7 @@ def peak_differences(
             predictions, [size_px], others, repeats=repeats, seed=seed
         )
         for words, others in rivals.items()
+        if others and others != [size_px]
     }
 
 
@@ -272,12 +274,14 @@ def shape_findings(
 ) -> list[dict]:
     """What `peak_differences` and `dip_differences` say of the claims C5 and C6.
 
-    C5 is on `PUBLISHED_PX`, so that another size says nothing on it.
+    C5 is on `PUBLISHED_PX`, so that another size says nothing on it, and is decided where all
+    three rivals are there. C6 is decided where images were rotated as well.
     """
     on_peak = peak if size_px == PUBLISHED_PX else {}
+    asked = (("C5", on_peak, len(on_peak) == 3), ("C6", dip, len(dip) > 1))
     return [
-        finding(claim, words, difference, reference=0, data=data)
-        for claim, differences in (("C5", on_peak), ("C6", dip))
+        finding(claim, words, difference, reference=0 if decides else np.nan, data=data)
+        for claim, differences, decides in asked
         for words, difference in differences.items()
     ]
 
@@ -341,7 +345,8 @@ def dip_sentence(dip: Mapping[str, Mapping]) -> str:
     if not dip:
         return ""
     shown = sum(difference["low"] > 0 for difference in dip.values())
-    return (
-        f"A dip at 300 px shows, with its whole interval, in {shown} of {len(dip)} curves of the "
-        "scored images, as they are and rotated."
+    return f"A dip at 300 px shows, with its whole interval, in {shown} of " + (
+        f"{len(dip)} curves of the scored images, as they are and rotated."
+        if len(dip) > 1
+        else "1 curve; no image was rotated."
     )

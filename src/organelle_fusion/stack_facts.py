@@ -61,14 +61,17 @@ def middle_planes(images: pd.DataFrame, channels: Sequence[str]) -> dict[str, np
         Label, sorted → (C, Y, X), see `intensity.display_plane`.
     """
     planes = {}
-    for label, row in images.groupby("label").first().iterrows():
+    # Whole rows: `first` of a group would fill the empty cells of one image with those of another.
+    for row in images.drop_duplicates("label").sort_values("label").itertuples(index=False):
         volume = open_image(row).select(channels)
-        planes[label] = display_plane(volume, volume.shape[1] // 2, stack_statistics(volume))
+        planes[row.label] = display_plane(volume, volume.shape[1] // 2, stack_statistics(volume))
     return planes
 
 
 def half_dropped_plane(table: pd.DataFrame) -> int:
     """Plane of a stack where the share of patches dropped as sparse is nearest to one half.
+
+    Of those that keep a patch, if there are any.
 
     Parameters
     ----------
@@ -81,7 +84,8 @@ def half_dropped_plane(table: pd.DataFrame) -> int:
         ``z``; the lowest of those that are equally near.
     """
     sparse = table["reason"].eq("sparse").groupby(table["z"]).mean()
-    return (sparse - 0.5).abs().idxmin()
+    keeping = sparse[sparse < 1]
+    return ((sparse if keeping.empty else keeping) - 0.5).abs().idxmin()
 
 
 def time_findings(seconds: float, voxels: int, data: str) -> list[dict]:

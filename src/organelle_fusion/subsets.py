@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from organelle_fusion.config import title
 from organelle_fusion.patchset import PatchSet, new_patches
 from organelle_fusion.sweep import train_all
+from organelle_fusion.wording import title
 
 
 def channel_subsets(channels: Sequence[str]) -> list[tuple[str, ...]]:

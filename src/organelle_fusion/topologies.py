@@ -12,7 +12,7 @@ from organelle_fusion.evaluation import score_table
 from organelle_fusion.folds import make_folds
 from organelle_fusion.leakage_words import chance_lines
 from organelle_fusion.measuring import topology
-from organelle_fusion.mlp import train_mlps, tune_folds, tune_mlp
+from organelle_fusion.mlp import MlpError, train_mlps, tune_folds, tune_mlp
 
 CONTACTS = "otccp_contacts"
 """Name of the network that is told of contacts; those of organelles are ``otccp_<organelle>``."""
@@ -49,7 +49,17 @@ def tune_topology(
     -------
     DataFrame
         One row per trial, see `hyperband.search_settings`.
+
+    Raises
+    ------
+    MlpError
+        There is no object of this kind.
     """
+    if objects.empty or kind not in set(objects["kind"]):
+        raise MlpError(
+            f"tuning: expected objects of {kind} in the images to search settings on, found none; "
+            "make the phantom's images larger, so that they hold whole cells"
+        )
     values, table, _ = topology(objects, [kind])
     parts = table["image"].isin(validation).map({True: "validation", False: "train"})
     return tune_mlp(
@@ -60,9 +70,10 @@ def tune_topology(
 def class_topologies(
     objects: pd.DataFrame, kinds: Mapping[str, Sequence[str]], classes: Sequence[str]
 ) -> tuple[Tables, pd.DataFrame]:
-    """Features of the objects of every model, where all classes have such objects.
+    """Features of the objects of every model, where all classes have such objects in two groups.
 
-    A score over fewer classes would stand unmarked beside the others.
+    A score over fewer classes would stand unmarked beside the others; and where the only group of a
+    class is tested, nothing of the class is trained on.
 
     Parameters
     ----------
@@ -84,7 +95,8 @@ def class_topologies(
     for model, of_model in kinds.items():
         values, table, report = topology(objects, of_model)
         reports.append(report.assign(model=model))
-        if len(table) and set(table["label"]) == set(classes):
+        groups = table.groupby("label")["group"].nunique() if len(table) else pd.Series(dtype=int)
+        if groups.reindex(list(set(classes)), fill_value=0).min() > 1:
             tables[model] = values, table
     return tables, pd.concat(reports)
 
@@ -330,7 +342,7 @@ def planted_table(planted: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
     """
     measured = objects[objects["image"].isin(planted["image"])]
     table = planted.groupby("kind")["planted"].sum().to_frame()
-    table["measured"] = measured.groupby("kind").size()
+    table["measured"] = measured.groupby("kind").size().reindex(table.index, fill_value=0)
     table["measured for each planted"] = (table["measured"] / table["planted"]).round(2)
     return _with_spaces(table.reset_index(), "kind")
 

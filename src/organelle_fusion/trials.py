@@ -171,7 +171,8 @@ def chosen_table(
                     )
                     for fold, own in chosen.items()
                 },
-                "Profile": _text(
+                # Not rounded: it is compared with the paper's.
+                "Profile": str(
                     training.head_width("intermediate") if dense else getattr(training, name)
                 ),
                 "Paper": published,
@@ -195,7 +196,7 @@ def settings_of_paper(table: pd.DataFrame) -> list[str]:
 
 
 def longest_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials of the most epochs, which alone were trained alike."""
+    """The trials of the most epochs; some in two stretches, see `hyperband.search_settings`."""
     return trials[trials["epochs"] == trials["epochs"].max()]
 
 

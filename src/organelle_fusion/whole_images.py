@@ -24,6 +24,7 @@ from organelle_fusion.similarity import map_similarity
 from organelle_fusion.stitching import add_tiles, tile_table
 from organelle_fusion.training import predict_proba
 from organelle_fusion.volumes import Volume
+from organelle_fusion.wording import capital
 
 TILINGS = {"side by side": False, "overlapping": True}
 """Ways to cover a plane with squares: name → whether they overlap, as `plane_maps` asks."""
@@ -318,7 +319,7 @@ def sparse_sentence(planes: Mapping[str, Mapping[str, ExplainedPlane]]) -> str:
         if np.isfinite(heat):
             words += f", with {heat:.0%} of what speaks for the class in the fused maps"
         parts.append(words)
-    return f"{'; '.join(parts).capitalize()}."
+    return f"{capital('; '.join(parts))}."
 
 
 def sparse_shares(planes: Mapping[str, ExplainedPlane]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ import numpy as np
 from skimage.transform import resize_local_mean
 
 from organelle_fusion.style import bar_length_um
+from organelle_fusion.wording import capital
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -66,7 +67,7 @@ def widget(
     """
     from IPython.display import HTML
 
-    shown = f"{data[0].upper()}{data[1:]}. {text}"
+    shown = f"{capital(data)}. {text}"
     return HTML(
         f'<div class="widget" id="{name}" data-widget="{kind}" role="group" '
         f'aria-labelledby="{name}-title">'

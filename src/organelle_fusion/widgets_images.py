@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.config import PatchSettings, title
+from organelle_fusion.config import PatchSettings
 from organelle_fusion.intensity import display_plane
 from organelle_fusion.patches import extract_patches, foreground_ratio, patch_grid
 from organelle_fusion.plots_images import composite
 from organelle_fusion.style import LIGHT
 from organelle_fusion.volumes import Volume
 from organelle_fusion.widgets import EDGE, jpeg, picture, png, shrunk, to_bytes, widget
+from organelle_fusion.wording import capital, title
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -78,7 +79,7 @@ def stack_widget(volume: Volume, statistics: pd.DataFrame, *, image: str, data: 
         "stack",
         "widget-stack",
         title="Through one stack",
-        text=f"{image[0].upper()}{image[1:]}, {depth} planes; {colors}.{some}",
+        text=f"{capital(image)}, {depth} planes; {colors}.{some}",
         use="Move the slider, or press the arrow keys on it, to go from plane to plane; tick the "
         "channels to see.",
         note="A still: the middle plane.",

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from skimage.measure import find_contours
 
-from organelle_fusion.config import ORGANELLES, title
+from organelle_fusion.config import ORGANELLES
 from organelle_fusion.plots_images import composite, square_view
 from organelle_fusion.plots_maps import HEAT, ExplainedPlane, relative_heat
 from organelle_fusion.style import OKABE_ITO
 from organelle_fusion.widgets import jpeg, picture, scale_bar, shrunk, widget
+from organelle_fusion.wording import title
 
 if TYPE_CHECKING:
     from IPython.display import HTML

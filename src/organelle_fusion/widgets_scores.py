@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import of_model, sample_of
-from organelle_fusion.config import title
 from organelle_fusion.evaluation import confusion, pr_curves
 from organelle_fusion.widgets import widget
+from organelle_fusion.wording import capital, title
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -80,7 +80,7 @@ def first_shown(models: Sequence[str]) -> int:
 
 def model_names(models: Sequence[str]) -> list[str]:
     """Names of models as they begin a line."""
-    return [f"{title(name)[0].upper()}{title(name)[1:]}" for name in models]
+    return [capital(title(name)) for name in models]
 
 
 def folds_text(predictions: Mapping[str, Any]) -> str:

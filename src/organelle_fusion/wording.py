@@ -1,0 +1,32 @@
+"""How models, channels, scores and numbers are written on pages, in tables and in figures."""
+
+from organelle_fusion.config import FUSIONS
+
+METRIC_TITLES = {
+    "balanced_accuracy": "Balanced accuracy",
+    "auroc": "AUROC",
+    "mcc": "MCC",
+    "macro_f1": "Macro F1",
+}
+"""The four scores of the paper's Tables 1 and 2, in order, as tables and figures name them."""
+
+
+def title(name: str) -> str:
+    """Name of a model, channel or class as tables and figures print it.
+
+    ``early`` is "Early fusion", ``early_endosomes`` is "early endosomes"; names with a meaning of
+    their own, like phenotypes, stay as they are.
+    """
+    if name in FUSIONS:
+        return f"{name.capitalize()} fusion"
+    return name.replace("_", " ")
+
+
+def capital(text: str) -> str:
+    """Text with a capital first and the rest as it is, so that ``DNA`` stays."""
+    return text[:1].upper() + text[1:]
+
+
+def decimals(*ends: float) -> int:
+    """Decimals to print an interval with: 2, or 3 where 2 would hide on which side of 0 it ends."""
+    return 3 if any(0 < abs(end) < 0.005 for end in ends) else 2

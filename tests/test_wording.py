@@ -1,0 +1,26 @@
+"""Words and numbers as pages, tables and figures write them."""
+
+import pytest
+
+from organelle_fusion.wording import capital, decimals, title
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [((-0.02, 0.2), 2), ((-0.0049, 0.2), 3), ((0.001, 0.2), 3), ((0.0, 0.2), 2), ((0.005, 1), 2)],
+)
+def test_a_third_decimal_where_two_would_hide_the_side_of_0(ends, expected):
+    """An end of 0 itself, or one that rounds to 0.01, needs none."""
+    assert decimals(*ends) == expected
+
+
+def test_names_are_written_as_words():
+    """A fusion is a name with a capital; a channel and a class are words as they are."""
+    names = ("early", "late", "early_endosomes", "MCF10A")
+    assert list(map(title, names)) == ["Early fusion", "Late fusion", "early endosomes", "MCF10A"]
+
+
+@pytest.mark.parametrize(("text", "expected"), [("a DNA stain", "A DNA stain"), ("", "")])
+def test_only_the_first_letter_becomes_a_capital(text, expected):
+    """`str.capitalize` would write "A dna stain"."""
+    assert capital(text) == expected
