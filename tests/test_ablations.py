@@ -98,7 +98,7 @@ def test_why_a_channel_cannot_be_added(manifest):
     assert ablations.channel_obstacle(manifest, ("a", "b"), "nucleus") == ""
     assert "among the channels already" in ablations.channel_obstacle(manifest, ("a", "b"), "a")
     missing = ablations.channel_obstacle(manifest, ("a", "b"), "actin")
-    assert "What the actin would add cannot be asked: image one has no channel" in missing
+    assert "What the actin would add cannot be asked: image one has not exactly one" in missing
 
 
 def predictions(hits):

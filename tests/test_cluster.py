@@ -217,10 +217,10 @@ def test_workers_of_ours_do_not_watch_themselves(monkeypatch):
         monkeypatch.delenv(f"DASK_{name}", raising=False)
 
     def settings():
-        from dask import config
+        from distributed.config import config
 
-        names = ("distributed.worker.profile.enabled", "distributed.admin.tick.interval")
-        return [config.get(name) for name in names]
+        ours = config["distributed"]
+        return [ours["worker"]["profile"]["enabled"], ours["admin"]["tick"]["interval"]]
 
     with cluster.start_cluster(1) as started, Client(started, set_as_default=False) as client:
         assert list(client.run(settings).values()) == [[False, "1s"]]

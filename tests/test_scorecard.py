@@ -198,7 +198,7 @@ def test_fusion_findings_are_the_differences_of_evaluation():
         ("C1", "intermediate minus early fusion", 0.5),
         ("C1", "intermediate minus late fusion", 1.0),
         ("C2", "intermediate fusion minus the best single channel", 0.25),
-        ("C3", "mitochondria minus the better of the other channels", 0.5),
+        ("C3", "mitochondria minus the other channel", 0.5),
         ("C3", "intermediate fusion minus mitochondria", 0.25),
     ]
     assert [row["reference"] for row in found] == [0, 0, 0, 0, 0.05]
