@@ -27,6 +27,7 @@ import typer
 
 from benchmarks.timing import OURS, print_table
 from organelle_fusion.config import Profile, load_profile, use_backend
+from organelle_fusion.speed import PIPELINE
 
 FOLDS = 5
 CLASSES = 6
@@ -250,8 +251,8 @@ def compare(
         benchmark, task, who, seconds, equal, peak_mb. ``fold``: mean of all folds. ``fold without
         its steps``: less the bare steps, measured in the same process; also apart for the first
         fold, with what a new process has to compile, and the later ones. Then the overhead of all
-        networks of these strategies together. ``steps fed by Keras``: an epoch of `fit` beside its
-        bare steps; what is between them is the input pipeline and Keras' own loop.
+        networks of these strategies together. Benchmark `speed.PIPELINE`: an epoch of `fit` beside
+        its bare steps; what is between them is the input pipeline and Keras' own loop.
     """
     settings = load_profile(profile)
     use_backend(settings)
@@ -293,9 +294,9 @@ def compare(
     ]
     for backend, strategy in itertools.product(BACKENDS, strategies):
         steps, fit = _in_new_process(_epochs_on, backend, strategy, settings)
-        task = f"{TITLES[strategy]}: steps fed by Keras, {BACKENDS[backend]}, s per epoch"
+        task = f"{TITLES[strategy]}, {BACKENDS[backend]}, s per epoch"
         rows += [
-            {"benchmark": "training", "task": task, "who": who, "seconds": seconds}
+            {"benchmark": PIPELINE, "task": task, "who": who, "seconds": seconds}
             for who, seconds in ((OURS, fit), (BARE, steps))
         ]
     return pd.DataFrame(rows)

@@ -32,8 +32,9 @@ from organelle_fusion.pages import (
 
 settings = load_profile(profile)
 measured = speed.read_measured(project_root())
-of_workers = measured.side_by_side["benchmark"] == scaling.BENCHMARK
-beside = measured.side_by_side[~of_workers]
+benchmark = measured.side_by_side["benchmark"]
+of_workers = benchmark == scaling.BENCHMARK
+beside = measured.side_by_side[~of_workers & (benchmark != speed.PIPELINE)]
 data_banner(
     settings,
     None,
@@ -68,7 +69,11 @@ show_table(
 # tiler and MONAI cut and do no more. They were given the scaling to 8 bits in NumPy, and where patches or maps change
 # their size, the resizing of scikit-image or SciPy that gives the same result. A study resizes both. MONAI's merger weighs
 # all pixels of a tile alike, so that it is asked for tiles side by side only. Peak memory, where it could be seen, is in the file.
-#
+
+# %% tags=["hide-input"]
+Markdown(speed.pipeline_sentence(measured.side_by_side))
+
+# %% [markdown]
 # ## Single functions
 #
 # The functions in which a run spends its time, each alone, by pytest-benchmark.

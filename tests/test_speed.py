@@ -68,6 +68,22 @@ def test_verdict_names_where_we_are_slower(side_by_side):
     assert speed.verdict_sentence(side_by_side.drop(2)).endswith("125 times (cut; c).")
 
 
+def test_the_input_pipeline_is_what_an_epoch_takes_beyond_its_steps(side_by_side):
+    """1.05 s of 1, 1.2 of 1 and 0.99 of 1."""
+    times = {"a, JAX": 1.05, "b c, JAX": 1.2, "a, TensorFlow": 0.99}
+    rows = [
+        (speed.PIPELINE, f"{name}, s per epoch", who, seconds, "", None)
+        for name, fed in times.items()
+        for who, seconds in (("organelle-fusion", fed), ("the steps alone", 1.0))
+    ]
+    both = pd.concat([side_by_side, pd.DataFrame(rows, columns=speed.COLUMNS)])
+    assert speed.pipeline_sentence(both).endswith(
+        "at hand: on JAX by 5% (a), 20% (b c); on TensorFlow by -1% (a)."
+    )
+    with pytest.raises(speed.SpeedError, match="expected benchmark input pipeline, found none"):
+        speed.pipeline_sentence(side_by_side)
+
+
 def test_verdict_counts_a_task_once_and_no_part_of_it(side_by_side):
     """Beside the fastest variant of the fastest peer, whole folds alone."""
     rows = [

@@ -15,7 +15,9 @@ FOLDER = Path("data/benchmarks")
 """Where `make bench` writes, below the folder of the repository."""
 COLUMNS = ("benchmark", "task", "who", "seconds", "equal", "peak_mb")
 """Of the side-by-side scripts."""
-PARTS = (" without its steps", " without their steps", ": steps fed by ")
+PIPELINE = "input pipeline"
+"""Benchmark of epochs as they are fed, beside their training steps alone, which nobody can beat."""
+PARTS = (" without its steps", " without their steps")
 """In the names of tasks that are a part of another, such as a fold without its training steps."""
 
 
@@ -134,6 +136,34 @@ def _named(row: pd.Series) -> str:
 def without_unit(task: str) -> str:
     """Name of a task without the unit of its seconds, which is of no matter to a ratio."""
     return task.partition(", s per ")[0]
+
+
+def pipeline_sentence(side_by_side: pd.DataFrame) -> str:
+    """Say how much longer epochs take than their training steps alone, by the benchmark `PIPELINE`.
+
+    Tasks are named "<network>, <backend>, s per epoch".
+
+    Raises
+    ------
+    SpeedError
+        There are no such rows.
+    """
+    rows = compared(side_by_side[side_by_side["benchmark"] == PIPELINE])
+    if rows.empty:
+        raise SpeedError(
+            f"side-by-side.csv: expected benchmark {PIPELINE}, found none; run `make bench`"
+        )
+    parts = rows["task"].map(without_unit).str.rsplit(", ", n=1, expand=True)
+    rows = rows.assign(network=parts[0], backend=parts[1], more=1 / rows["ratio"] - 1)
+    listed = [
+        f"on {backend} by "
+        + ", ".join(f"{row.more:.0%} ({row.network})" for row in of_backend.itertuples())
+        for backend, of_backend in rows.groupby("backend", sort=False)
+    ]
+    return (
+        "An epoch of the small networks, as Keras feeds it, takes longer than its training steps "
+        f"alone on batches that are at hand: {'; '.join(listed)}."
+    )
 
 
 def shown_functions(functions: pd.DataFrame) -> pd.DataFrame:
