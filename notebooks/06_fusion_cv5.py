@@ -526,7 +526,7 @@ Markdown(
         f"- {difference_sentence(found['measure'], found, margin=found['reference'])}"
         for found in against
     )
-    or "Nothing was measured in these images, so that there is nothing to compare."
+    or "Too little was measured in these images to compare anything."
 )
 
 # %% [markdown]

@@ -78,6 +78,7 @@ build = partial(
     encoder=settings.encoder,
     training=settings.training,
 )
+build_random = partial(build, encoder=settings.encoder.without_weights())
 
 # %% [markdown]
 # ## Maps
@@ -99,6 +100,7 @@ explained = explain_images(
     images,
     predictions,
     build,
+    build_random,
     profile=settings,
     cells=cells,
     folder=stored,

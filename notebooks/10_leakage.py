@@ -553,7 +553,10 @@ parted = told[
 ]
 compared = parted[parted["grouping"] != by_slab]
 raised = (compared["difference_low"] > 0).sum()
-below = bool((scored["high"] < scored["chance"]).any())
+below = any(
+    (table["high"] < table["chance"]).any()
+    for table in (scored, real_scored)
+)
 lines = [
     *leakage_words.difference_lines(parted, controls, shares | real_shares),
     *leakage_words.nothing_lines(scored[nothing]),

@@ -46,8 +46,8 @@ from organelle_fusion.pages import (
 from organelle_fusion.patchset import check_manifest
 from organelle_fusion.plots_handcrafted import level_figure
 from organelle_fusion.plots_planted import named_figure, removal_figure
-from organelle_fusion.predictions import Cell
-from organelle_fusion.provenance import note_file, write_csv
+from organelle_fusion.predictions import Cell, load_weights
+from organelle_fusion.provenance import write_csv
 from organelle_fusion.reference_results import beside_reference
 from organelle_fusion.sources import SourceUnavailable
 from organelle_fusion.wording import title
@@ -284,7 +284,8 @@ build = partial(
     encoder=settings.encoder,
     training=settings.training,
 )
-network, fresh = build(), build()
+build_random = partial(build, encoder=settings.encoder.without_weights())
+network, fresh = build(), build_random()
 
 # %%
 asked = settings.planted
@@ -457,11 +458,9 @@ at_home_shown = planted.each_network(
 for number, shown in enumerate(at_home_shown):
     own = map_tests.all_maps(network, shown, **steps)
     models.set_seed(seed + number)
-    fresh.set_weights(build().get_weights())
+    fresh.set_weights(build_random().get_weights())
     others = {"random weights": map_tests.all_maps(fresh, shown, **steps)}
-    network.load_weights(
-        note_file(lot_cell.weights_path(predictions_folder))
-    )
+    load_weights(network, lot_cell, predictions_folder)
     others["labels by lot"] = map_tests.all_maps(network, shown, **steps)
     others["another patch"] = map_tests.of_other_patches(own)
     tested.append(map_tests.sanity_tests(own, others, shown.rows))

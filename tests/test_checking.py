@@ -304,6 +304,14 @@ def test_classes_that_differ_in_spelling(data):
     assert "B and b are 2 classes, and differ in spelling only" in words
 
 
+def test_signs_and_numbers_are_no_spelling(data):
+    """GFP+ and GFP- are opposites, and slide 1-2 is not slide 12."""
+    for number, (label, group) in enumerate((("GFP+", "1-2"), ("GFP-", "12"))):
+        data.rows[number][2:4] = [label, group]
+    words = " ".join(problem.what for problem in data.check().problems)
+    assert "spelling" not in words
+
+
 def test_planes_without_light_and_planes_twice(data):
     """A laser lost, and a stage that did not move; in one channel of three planes."""
     array = picture(0, planes=3)

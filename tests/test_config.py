@@ -214,3 +214,10 @@ def test_a_choice_on_the_scored_images_is_refused(tmp_path):
     path.write_text(yaml.safe_dump(content), "utf-8")
     with pytest.raises(ProfileError, match=r"selection\.seed \d+ is phantom\.seed"):
         load_profile(path)
+
+
+def test_the_same_encoder_without_published_weights():
+    """Networks that have learnt nothing begin with none."""
+    encoder = load_profile("paper").encoder
+    assert encoder.weights == "imagenet"
+    assert encoder.without_weights() == encoder.model_copy(update={"weights": None})

@@ -23,7 +23,7 @@ def table(paths, labels, **columns):
     frame = pd.DataFrame({"path": paths, "label": list(labels)})
     frame["group"] = [f"g{index}" for index in range(count)]
     for name, value in (alike | columns).items():
-        frame[name] = value if isinstance(value, list) else [value] * count
+        frame[name] = value if isinstance(value, list | pd.Series) else [value] * count
     return frame
 
 
@@ -104,6 +104,10 @@ def test_a_date_for_each_class_is_found_in_names_and_metadata():
     assert names(confounded(table(paths, "aaabbb"))) == ["date"]
     dates = ["2024-03-01"] * 3 + ["2024-03-02"] * 3
     assert names(confounded(table(flat(6), "aaabbb", date=dates))) == ["date"]
+    # where some images say it themselves, the names of the others count as before
+    some = ["2024-03-01", *[None] * 5]
+    assert names(confounded(table(paths, "aaabbb", date=some))) == ["date"]
+    assert names(confounded(table(paths, "aaabbb", date=pd.Series(some, dtype="str")))) == ["date"]
     # the metadata count more than the name
     assert confounded(table(paths, "aaabbb", date="2024-03-01")) == []
 

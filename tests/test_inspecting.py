@@ -93,6 +93,19 @@ def test_the_day_an_ome_tiff_was_taken(tmp_path):
     assert acquisition_date(str(path)) == "2024-03-05"
     assert acquisition_date(str(plain)) is None
     assert acquisition_date("none.czi") is None
+    other = tmp_path / "other.tif"
+    other.write_bytes(b"ZISRAWFILE" + bytes(100))  # of another format, by its content
+    assert acquisition_date(str(other)) is None
+
+
+def test_the_date_is_that_of_the_image_which_is_named(tmp_path):
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for day in ("2020-01-01", "2021-02-02"):
+            about = {"axes": "YX", "AcquisitionDate": f"{day}T10:11:12"}
+            writer.write(np.zeros((4, 4), np.uint8), metadata=about)
+    assert acquisition_date(f"{path}#image=1") == "2021-02-02"
+    assert acquisition_date(str(path)) == acquisition_date(f"{path}#image=0") == "2020-01-01"
 
 
 def test_planes_of_one_value_are_counted_whatever_rounding_makes_of_their_mean(tmp_path):

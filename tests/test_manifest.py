@@ -17,6 +17,7 @@ from organelle_fusion.manifest import (
     read_manifest,
     validate_manifest,
 )
+from organelle_fusion.manifest_cells import example_channel_map
 from organelle_fusion.volumes import VolumeError, write_ome_tiff
 
 CHANNELS = ("early_endosomes", "mitochondria")
@@ -430,3 +431,19 @@ def test_a_folder_is_an_image(folder, write_ome_zarr):
     write_ome_zarr(folder / "stacks" / "d.zarr", stack, CHANNELS)
     frame = read_manifest(write(folder, "image,path,label", "s1,stacks/d.zarr,x"))
     np.testing.assert_array_equal(open_image(frame.iloc[0]).plane(1), stack[:, 1])
+
+
+def test_names_have_one_form_of_their_letters(tmp_path):
+    """A folder's name from a Mac parts ü into u and its dots; typed it is one letter."""
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "b.tif").touch()
+    rows = ["image,path,label,group", "a,a.tif,x,Mu\u0308ller", "b,b.tif,y,M\u00fcller"]
+    assert set(read_manifest(write(tmp_path, *rows))["group"]) == {"M\u00fcller"}
+
+
+def test_a_name_that_a_map_cannot_hold_is_given_by_its_number():
+    """Spaces at an end are dropped where a map is read."""
+    channels = ("Tom20 ", "EEA1")
+    example = example_channel_map(channels, ("mitochondria", "early_endosomes"))
+    assert "Tom20" not in example
+    assert "EEA1" in example

@@ -9,7 +9,7 @@ from organelle_fusion.config import ORGANELLES, PatchSettings, load_profile
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import Cell
+from organelle_fusion.predictions import Cell, write_predictions
 from organelle_fusion.volumes import open_volume
 
 SMALL = load_profile("smoke").phantom.model_copy(
@@ -95,6 +95,8 @@ def test_each_network_comes_with_patches_it_has_not_seen(tmp_path):
     for fold, cell in cells.items():
         cell.weights_path(tmp_path).parent.mkdir(parents=True, exist_ok=True)
         cell.weights_path(tmp_path).write_text(f"fold {fold}")
+        rows = pd.DataFrame({"patch": [0]})
+        write_predictions(rows, cell.path(tmp_path), {}, [cell.weights_path(tmp_path)])
 
     class Network:
         def load_weights(self, path):

@@ -216,6 +216,41 @@ def test_a_call_after_one_that_failed_throughout_may_be_another(tmp_path, predic
     assert "other channel_map there" in str(predict(*paths, "--no-maps").exception)
 
 
+def test_a_call_after_one_without_foreground_may_be_another(tmp_path, predict):
+    """A wrong map shows an empty channel; its list of patches is no result."""
+    empty = stack(PATCHES)
+    path = write(tmp_path / "s0.ome.tif", np.zeros_like(empty) + empty[:1, :1, :1, :1] * 0)
+    first = predict(path, "--no-maps")
+    assert first.exit_code == 1
+    write(path, empty, ("x", "y"))
+    found = predict(path, "--no-maps", "--channel-map", "a=x;b=y")
+    assert found.exit_code == 0, found.output
+
+
+def test_nothing_of_an_earlier_image_stays_beside_one_that_fails(tmp_path, predict, monkeypatch):
+    """The image is changed, and now its maps cannot be written: no class, and no old report."""
+    path = write(tmp_path / "s0.ome.tif", stack(PATCHES))
+    assert predict(path).exit_code == 0
+    folder = tmp_path / "predictions/s0"
+    assert (folder / "report.html").is_file()
+    write(
+        path,
+        stack(
+            {place: PATCHES[other] for place, other in zip(PATCHES, [*PATCHES][::-1], strict=True)}
+        ),
+    )
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predicting, "_write_maps", full)
+    assert predict(path).exit_code == 1
+    assert sorted(file.name for file in folder.iterdir()) == ["patches.csv"]
+    (row,) = pd.read_csv(tmp_path / "predictions/predictions.csv").to_dict("records")
+    assert "No space left" in row["error"]
+    assert np.isnan([row["label"], row["p:one"], row["p:two"]]).all()
+
+
 @pytest.fixture
 def predicted(monkeypatch):
     """Names of the images that are predicted; the one in ``stop`` is interrupted."""

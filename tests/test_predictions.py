@@ -15,6 +15,7 @@ from organelle_fusion.computing import run_cells
 from organelle_fusion.predictions import (
     Cell,
     SweepError,
+    load_weights,
     read_cell,
     read_predictions,
     singles_hash,
@@ -209,3 +210,37 @@ def test_a_folder_that_may_only_be_read_is_one_line(swept, tmp_path, monkeypatch
     assert swept() == []
     with pytest.raises(SweepError, match=r"fold-00.* no way to \(Permission denied\); see to"):
         run_cells(CELLS, frame_of, tmp_path, inputs={"data": "x"})
+
+
+class Network:
+    """Takes the text of a file for its weights; ``other`` is of another architecture."""
+
+    def load_weights(self, path):
+        self.text = path.read_text()
+        if self.text == "other":
+            raise ValueError("shapes")
+
+
+def test_weights_are_those_that_the_predictions_were_made_by(tmp_path):
+    """Without predictions or weights, of another training, or of another architecture: a line."""
+    cell, network = CELLS[0], Network()
+    with pytest.raises(SweepError):
+        load_weights(network, cell, tmp_path)
+    path = cell.weights_path(tmp_path)
+    write_predictions(frame_of(cell), cell.path(tmp_path), {})
+    with pytest.raises(SweepError, match=f"weights of {cell}, found none; run the chapter"):
+        load_weights(network, cell, tmp_path)
+    path.write_text("own", "utf-8")
+    write_predictions(frame_of(cell), cell.path(tmp_path), {}, [path])
+    load_weights(network, cell, tmp_path)
+    assert network.text == "own"
+    path.write_text("changed", "utf-8")
+    with pytest.raises(SweepError, match="predictions were made by, found others"):
+        load_weights(network, cell, tmp_path)
+    path.write_text("other", "utf-8")
+    write_predictions(frame_of(cell), cell.path(tmp_path), {}, [path])
+    with pytest.raises(SweepError, match="found those of another architecture; run"):
+        load_weights(network, cell, tmp_path)
+    path.unlink()
+    with pytest.raises(SweepError, match="found none"):
+        load_weights(network, cell, tmp_path)

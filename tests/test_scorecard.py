@@ -259,6 +259,13 @@ def test_handcrafted_findings_compare_by_image_what_both_have():
         for nets in (worse, pd.concat([worse, ours]))
     ]
     assert beside[0] == pytest.approx(beside[1])
+    # No image of a has all three kinds: nothing is said over b alone.
+    contacts = measured["otccp_contacts"]
+    split = {
+        "otccp_contacts": contacts[contacts["image"].isin(["a0", "b0", "b1"])],
+        "otccp_mitochondria": contacts[contacts["image"].isin(["a1", "b0", "b1"])],
+    }
+    assert scorecard.handcrafted_findings(networks, split, **options) == []
     del measured["otccp_contacts"], measured["otccp_early_endosomes"]
     others = scorecard.handcrafted_findings(networks, measured, **options)
     assert [row["claim"] for row in others] == ["C12"]

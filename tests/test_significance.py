@@ -70,6 +70,14 @@ def test_runs_that_agree_have_an_interval_without_width(differences, t, p):
     assert found == {"value": mean, "low": mean, "high": mean, "t": t, "p": p}
 
 
+def test_rounding_is_no_scatter():
+    """Runs of 0.9 − 0.8, 0.4 − 0.3 and 1 − 0.9 are alike, to 16 digits."""
+    found = corrected_t_test([0.9 - 0.8, 0.4 - 0.3, 1 - 0.9] * 10, 60, 20)
+    assert found["low"] == found["high"] == found["value"] == pytest.approx(0.1)
+    assert (found["t"], found["p"]) == (np.inf, 0)
+    assert corrected_t_test([1e-17, -1e-17], 60, 20)["t"] == 0
+
+
 def test_one_run_is_refused():
     """A single difference has no scatter."""
     with pytest.raises(EvaluationError, match="expected two or more, found 1"):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from skimage.transform import resize
 
-from organelle_fusion.stitching import add_tiles, blending_windows, stitch, tile_table
+from organelle_fusion.stitching import (
+    StitchingError,
+    add_tiles,
+    blending_windows,
+    stitch,
+    tile_table,
+)
 
 
 def test_tiles_cover_the_plane_up_to_its_border():
@@ -44,6 +50,12 @@ def test_a_constant_map_stays_constant(overlap, shape):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[0], np.full(shape, 0.7), rtol=1e-6)
     np.testing.assert_allclose(found[1], np.full(shape, -4), rtol=1e-6)
+
+
+def test_a_plane_smaller_than_a_tile_is_refused():
+    """Its tiles would begin outside."""
+    with pytest.raises(StitchingError, match=r"at least 64 px .* found 40 × 100 px"):
+        tile_table((40, 100), 0, 64, overlap=True)
 
 
 def test_tiles_may_come_some_at_a_time():

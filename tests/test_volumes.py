@@ -177,7 +177,7 @@ def test_name_that_stands_twice_cannot_be_selected_but_mapped(tmp_path):
 
 def test_a_map_says_which_of_two_channels_is_meant(tmp_path):
     """By its own name, too; the other is then called by its index."""
-    path = save_imagej(tmp_path / "a.tif", STACK[:2, 0], "CYX", Labels=["GFP", "mito"])
+    path = save_imagej(tmp_path / "a.tif", STACK[:2, 0], "CYX", Labels=["GFP\nexposure 5", "mito"])
     volume = open_volume(path, channel_map={"mito": "GFP"})
     assert volume.channels == ("mito", "channel 1")
     np.testing.assert_array_equal(volume.select(["mito"]).plane(0), STACK[[0], 0])

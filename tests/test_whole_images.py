@@ -17,7 +17,7 @@ from organelle_fusion.manifest import open_image, read_manifest  # noqa: E402
 from organelle_fusion.models import build_model, set_seed  # noqa: E402
 from organelle_fusion.patches import patch_table  # noqa: E402
 from organelle_fusion.plots_maps import ExplainedPlane  # noqa: E402
-from organelle_fusion.predictions import Cell  # noqa: E402
+from organelle_fusion.predictions import Cell, write_predictions  # noqa: E402
 from organelle_fusion.similarity import map_similarity  # noqa: E402
 from organelle_fusion.volumes import open_volume, write_ome_tiff  # noqa: E402
 from organelle_fusion.whole_images import (  # noqa: E402
@@ -69,14 +69,22 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
         set_seed(fold)
         cell.weights_path(tmp_path).parent.mkdir(parents=True, exist_ok=True)
         network().save_weights(cell.weights_path(tmp_path))
+        stored = pd.DataFrame({"patch": [0]})
+        write_predictions(stored, cell.path(tmp_path), {}, [cell.weights_path(tmp_path)])
     rows = [
         ("one", "test", 0, 0.9, 0.1), ("one", "test", 0, 0.2, 0.8), ("two", "validation", 0, 1, 0),
         ("two", "test", 1, 0.9, 0.1), ("one", "validation", 1, 0, 1),
     ]  # fmt: skip
     predictions = pd.DataFrame(rows, columns=["image", "part", "fold", "p:a", "p:b"])
     model = network()  # compiled once
+
+    def pretrained():  # as of published weights: the same, whatever the seed
+        built = network()
+        built.set_weights(model.get_weights())
+        return built
+
     found = explain_images(
-        images, predictions, network, profile=PROFILE, cells=cells, folder=tmp_path,
+        images, predictions, pretrained, network, profile=PROFILE, cells=cells, folder=tmp_path,
         random_seeds=(4, 5),
     )  # fmt: skip
     for name, fold, target in (("one", 0, 0), ("two", 1, 1)):

@@ -3,6 +3,7 @@
 What stops or spoils an analysis is an error; what may be meant, but should be known, a warning.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,7 @@ LARGEST_STEP_UM = 5.0
 """Distance of planes beyond which they are no stack of one cell."""
 ALIKE = 0.05
 """Sizes in µm that differ by less are taken for the same."""
+_SEPARATED = re.compile(r"(?<=[^\W\d_])[\W_]+(?=[^\W_])|(?<=[^\W_])[\W_]+(?=[^\W\d_])")
 DEEPER = 8
 """Largest values that differ by more than three bits come from another bit depth, or other gain."""
 
@@ -368,7 +370,8 @@ def _classes(images: pd.DataFrame, n_splits: int) -> list[Problem]:
     ]
     for column, where in (("label", "classes"), ("group", "groups")):
         names = pd.Series(sorted(images[column].unique()), dtype=object)
-        plain = names.map(lambda name: "".join(filter(str.isalnum, name.casefold())))
+        # Signs are dropped at letters; "1-2" is not "12", and "GFP+" not "GFP-".
+        plain = names.str.casefold().str.strip().str.replace(_SEPARATED, "", regex=True)
         for _, alike in names.groupby(plain):
             if len(alike) > 1:
                 what = (

@@ -206,7 +206,7 @@ def start_cluster(workers: int) -> "SpecCluster":
         raise SweepError(
             f"workers: expected {workers} processes of this machine to start in "
             f"{_SECONDS_TO_START} s, found fewer; end what else keeps it busy, or set "
-            "OMP_NUM_THREADS=1 to compute in one process"
+            "LOKY_MAX_CPU_COUNT=1 to compute in one process"
         ) from None
     return cluster
 

@@ -263,6 +263,13 @@ def folding_difference(
     return _difference(values[0] - values[1], resampled[0] - resampled[1])
 
 
+def lost_classes(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Classes of frames of predictions of which no image is in all of them, sorted."""
+    shared = set.intersection(*(set(frame["image"]) for frame in frames.values()))
+    both = pd.concat([frame[["image", "label"]] for frame in frames.values()])
+    return sorted(set(both["label"]) - set(both.loc[both["image"].isin(shared), "label"]))
+
+
 def on_shared_images(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Keep the images that every frame of predictions has; with none left, an error says so."""
     shared = set.intersection(*(set(frame["image"]) for frame in frames.values()))

@@ -91,6 +91,10 @@ class EncoderSettings(Settings):
     stem_stride: Literal[1, 2] = 2
     weights: str | None = None  # "imagenet", or the path of a file with the same weights
 
+    def without_weights(self) -> "EncoderSettings":
+        """Give the same encoder with random weights, as of networks that have learnt nothing."""
+        return self.model_copy(update={"weights": None})
+
 
 class AugmentationSettings(Settings):
     """Random changes of a patch in training, the same for all its channels."""

@@ -132,7 +132,8 @@ def attributes_of(images: pd.DataFrame) -> pd.DataFrame:
     frame["file format"] = images["format"]
     folders, names = _below_common(images["path"])
     dates = [
-        date or date_in("/".join([*parts, name]))
+        # Where some images have none, pandas gives NaN, which is true.
+        (date if isinstance(date, str) else "") or date_in("/".join([*parts, name]))
         for date, parts, name in zip(images["date"], folders, names, strict=True)
     ]
     frame["date"] = pd.Series(dates, index=images.index, dtype=object)

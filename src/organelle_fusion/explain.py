@@ -197,9 +197,19 @@ def occlusion(
     -------
     (N, C, cells, cells) float32
         In logits.
+
+    Raises
+    ------
+    ExplainError
+        There are more squares than pixels along an edge.
     """
     check_patches(model, patches)
     height, width, channels = patches.shape[1:]
+    if not 1 <= cells <= min(height, width):
+        raise ExplainError(
+            f"cells: expected 1 to {min(height, width)}, the pixels along an edge, found {cells}; "
+            "choose fewer"
+        )
     start = np.broadcast_to(np.asarray(baseline, np.float32), patches.shape)
     whole = target_logits(model, patches, targets)
     rows, columns = (np.arange(cells + 1) * length // cells for length in (height, width))

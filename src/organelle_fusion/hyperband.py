@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.config import TrainingSettings, TuningSettings, UserError
-from organelle_fusion.devices import backend_name
+from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.locks import run_lock
 from organelle_fusion.models import set_seed
 from organelle_fusion.patchset import take_rows
@@ -103,8 +103,9 @@ def search_settings(
             "labels": labels.tolist(),
             "parts": parts.tolist(),
             "settings": [training, settings],
-            "search": code_version("batches", "hyperband", "training"),
+            "search": code_version("batches", "hyperband", "training", "trials"),
             "backend": backend_name(),
+            "device": keras_device(),
             **inputs,
         }
     )
@@ -164,8 +165,9 @@ class _Networks(keras_tuner.HyperModel):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         training = self._of_trial(hp)
-        # One seed for all trials, so that they differ by their settings alone.
-        set_seed(self._settings.seed)
+        # One seed for all trials, so that they differ by their settings alone; but one that goes on
+        # does not see the same augmentation and dropout once more, which are seeded here.
+        set_seed(self._settings.seed + hp.values.get("tuner/initial_epoch", 0))  # noqa: PD011
         return compile_model(self._network(training), training)
 
     def fit(
@@ -177,7 +179,7 @@ class _Networks(keras_tuner.HyperModel):
             labels,
             parts,
             settings=self._of_trial(hp).model_copy(update={"epochs": epochs}),
-            # A trial that goes on does not see the same order and augmentation once more.
+            # Nor the same order.
             seed=self._settings.seed + initial_epoch,
             initial_epoch=initial_epoch,
             callbacks=callbacks,

@@ -34,14 +34,24 @@ def image_suffix(path: str) -> str:
 
 
 def acquisition_date(path: str) -> str | None:
-    """Day on which an OME-TIFF says that it was taken, YYYY-MM-DD; None where nothing says so."""
+    """Day on which an OME-TIFF says that its image was taken, YYYY-MM-DD; None if it does not."""
     if image_suffix(path) not in (".ome.tif", ".ome.tiff", ".tif", ".tiff"):
         return None
-    with tifffile.TiffFile(split_path(path)[0]) as tiff:
-        text = tiff.ome_metadata
+    file, number = split_path(path)
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            text = tiff.ome_metadata
+    except tifffile.TiffFileError:  # of another format, whatever it is called
+        return None
     if not text:
         return None
-    node = ElementTree.fromstring(text).find(".//{*}AcquisitionDate")
+    images = [
+        node
+        for node in ElementTree.fromstring(text).findall("{*}Image")
+        if node.find("{*}Pixels") is not None
+    ]
+    chosen = images[number or 0 : (number or 0) + 1]
+    node = chosen[0].find("{*}AcquisitionDate") if chosen else None
     return node.text[:10] if node is not None and node.text else None
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,8 @@ class ManifestError(UserError):
 
 
 def name_of(path: Path, number: int, column: str, text: str) -> str:
-    """Refuse what would do harm where a name is shown, or written into a table."""
+    """Name in the one form of its letters; what would do harm where it is shown is refused."""
+    text = unicodedata.normalize("NFC", text)  # file systems and keyboards differ in it
     if len(text) > _LONGEST_NAME:
         found, remedy = f"{len(text)} characters", "shorten it"
         raise cell_error(path, number, column, f"at most {_LONGEST_NAME} characters", found, remedy)
@@ -120,6 +122,7 @@ def example_channel_map(
         index = alike[name] if name in alike else next(others)
         theirs = channels[index]
         plain = channels.count(theirs) == 1 and not set(theirs) & set("=;")
+        plain = plain and theirs == theirs.strip()  # as a map is read
         pairs.append(f"{name}={theirs if plain else index}")
     return ";".join(pairs)
 

@@ -2,7 +2,8 @@
 
 The paper trains a DNN on the features of the OTCCP and gives neither its layers nor its training;
 ours is `models.build_mlp`. Features differ in unit and in size by powers of ten, so each is given
-to the network by its rank among the training rows, as the normal deviate of that rank.
+to the network by its rank among the training rows, as the normal deviate of that rank. Many values
+equal to the smallest or the largest get the deviate of the end, and so does a constant.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +45,8 @@ class MlpError(UserError):
 def standardise(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Normal deviates of the ranks that features have among the training rows.
 
-    scikit-learn's ``QuantileTransformer``, fitted on the training rows alone.
+    scikit-learn's ``QuantileTransformer``, fitted on the training rows alone. Values tied at either
+    end, and those of a constant feature, get the limit there and not the middle of their ranks.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from organelle_fusion.folds import fold_parts
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.patches import extract_patches
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import Cell
+from organelle_fusion.predictions import Cell, load_weights
 from organelle_fusion.provenance import note_file
 from organelle_fusion.volumes import open_volume
 
@@ -187,7 +187,7 @@ def each_network(
     """
     table, patches, targets = patch_set.table, patch_set.patches, patch_set.class_numbers
     for fold, cell in cells.items():
-        network.load_weights(note_file(cell.weights_path(folder)))
+        load_weights(network, cell, folder)
         parts = fold_parts(folds, table["group"], fold)
         tested = np.flatnonzero(parts == "test")
         of_image = pd.Series(tested).groupby(table["image"].to_numpy()[tested], sort=False)

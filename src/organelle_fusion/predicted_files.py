@@ -121,10 +121,16 @@ def _differences(before: dict[str, Any], call: dict[str, Any]) -> list[str]:
 def _is_of_an_image(entry: Path) -> bool:
     """Whether an entry of the folder is more than the table, the record and the logs of a call."""
     if entry.is_dir():
-        return True
+        return (entry / RECORD).is_file()  # written last, of an image that was predicted
     return not (
         entry.name.startswith(".") or entry.suffix == ".log" or entry.name in (TABLE, RECORD)
     )
+
+
+def clear_image(folder: Path) -> None:
+    """Delete what was written of an image, so that files of two contents do not lie together."""
+    for name in (RECORD, *TABLES, *MAPS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def kept_row(folder: Path, inputs: str, *, maps: bool) -> tuple[dict[str, Any] | None, str]:

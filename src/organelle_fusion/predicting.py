@@ -26,6 +26,7 @@ from organelle_fusion.predicted_files import (
     TABLES,
     PredictError,
     call_of,
+    clear_image,
     folder_name,
     keep_row,
     kept_row,
@@ -190,6 +191,7 @@ def _each_image(
             if line:
                 _LOGGER.info(line)
             if kept is None:
+                clear_image(folder)  # what an earlier image of this name has left
                 about = {"Image": f"{volume.path}; {_description(volume)}"}
                 about |= {"SHA-256 of the image": content, **sources}
                 progress = f"{image.image} ({number} of {len(images)})"
@@ -201,6 +203,8 @@ def _each_image(
             row["error"] = " ".join(str(error).split())
         except OSError as error:
             row["error"] = system_error(error)
+        if row["error"]:  # which may come of writing, after the class was found
+            row |= {"label": "", **{f"p:{name}": np.nan for name in facts.classes}}
         rows.append(row)
         write_csv(output / TABLE, pd.DataFrame(rows))
         yield row

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 
 from organelle_fusion.config import UserError
 from organelle_fusion.provenance import atomic_path, file_hash, hash_of, note_file
+
+if TYPE_CHECKING:
+    import keras
 
 WEIGHTS_SUFFIX = ".weights.h5"
 
@@ -147,6 +150,42 @@ def read_provenance(path: Path) -> dict:
         was changed.
     """
     return _read(path, rows=False)[0]
+
+
+def load_weights(network: "keras.Model", cell: Cell, folder: Path) -> None:
+    """Load the trained weights of a cell into a network of its architecture.
+
+    Parameters
+    ----------
+    network
+        Keras model.
+    cell
+        Its weights lie beside its predictions.
+    folder
+        Root of the stored files.
+
+    Raises
+    ------
+    SweepError
+        Predictions or weights are not there, the weights are of another training than the
+        predictions, or of another architecture than the network.
+    """
+    path = cell.weights_path(folder)
+    again = "run the chapter that trains it again"
+    written = read_provenance(cell.path(folder))["beside"].get(path.name)
+    if written is None or not path.is_file():
+        raise SweepError(f"{path}: expected the weights of {cell}, found none; {again}")
+    if file_hash(note_file(path)) != written:
+        raise SweepError(
+            f"{path}: expected the weights that its predictions were made by, found others; {again}"
+        )
+    try:
+        network.load_weights(path)
+    except ValueError as error:
+        raise SweepError(
+            f"{path}: expected weights of the profile's network, found those of another "
+            f"architecture; {again}"
+        ) from error
 
 
 def read_cell(path: Path) -> tuple[dict, pa.Table]:

@@ -62,7 +62,8 @@ class VolumeError(UserError):
 
 def refusal(path: Path, expected: str, found: object, remedy: str) -> VolumeError:
     """Error of one line: where, what was expected, what was found, what to do."""
-    return VolumeError(f"{path}: expected {expected}, found {found}; {remedy}")
+    said = " ".join(str(found).split())
+    return VolumeError(f"{path}: expected {expected}, found {said}; {remedy}")
 
 
 def damaged(path: Path, found: object) -> VolumeError:

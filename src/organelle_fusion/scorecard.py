@@ -16,6 +16,7 @@ import yaml
 
 from organelle_fusion.comparisons import (
     best_single_difference,
+    lost_classes,
     on_shared_images,
     paired_difference,
     rival_difference,
@@ -177,12 +178,14 @@ def handcrafted_findings(
     list of dict
         `finding` rows: features of contacts minus the best of all others, those of early endosomes
         minus the best other organelle's (C4); intermediate fusion minus the best of all
-        handcrafted ones (C12).
+        handcrafted ones (C12). Empty where no image of some class has them all.
     """
     if not measured:
         return []
     by_model = {str(name): frame for name, frame in networks.groupby("model", sort=False)}
     by_model.pop("spatial", None)
+    if lost_classes({**measured, **by_model}):
+        return []
     shared = on_shared_images({**measured, **by_model})
     rivals, nets = ({name: shared[name] for name in part} for part in (measured, by_model))
     options = {"level": "image", "repeats": repeats, "seed": seed}

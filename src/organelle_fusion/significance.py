@@ -18,6 +18,9 @@ from organelle_fusion.wording import decimals
 _RUN = ["seed", "fold"]
 
 
+_EQUAL = 1e-12  # as of scores that differ by their rounding
+
+
 def corrected_t_test(differences: Sequence[float], n_train: float, n_test: float) -> dict:
     """Test a difference over repeated trainings whose training parts overlap.
 
@@ -53,6 +56,8 @@ def corrected_t_test(differences: Sequence[float], n_train: float, n_test: float
         )
     mean = differences.mean()
     error = np.sqrt(1 / n + n_test / n_train) * differences.std(ddof=1)
+    if np.ptp(differences) < _EQUAL:  # or rounding would be their scatter
+        mean, error = (0.0 if abs(mean) < _EQUAL else mean), 0.0
     # Runs that all agree, as of two faultless models, have no scatter to measure a mean by.
     t = mean / error if error > 0 else np.copysign(np.inf, mean) if mean else 0.0
     reach = stats.t.ppf(0.975, n - 1) * error

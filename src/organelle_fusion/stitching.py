@@ -7,6 +7,12 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from organelle_fusion.config import UserError
+
+
+class StitchingError(UserError):
+    """Tiles that cannot cover a plane; the message is one line."""
+
 
 def tile_table(shape: tuple[int, int], z: int, size_px: int, *, overlap: bool) -> pd.DataFrame:
     """Squares that cover a whole plane, as a table for `patches.extract_patches`.
@@ -27,7 +33,17 @@ def tile_table(shape: tuple[int, int], z: int, size_px: int, *, overlap: bool) -
     DataFrame
         z, y, x, size_px, kept (true), row by row. Tiles start at 0, step, 2 · step…; the last
         row and column are moved inwards to end at the border.
+
+    Raises
+    ------
+    StitchingError
+        The plane is smaller than a tile.
     """
+    if min(shape) < size_px:
+        raise StitchingError(
+            f"plane: expected at least {size_px} px along each edge, as a tile has, found "
+            f"{shape[0]} × {shape[1]} px; choose a smaller patch size"
+        )
     y, x = (_starts(length, size_px, overlap=overlap) for length in shape)
     return pd.DataFrame(
         {"z": z, "y": np.repeat(y, len(x)), "x": np.tile(x, len(y)), "size_px": size_px}

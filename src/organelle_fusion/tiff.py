@@ -118,6 +118,7 @@ def _describe_imagej(
 def _imagej_names(labels: object, series: tifffile.TiffPageSeries) -> list[str]:
     """Slice labels name channels if each channel has a label of its own, the same in all planes."""
     labels = [labels] if isinstance(labels, str) else [str(label) for label in labels or []]
+    labels = [label.partition("\n")[0].strip() for label in labels]  # metadata may follow
     sizes = dict(zip(series.axes, series.shape, strict=True))
     count = sizes.get("C", sizes.get("S", 1))
     names = labels[:count]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from organelle_fusion.comparisons import on_shared_images, rival_difference
+from organelle_fusion.comparisons import lost_classes, on_shared_images, rival_difference
 from organelle_fusion.config import TrainingSettings, TuningSettings
 from organelle_fusion.evaluation import score_table
 from organelle_fusion.folds import make_folds
@@ -235,7 +235,8 @@ def contact_differences(
     Parameters
     ----------
     panels
-        Data set → model → predictions. One that has no contacts, or nothing else, is left out.
+        Data set → model → predictions. One that has no contacts, or nothing else, is left out, and
+        one in which no image of some class has objects of all models.
     levels
         Level of `metrics.pooled` → what it is called.
     repeats, seed
@@ -246,15 +247,10 @@ def contact_differences(
     dict
         "<data set>, contacts minus the best single organelle, <level>" →
         `comparisons.rival_difference`.
-
-    Raises
-    ------
-    EvaluationError
-        No image is shared by all models of a data set.
     """
     found = {}
     for panel, frames in panels.items():
-        if CONTACTS not in frames or len(frames) < 2:
+        if CONTACTS not in frames or len(frames) < 2 or lost_classes(frames):
             continue
         single = on_shared_images(frames)
         contacts = single.pop(CONTACTS)

@@ -214,7 +214,8 @@ def fit_model(
     settings
         Epochs, patience and batch size.
     seed
-        Seed of the order of the patches, the augmentation and the dropout.
+        Seed of the order of the patches. Augmentation and dropout follow the seed that was set when
+        the model was built, or by `reset_model`.
     validated
         Whether the validation part says when to stop and which weights to keep. If not, it has no
         part in the training: all epochs are run, and the last weights stay.

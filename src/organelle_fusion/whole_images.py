@@ -18,8 +18,7 @@ from organelle_fusion.metrics import probability_columns
 from organelle_fusion.models import set_seed
 from organelle_fusion.patches import extract_patches, patch_size_px, patch_table
 from organelle_fusion.plots_maps import ExplainedPlane
-from organelle_fusion.predictions import Cell
-from organelle_fusion.provenance import note_file
+from organelle_fusion.predictions import Cell, load_weights
 from organelle_fusion.similarity import map_similarity
 from organelle_fusion.stitching import add_tiles, tile_table
 from organelle_fusion.training import predict_proba
@@ -149,6 +148,7 @@ def explain_images(
     images: pd.DataFrame,
     predictions: pd.DataFrame,
     build: Callable[[], keras.Model],
+    build_random: Callable[[], keras.Model],
     *,
     profile: Profile,
     cells: Mapping[int, Cell],
@@ -165,7 +165,10 @@ def explain_images(
         Of the cells: an image is explained by the network of the fold whose test part it is in,
         which has seen neither it nor its group, and the whole image's prediction is noted.
     build
-        Builds a network of the architecture whose weights are stored, with random weights.
+        Builds a network of the architecture whose weights are stored.
+    build_random
+        Builds the same with random weights throughout, also where `build` begins with published
+        ones; see `config.EncoderSettings.without_weights`.
     profile
         Channels and patch size.
     cells
@@ -178,6 +181,11 @@ def explain_images(
     Returns
     -------
     Explained
+
+    Raises
+    ------
+    SweepError
+        See `predictions.load_weights`.
     """
     network = build()
     tested = predictions[predictions["part"] == "test"]
@@ -188,7 +196,7 @@ def explain_images(
     planes: dict[str, dict[str, ExplainedPlane]] = {name: {} for name in TILINGS}
     similarities, randomised, statistics, sparse = [], [], {}, {}
     for fold, cell in cells.items():
-        network.load_weights(note_file(cell.weights_path(folder)))
+        load_weights(network, cell, folder)
         for image in images[images["image"].map(fold_of) == fold].itertuples():
             volume = open_image(image).select(profile.channels)
             # Of all planes, so they are kept for the networks that follow.
@@ -203,13 +211,14 @@ def explain_images(
                 )
                 similarities.append(_similarity(image, name, maps, places, profile))
     explained = images[images["image"].isin(statistics)]
+    random = build_random()
     for seed in random_seeds:
         set_seed(seed)
-        network.set_weights(build().get_weights())
+        random.set_weights(build_random().get_weights())
         for image in explained.itertuples():
             volume, known = open_image(image).select(profile.channels), statistics[image.image]
             target = classes.index(image.label)
-            for name, maps in _middle_maps(network, volume, known, target, profile):
+            for name, maps in _middle_maps(random, volume, known, target, profile):
                 found = _similarity(image, name, maps, sparse[image.image][name], profile)
                 randomised.append(found.assign(seed=seed))
     return Explained(
