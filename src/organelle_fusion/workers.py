@@ -219,9 +219,11 @@ def on_workers(jobs: Iterable[Job], workers: int, **bar: Any) -> Iterator[Comput
                     waiting[future] = number, cell
                     finished.add(future)
                 elif future.status == "error" and isinstance(future.exception(), KilledWorker):
+                    # Dask blames what a worker had next as well as what it computed.
                     raise SweepError(
-                        f"{cell}: expected its frame, found that each worker which computed it "
-                        "ended, perhaps for want of memory; use fewer workers, or with more memory"
+                        f"{cell}: expected its frame, found that each worker which computed it, or "
+                        "had it next, ended, perhaps for want of memory; use fewer workers, or "
+                        "with more memory"
                     ) from future.exception()
                 else:
                     raise SweepError(
