@@ -521,7 +521,9 @@ None if absent else Markdown(
 # one organelle in a shell of one and a half voxels around another, and is measured as an object again.
 
 # %% tags=["hide-output"]
+patch_table = earlier.read_patches(run, settings).table
 images = run.read()
+images = images[images["image"].isin(patch_table["image"])]
 obstacle = measuring.measuring_obstacle(images)
 contact_kinds = measuring.contact_kinds(settings.channels)
 kinds = {f"otccp_{name}": [name] for name in settings.channels} | {
@@ -543,7 +545,7 @@ if not obstacle:
 Markdown(
     f"**Nothing is measured.** {obstacle}"
     if obstacle
-    else f"Of {len(images)} images, {stacks['image'].nunique()} hold a whole cell or more, "
+    else f"Of {len(images)} images with patches, {stacks['image'].nunique()} hold a whole cell or more, "
     f"{stacks['cell'].nunique()} cells in all."
 )
 
@@ -621,17 +623,19 @@ if run.is_phantom and not obstacle:
 # tests an image without a whole cell, that image is missing here.
 
 # %% tags=["hide-output"]
-patch_table = earlier.read_patches(run, settings).table
+folding = settings.folds.model_dump()
+splits = {
+    own: folds.make_folds(patch_table, **folding | {"seed": own})
+    for own in range(seed, seed + settings.many_folds.repeats)
+}
 tables, left_out = {}, pd.DataFrame()
 if not obstacle:
     tables, left_out = topologies.class_topologies(
-        stacks, kinds, images["label"]
+        stacks, kinds, splits.values()
     )
 runs = topologies.train_repeats(
     tables,
-    patch_table,
-    range(seed, seed + settings.many_folds.repeats),
-    division=settings.folds.model_dump(),
+    splits,
     training=network,
     tuning=None if run.is_phantom else chosen.tuning,
     folder=results,
@@ -650,7 +654,7 @@ None if obstacle else Markdown(
         or "none"
     )
     + "."
-    + f" Not classified, since some class has such objects in fewer than two groups of images: {', '.join(missing)}."
+    + f" Not classified, since in some fold no image that is trained on holds such objects of some class: {', '.join(missing)}."
     * bool(missing)
 )
 
@@ -698,10 +702,8 @@ if run.is_phantom and not obstacle:
     meeting, _ = measuring.measure_images(
         of_contact, folder=results / "objects" / "contact", **laws
     )
-    split = folds.make_folds(of_contact, **settings.folds.model_dump())
-    tables, _ = topologies.class_topologies(
-        meeting, kinds, of_contact["label"]
-    )
+    split = folds.make_folds(of_contact, **folding)
+    tables, _ = topologies.class_topologies(meeting, kinds, [split])
     touching = topologies.train_topologies(
         tables, split, training=network, dataset="contact", seed=seed,
         folder=results / "predictions",

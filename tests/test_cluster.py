@@ -320,6 +320,25 @@ def test_a_result_that_ends_with_its_worker_is_computed_again(tmp_path):
     assert len(list(tmp_path.glob("b-*"))) == 2
 
 
+def test_what_computes_when_another_cell_fails_does_not_go_on(tmp_path):
+    """It would write the weights of a training that nobody waits for, beside no predictions."""
+    process = tmp_path / "process"
+
+    def compute(cell):
+        if cell == "slow":
+            (tmp_path / "new").write_text(str(os.getpid()))
+            (tmp_path / "new").rename(process)
+            time.sleep(60)
+        while not process.exists():
+            time.sleep(0.02)
+        raise ValueError("no")
+
+    job = workers.Job(0, compute, ["fails", "slow"], tmp_path)
+    with pytest.raises(SweepError, match="fails: ValueError: no"):
+        list(workers.on_workers([job], 2, disable=True))
+    assert not psutil.pid_exists(int(process.read_text()))
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_the_process_that_started_them(tmp_path, end):
     """In the middle of a cell that would take a minute: killed, or by the Ctrl-C of a terminal.

@@ -8,7 +8,6 @@ from organelle_fusion import topologies
 from organelle_fusion.comparisons import rival_difference
 from organelle_fusion.config import load_profile
 from organelle_fusion.evaluation import score_table
-from organelle_fusion.folds import make_folds
 from organelle_fusion.handcrafted import MEASURED
 from organelle_fusion.measuring import topology
 from organelle_fusion.mlp import MlpError
@@ -58,22 +57,50 @@ def test_settings_are_judged_by_the_images_named(stacks, tmp_path, monkeypatch):
     assert given.items() >= own.items()
 
 
+def one_fold(parts):
+    """A fold of groups, of the class that their first letter is."""
+    return pd.DataFrame(
+        [(0, group, group[0], part) for group, part in parts.items()],
+        columns=["fold", "group", "label", "part"],
+    )
+
+
+def thirds(*images):
+    """Three folds, of which each tests the images of one number and validates the next."""
+    images = images or [f"{label}{k}" for label in "ab" for k in range(3)]
+    part = {0: "test", 1: "validation", 2: "train"}
+    return pd.concat(
+        one_fold({name: part[(int(name[1]) - fold) % 3] for name in images}).assign(fold=fold)
+        for fold in range(3)
+    )
+
+
 def test_models_that_lack_a_class_are_left_out(stacks):
     """Of the rare kind one object of each image of b: too few in a cell, and said so."""
     kinds = {"m_x": ["x"], "m_rare": ["rare"], "m_two": ["x", "y_z"]}
-    tables, report = topologies.class_topologies(stacks, kinds, ["a", "b", "a"])
+    tables, report = topologies.class_topologies(stacks, kinds, [thirds()])
     assert list(tables) == ["m_x", "m_two"]
     assert [len(table) for _, table in tables.values()] == [30, 60]
     left = report[report["objects"] > 0]
     assert left[["model", "objects", "cells"]].to_numpy().tolist() == [["m_rare", 3, 3]]
-    assert list(topologies.class_topologies(stacks, kinds, ["a", "b", "c"])[0]) == []
+    third = thirds(*(f"{label}{k}" for label in "abc" for k in range(3)))
+    assert topologies.class_topologies(stacks, kinds, [thirds(), third])[0] == {}
 
 
-def test_a_class_of_one_group_is_not_classified(stacks):
-    """Its images are tested together, and then none of the class is trained on."""
-    joined = stacks.assign(group=stacks["group"].where(stacks["label"] == "a", "same"))
-    assert topologies.class_topologies(joined, {"m_x": ["x"]}, ["a", "b"])[0] == {}
-    assert list(topologies.class_topologies(stacks, {"m_x": ["x"]}, ["a", "b"])[0]) == ["m_x"]
+def test_a_class_that_some_fold_does_not_train_on_is_not_classified(stacks):
+    """Of b two images hold objects: a fold tests one and validates the other, another does not."""
+    without = stacks[stacks["image"] != "b2"]
+    training = one_fold({"a0": "train", "a1": "test", "b0": "train", "b1": "test"})
+    idle = one_fold({"a0": "train", "a1": "train", "b0": "test", "b1": "validation", "b2": "train"})
+    for objects, splits, classified in (
+        (without, [training], True),
+        (without, [idle], False),
+        (without, [training, idle], False),
+        (without, [thirds()], False),
+        (stacks, [training, idle, thirds()], True),
+    ):
+        found, _ = topologies.class_topologies(objects, {"m_x": ["x"]}, splits)
+        assert list(found) == ["m_x"] * classified
 
 
 def test_settings_are_not_searched_without_objects(tmp_path):
@@ -85,7 +112,7 @@ def test_settings_are_not_searched_without_objects(tmp_path):
 
 
 def test_every_model_is_trained_in_the_same_folds(stacks, tmp_path, monkeypatch):
-    tables, _ = topologies.class_topologies(stacks, {"m_x": ["x"], "m_y": ["y_z"]}, ["a", "b"])
+    tables, _ = topologies.class_topologies(stacks, {"m_x": ["x"], "m_y": ["y_z"]}, [thirds()])
     given = []
     monkeypatch.setattr(
         topologies, "train_mlps", lambda *places, **named: given.append((places, named)) or "made"
@@ -101,13 +128,9 @@ def test_every_model_is_trained_in_the_same_folds(stacks, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("tuning", [None, SETTINGS.tuning])
-def test_repeats_have_folds_of_the_patches_and_settings_of_their_own(
-    stacks, tmp_path, monkeypatch, tuning
-):
+def test_repeats_have_folds_and_settings_of_their_own(stacks, tmp_path, monkeypatch, tuning):
     """Settings are searched in the folds of every seed if that is asked for, on the first model."""
-    tables, _ = topologies.class_topologies(stacks, {"m_x": ["x"], "m_y": ["y_z"]}, ["a", "b"])
-    patches = stacks.drop_duplicates("image")[["image", "label", "group"]]
-    division = {"n_splits": 3, "validation_share": 0.3, "seed": 1}
+    tables, _ = topologies.class_topologies(stacks, {"m_x": ["x"], "m_y": ["y_z"]}, [thirds()])
     given, searched = [], []
 
     def search(values, table, split, *, training, settings, folder):
@@ -121,12 +144,11 @@ def test_repeats_have_folds_of_the_patches_and_settings_of_their_own(
 
     monkeypatch.setattr(topologies, "tune_folds", search)
     monkeypatch.setattr(topologies, "train_mlps", train)
-    options = {"division": division, "training": SETTINGS.training, "tuning": tuning}
-    found = topologies.train_repeats(tables, patches, [4, 5], folder=tmp_path, **options)
+    options = {"training": SETTINGS.training, "tuning": tuning, "folder": tmp_path}
+    found = topologies.train_repeats(tables, {4: "four", 5: "five"}, **options)
     assert found == [{model: (model, seed) for model in tables} for seed in (4, 5)]
-    splits = [make_folds(patches, **division | {"seed": seed}) for seed in (4, 4, 5, 5)]
-    for (split, named), expected in zip(given, splits, strict=True):
-        pd.testing.assert_frame_equal(split, expected)
+    for (split, named), expected in zip(given, ("four", "four", "five", "five"), strict=True):
+        assert split == expected
         assert named["folder"] == tmp_path / "predictions"
         own = SETTINGS.training if tuning is None else f"settings of seed-{named['seed']}"
         assert named["training"] == own
@@ -136,7 +158,7 @@ def test_repeats_have_folds_of_the_patches_and_settings_of_their_own(
         assert [(first, folder) for first, _, folder in searched] == [
             (True, tmp_path / "tuning" / f"seed-{seed}") for seed in (4, 5)
         ]
-    assert topologies.train_repeats({}, patches, [4], folder=tmp_path, **options) == [{}]
+    assert topologies.train_repeats({}, {4: "four"}, **options) == [{}]
 
 
 def frame(model, hits):

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from organelle_fusion.comparisons import lost_classes, on_shared_images, rival_difference
 from organelle_fusion.config import TrainingSettings, TuningSettings
 from organelle_fusion.evaluation import score_table
-from organelle_fusion.folds import make_folds
 from organelle_fusion.leakage_words import chance_lines
 from organelle_fusion.measuring import topology
 from organelle_fusion.mlp import MlpError, train_mlps, tune_folds, tune_mlp
@@ -68,12 +66,13 @@ def tune_topology(
 
 
 def class_topologies(
-    objects: pd.DataFrame, kinds: Mapping[str, Sequence[str]], classes: Sequence[str]
+    objects: pd.DataFrame, kinds: Mapping[str, Sequence[str]], splits: Sequence[pd.DataFrame]
 ) -> tuple[Tables, pd.DataFrame]:
-    """Features of the objects of every model, where all classes have such objects in two groups.
+    """Features of the objects of every model, where every fold trains on objects of all classes.
 
-    A score over fewer classes would stand unmarked beside the others; and where the only group of a
-    class is tested, nothing of the class is trained on.
+    Folds are made of images, and not every image holds objects of every kind. Where the only ones
+    of a class are tested or validate, nothing of it is trained on; and a score over fewer classes
+    would stand unmarked beside the others.
 
     Parameters
     ----------
@@ -81,13 +80,14 @@ def class_topologies(
         Of `measuring.measure_images`.
     kinds
         Model → kinds of objects that it is given.
-    classes
-        Those that every model must have.
+    splits
+        Of `folds.make_folds`: the folds that will be trained in, each with all groups of `objects`.
 
     Returns
     -------
     tables
-        Model → features and table of `measuring.topology`; models that lack a class are not there.
+        Model → features and table of `measuring.topology`; models that lack a class in some fold
+        are not there.
     report
         Reports of `measuring.topology`, of all models, and ``model``.
     """
@@ -95,10 +95,17 @@ def class_topologies(
     for model, of_model in kinds.items():
         values, table, report = topology(objects, of_model)
         reports.append(report.assign(model=model))
-        groups = table.groupby("label")["group"].nunique() if len(table) else pd.Series(dtype=int)
-        if groups.reindex(list(set(classes)), fill_value=0).min() > 1:
+        if len(table) and all(_trains_on_all(split, table) for split in splits):
             tables[model] = values, table
     return tables, pd.concat(reports)
+
+
+def _trains_on_all(folds: pd.DataFrame, table: pd.DataFrame) -> bool:
+    """Whether every fold has rows of each of its classes to train on."""
+    pairs = table[["group", "label"]].astype(str).drop_duplicates()
+    trained = folds[folds["part"] == "train"].merge(pairs)
+    classes = trained.groupby("fold")["label"].nunique()
+    return classes.reindex(folds["fold"].unique(), fill_value=0).min() == folds["label"].nunique()
 
 
 def train_topologies(
@@ -135,26 +142,20 @@ def train_topologies(
 
 def train_repeats(
     tables: Tables,
-    patches: pd.DataFrame,
-    seeds: Sequence[int],
+    splits: Mapping[int, pd.DataFrame],
     *,
-    division: Mapping[str, Any],
     training: TrainingSettings,
     tuning: TuningSettings | None,
     folder: Path,
 ) -> list[dict[str, pd.DataFrame]]:
-    """Train every model in the folds of the patches, made and trained with several seeds.
+    """Train every model in several divisions into folds, each trained with a seed of its own.
 
     Parameters
     ----------
     tables
         Model → features and table of its objects.
-    patches
-        What the networks of images are trained on: folds are made of these.
-    seeds
-        One for every repetition.
-    division
-        Arguments of `folds.make_folds` but for the seed.
+    splits
+        Seed → folds.
     training
         Settings of all networks.
     tuning
@@ -173,8 +174,7 @@ def train_repeats(
         As `mlp.train_mlps` and `mlp.tune_folds`.
     """
     runs = []
-    for seed in seeds:
-        split = make_folds(patches, **{**division, "seed": seed})
+    for seed, split in splits.items():
         own = training
         if tuning is not None and tables:
             place = folder / "tuning" / f"seed-{seed}"

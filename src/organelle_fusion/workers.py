@@ -135,7 +135,8 @@ def on_workers(jobs: Iterable[Job], workers: int, **bar: Any) -> Iterator[Comput
 
     The next job is taken when no cell of the ones before waits for a worker, so that the workers go
     on while it is made. A cell whose worker ends, for want of memory for instance, is computed
-    again on another.
+    again on another. After an error, or where not all is asked for, workers of ours start anew, so
+    that nothing is computed and written which nobody waits for.
 
     Parameters
     ----------
@@ -234,7 +235,10 @@ def on_workers(jobs: Iterable[Job], workers: int, **bar: Any) -> Iterator[Comput
             if no_more is not None:
                 raise no_more
         finally:
-            client.cancel(list(waiting))
+            if waiting:
+                client.cancel(list(waiting))
+                if not is_named() and client.status == "running":
+                    client.restart()  # else what computes goes on, and writes files afterwards
 
 
 def asked_of_workers(question: Callable[[], Any], workers: int) -> Any:
