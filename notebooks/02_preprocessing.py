@@ -53,7 +53,7 @@ data_banner(settings, run)
 volume = open_image(images.iloc[0]).select(settings.channels)
 statistics = intensity.stack_statistics(volume)
 plots_images.otsu_figure(
-    intensity.binned_histograms(volume),
+    intensity.binned_histograms(volume, statistics),
     statistics.set_index("channel")["otsu"].to_dict(),
 )
 

@@ -149,12 +149,33 @@ def test_display_plane_is_scaled_between_low_and_high(tmp_path):
     )
 
 
-def test_binned_histograms_count_every_voxel_once(tmp_path):
-    """Four values in two bins: 0 and 1 below the middle, 2 and 4 above it."""
+def test_bins_hold_equally_many_grey_levels_and_the_threshold_is_an_edge(tmp_path):
+    """Of five grey levels, two in a bin; Otsu's threshold is 2, above which are two voxels."""
     array = np.array([0, 0, 1, 2, 4, 4], np.uint8).reshape(1, 1, 2, 3)
-    edges, counts = binned_histograms(stack(tmp_path, array), bins=2)["channel-0"]
-    np.testing.assert_array_equal(edges, [0, 2, 4])
-    np.testing.assert_array_equal(counts, [3, 3])
+    volume = stack(tmp_path, array)
+    statistics = stack_statistics(volume)
+    assert statistics["otsu"].tolist() == [2]
+    edges, counts = binned_histograms(volume, statistics, bins=3)["channel-0"]
+    np.testing.assert_array_equal(edges, [-1.5, 0.5, 2.5, 4.5])
+    np.testing.assert_array_equal(counts, [2, 2, 2])
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("uint8", 1), ("uint16", 30), ("float32", 0.01)])
+def test_bins_above_the_threshold_hold_the_foreground(tmp_path, dtype, scale):
+    """Also where one hot pixel makes the bins wide; and every voxel is in a bin."""
+    array = blobs(dtype, scale)
+    array[:, 0, 0, 0] = {"uint8": 255, "uint16": 65535, "float32": 100}[dtype]
+    volume = stack(tmp_path, array)
+    statistics = stack_statistics(volume)
+    found = binned_histograms(volume, statistics)
+    for channel, otsu, values in zip(found, statistics["otsu"], array, strict=True):
+        edges, counts = found[channel]
+        assert counts.sum() == values.size
+        foreground = (values > otsu).sum()
+        # Of floats, Otsu's threshold is the middle of one of its fine bins, which goes one way.
+        unsure = (np.abs(values - otsu) < 2e-3).sum() if dtype == "float32" else 0
+        assert abs(counts[edges[:-1] > otsu].sum() - foreground) <= unsure
+        assert len(counts) <= 202
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -101,6 +101,32 @@ def test_a_ball_has_its_volume_area_and_shape(tmp_path, radius, noise):
     assert row["distance_to_nucleus_um"] == pytest.approx(gap, abs=VOXEL / 2)
 
 
+@pytest.mark.parametrize("size_um", np.arange(4.0, 4.3, 0.035))
+def test_objects_at_the_border_of_a_cell_close(tmp_path, size_um):
+    """Voxels of 4.3 pixels, of which the last may lie inside the cell but for the margin.
+
+    Objects fill the cell on one side, where their contact and surface would reach the border.
+    """
+    size = (3.0, 5.0, size_um)
+    near = ellipsoid((1.5, 2.5, size_um), (0.9, 1.2, 1.2), size=size)
+    other = ellipsoid((1.5, 4.0, size_um), (0.9, 0.9, 1.2), size=size)
+    nucleus = ellipsoid(*NUCLEUS, size=size)
+    volume, _ = stack_of(tmp_path, {"a": near, "b": other, "nucleus": nucleus})
+    labels = np.zeros(near.shape[1:], np.uint16)
+    labels[3:-3, 3:-1] = 1
+    for edge in (1, 12):  # the border of the image, and that of the box
+        labels[:, -edge:] = 0
+        cells = Cells(labels, labels, {})
+        found = measure_stack(volume, ["a", "b"], cells, voxel_um=0.15, min_volume_um3=0.01)
+        assert set(found["kind"]) == {"a", "b", "a × b"}
+        # Half an ellipsoid, 1.2 µm long, less what is cut off at its middle: at most 0.3 µm (two
+        # voxels), or 12 pixels and a voxel; of the half, 3/2 times the part of the length.
+        half = {"a": 2 / 3 * np.pi * 0.9 * 1.2**2, "b": 2 / 3 * np.pi * 0.9**2 * 1.2}
+        for kind, volume_um3 in half.items():
+            share = found.set_index("kind").loc[kind, "volume_um3"] / volume_um3
+            assert (0.6 if edge == 1 else 0.3) < share < (1.0 if edge == 1 else 0.6)
+
+
 def test_an_ellipsoid_has_its_axes(tmp_path):
     """Semi-axes 0.35, 0.5, 0.9 µm, volume 4/3 π abc, area after Thomsen's formula (1 % exact)."""
     axes = (0.35, 0.5, 0.9)

@@ -129,7 +129,7 @@ def test_otsu_figure_states_threshold_and_share():
     """Of 10 voxels the 4 in bins above 1.5 are foreground: 40 %."""
     histogram = (np.array([0, 1, 2, 3]), np.array([5, 1, 4]))
     figure = plots_images.otsu_figure({"mitochondria": histogram}, {"mitochondria": 1.5})
-    assert "threshold 2\n40.0% above" in texts(figure)
+    assert "threshold 1.5\n40.0% above" in texts(figure)
     assert figure.axes[0].lines[0].get_xdata()[0] == 1.5
 
 
@@ -193,12 +193,28 @@ def test_confusion_names_and_cells_do_not_overlap(models, classes, columns):
     assert left > 0
 
 
+@pytest.mark.parametrize(("classes", "models"), [(2, 4), (2, 1), (3, 4), (7, 2)])
+def test_titles_of_confusion_matrices_and_the_words_below_fit(classes, models):
+    counts = pd.DataFrame(np.ones((classes, classes), int), *[list("abcdefg")[:classes]] * 2)
+    names = ["intermediate", "mitochondria", "spatial", "recycling_endosomes"]
+    figure = plots.confusion_figure({name: counts for name in names[:models]})
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    *panels, strip = figure.axes
+    boxes = [axes.get_window_extent(renderer) for axes in panels]
+    titles = [axes._left_title.get_window_extent(renderer) for axes in panels]
+    assert all(text.x1 < box.x1 + 0.1 * 150 for text, box in zip(titles, boxes, strict=True))
+    words = [strip.xaxis.label, *strip.get_xticklabels()]
+    extents = [text.get_window_extent(renderer) for text in words]
+    assert min(box.x0 for box in extents) >= 0
+    assert max(box.x1 for box in extents) <= figure.bbox.x1
+
+
 def test_pr_figure_draws_the_curves_and_the_chance_line():
     """Two classes of AP 0.9 and 0.5: mean 0.70; chance is the mean prevalence."""
     frame = pd.DataFrame(
         {
             "class": ["a", "a", "b", "b"], "recall": [1.0, 0.0] * 2, "precision": [0.3, 1, 0.7, 1],
-            "average_precision": [0.9, 0.9, 0.5, 0.5], "prevalence": [0.3, 0.3, 0.7, 0.7],
+            "average_precision": [0.9, 0.9, 0.5, 0.5], "prevalence": [0.495, 0.495, 0.505, 0.505],
         }
     )  # fmt: skip
     figure = plots.pr_figure({"intermediate": frame})
@@ -209,6 +225,12 @@ def test_pr_figure_draws_the_curves_and_the_chance_line():
     assert chance.get_ydata()[0] == 0.5
     assert figure.axes[0].get_title(loc="left") == "Intermediate fusion\nmean AP 0.70"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    # Where one class is frequent, guessing it is more precise: a line for each, in its colour.
+    figure = plots.pr_figure({"early": frame.assign(prevalence=[0.3, 0.3, 0.7, 0.7])})
+    *curves, rare, frequent = figure.axes[0].lines
+    assert (rare.get_ydata()[0], frequent.get_ydata()[0]) == (0.3, 0.7)
+    assert [line.get_color() for line in (rare, frequent)] == [line.get_color() for line in curves]
+    assert "chance of each class" in texts(figure)
 
 
 def test_pr_figure_draws_more_classes_than_colours():

@@ -28,3 +28,27 @@ def test_both_panels_show_every_patch_in_its_colours():
     parted = ["test part", "validation part"]
     assert texts[0] == ["a", "b", *parted]
     assert texts[1] == ["image 1 of its class", "image 2 of its class", *parted]
+
+
+def test_more_images_than_colours_have_a_scale():
+    """Twelve images of a class in twelve colours, with their number at a bar."""
+    images = np.array([f"{number:02}" for number in range(12)])
+    layout = np.arange(24.0).reshape(12, 2)
+    figure = features_figure(layout, np.full(12, "a"), images, np.full(12, "test"))
+    _, by_image, bar = figure.axes
+    (cloud,) = by_image.collections
+    assert len({tuple(color) for color in cloud.get_facecolors()}) == 12
+    assert bar.get_ylabel() == "number of the image in its class"
+    assert bar.get_ylim() == (0.5, 12.5)
+    assert [text.get_text() for text in by_image.get_legend().get_texts()] == ["test part"]
+
+
+def test_long_names_do_not_meet():
+    """Seven of them: legends lie apart, and the panels stay higher than an inch and a half."""
+    labels = np.repeat([f"a long name of class {k}" for k in range(7)], 2)
+    images = np.array([f"{k:02}" for k in range(14)])
+    figure = features_figure(np.zeros((14, 2)), labels, images, np.full(14, "test"))
+    first, second = (axes.get_legend().get_window_extent() for axes in figure.axes)
+    assert first.x1 < second.x0
+    assert min(first.x0, first.y0) >= 0
+    assert figure.axes[0].get_window_extent().height > 1.5 * figure.dpi

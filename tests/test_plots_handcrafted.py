@@ -118,7 +118,7 @@ def test_objects_figure_shows_the_plane_with_most_contacts_in_white():
     labels["a × b"][1, 0, 0] = 2
     figure = plots_handcrafted.objects_figure(fields, labels, 0.1)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "a", "b", "objects; contacts white",
+        "a", "b", "contacts in white",
     ]  # fmt: skip
     picture = figure.axes[-1].images[0].get_array()
     white = np.argwhere((picture == 1).all(axis=-1))

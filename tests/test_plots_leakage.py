@@ -1,6 +1,7 @@
 """What the figures of leakage and choice draw."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
@@ -55,6 +56,14 @@ def test_each_grouping_has_its_row_mark_bar_and_number():
     assert {"0.90", "0.70"} <= {text.get_text() for text in first.texts}
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == [blue[2], red[2], "chance"]
+
+
+def test_a_score_without_interval_has_its_number():
+    """All resamples alike, as where every patch is told rightly: it stands beside its mark."""
+    alike = TABLE.assign(value=1.0, low=np.nan, high=np.nan).head(1)
+    figure = plots_leakage.leakage_figure(alike, {"4 folds by patch": "parted"})
+    (number,) = [text for text in figure.axes[0].texts if text.get_text() == "1.00"]
+    assert number.xy == (1.0, 0)
 
 
 def test_both_choices_stand_below_all_candidates():

@@ -116,3 +116,15 @@ def test_six_rows_stay_legible_and_apart():
     left = figure.axes[0].get_window_extent().x0
     assert max(box.x1 for box in boxes) < left
     assert plt.get_fignums() == []
+
+
+def test_labels_of_flat_pictures_stay_apart():
+    """Pictures of a third of their width are lower than their labels are long."""
+    flat = row("a", "other class")
+    flat = flat._replace(planes=flat.planes[:, :33], maps=flat.maps[:, :33])
+    figure = plots_maps.gradcam_figure([flat] * 3, channels=CHANNELS)
+    boxes = [text.get_window_extent() for text in figure.texts]
+    assert all(above.y0 > below.y1 for above, below in pairwise(boxes))
+    for box, axes in zip(boxes, figure.axes[::4], strict=False):
+        picture = axes.get_window_extent()
+        assert (box.y0 + box.y1) / 2 == pytest.approx((picture.y0 + picture.y1) / 2, abs=2)

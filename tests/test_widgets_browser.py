@@ -194,10 +194,10 @@ def test_thresholds_decide_which_patches_pass(open_widget):
     press(least, "Home")  # every patch passes, so that none is hatched
     press(threshold, "Home")
     wait_for(passing(0, 0))
-    wait_for(f"above {facts['limits'][0][0]:g},")
+    wait_for(f"above {facts['limits'][0][0]},")
     low = drawn(widget)
     press(threshold, "End")
-    wait_for(f"above {facts['limits'][0][-1]:g},")
+    wait_for(f"above {facts['limits'][0][-1]},")
     assert all(high < before for high, before in zip(drawn(widget), low, strict=True))
     press(least, "End")
     wait_for(passing(len(facts["factors"]) - 1, 0.3))

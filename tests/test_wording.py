@@ -2,7 +2,7 @@
 
 import pytest
 
-from organelle_fusion.wording import capital, decimals, title
+from organelle_fusion.wording import capital, decimals, grey_level, title
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,18 @@ def test_names_are_written_as_words():
 def test_only_the_first_letter_becomes_a_capital(text, expected):
     """`str.capitalize` would write "A dna stain"."""
     assert capital(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1234.4, "1,234"),
+        (100, "100"),
+        (99.96, "100"),
+        (12.34, "12.3"),
+        (0.0432, "0.0432"),
+        (0, "0"),
+    ],
+)
+def test_grey_levels_of_dim_images_are_not_rounded_to_0(value, expected):
+    assert grey_level(value) == expected

@@ -141,7 +141,7 @@
     slider(
       controls,
       {
-        label: "Least foreground", max: 0.3, step: 0.005, value: least,
+        label: "Least foreground", max: Math.max(0.3, least), step: "any", value: least,
         say: (value) => percent(value, 1),
       },
       (value) => {
@@ -174,7 +174,8 @@
       below.alt = `Middle plane of an image of class ${name}, ${what}`;
       above.src = maps[tiling][map];
       above.alt = `Its Grad-CAM map, ${facts.maps[map]}, squares ${facts.tilings[tiling]}`;
-      if (bar && length) {
+      if (bar) bar.hidden = !length;
+      if (length) {
         bar.style.width = `${length[0]}%`;
         bar.firstElementChild.textContent = length[1];
       }

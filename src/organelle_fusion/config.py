@@ -273,7 +273,7 @@ class Profile(Settings):
     name: Word  # of the folder of results
     purpose: str  # words that stand on every page
     backend: Literal["tensorflow", "jax"] = "tensorflow"
-    channels: Annotated[tuple[Word, ...], Field(min_length=2)] = ORGANELLES
+    channels: Annotated[tuple[Word, ...], Field(min_length=2, max_length=4)] = ORGANELLES
     phantom: PhantomSettings | None = None  # none: the profile is for one's own stacks
     patches: PatchSettings
     encoder: EncoderSettings

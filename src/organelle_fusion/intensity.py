@@ -113,12 +113,33 @@ def count_channels(
     )
 
 
-def binned_histograms(volume: Volume, bins: int = 200) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Edges (bins + 1,) and voxel counts (bins,) of each channel, for display."""
+def binned_histograms(
+    volume: Volume, statistics: pd.DataFrame, bins: int = 200
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Histogram of each channel in bins to look at, none of which its threshold divides.
+
+    Parameters
+    ----------
+    volume, statistics
+        A stack, and what `stack_statistics` gives of it.
+    bins
+        About how many; all hold equally many grey levels, or a comb would be seen.
+
+    Returns
+    -------
+    dict
+        Channel → edges (B + 1,) and voxel counts (B,).
+    """
     result = {}
+    thresholds = statistics.set_index("channel")["otsu"]
     for channel, (counts, values) in zip(volume.channels, channel_histograms(volume), strict=True):
-        binned, edges = np.histogram(values, bins=bins, weights=counts)
-        result[channel] = (edges, binned)
+        step = values[1] - values[0]
+        width = step * -(-len(values) // bins)
+        above = thresholds[channel] + step / 2  # between two values
+        lower = -(-(above - values[0] + step / 2) // width)  # whole bins below it, and above
+        upper = -(-(values[-1] + step / 2 - above) // width)
+        edges = above + width * np.arange(-lower, upper + 1)
+        result[channel] = (edges, np.histogram(values, edges, weights=counts)[0])
     return result
 
 

@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 
 from organelle_fusion.cells import Cells
 from organelle_fusion.config import NUCLEUS, UserError
-from organelle_fusion.resampling import isotropic_places, resample
+from organelle_fusion.resampling import cell_boxes, resample
 from organelle_fusion.surfaces import (
     Mesh,
     describe_objects,
@@ -34,7 +33,6 @@ CONTACT_VOXELS = 1.5
 # A level that stands out less from what is darker, in its robust standard deviations, parts noise
 # from noise.
 _LEAST_CONTRAST = 3.0
-_MARGIN = 4
 
 BETWEEN = " × "
 """Stands between the two organelles in the name of their contacts."""
@@ -223,17 +221,13 @@ def _isotropic_cells(
                 "everywhere; check channel_map, or leave the image out"
             )
     spacing = (volume.z_step_um, volume.pixel_size_um, volume.pixel_size_um)
-    for number, box in enumerate(ndimage.find_objects(cells.labels), start=1):
-        box = tuple(slice(max(0, one.start - _MARGIN), one.stop + _MARGIN) for one in box)
-        y, x = (
-            isotropic_places(length, volume.pixel_size_um / voxel_um).round().astype(int)
-            for length in cells.labels[box].shape
-        )
+    boxes = cell_boxes(cells.labels, volume.pixel_size_um, voxel_um)
+    for number, (box, territory) in enumerate(boxes, start=1):
         fields = (
             (name, resample(part[:, *box].astype(np.float32), spacing, voxel_um))
             for name, part in zip(names, stack, strict=True)
         )
-        yield number, fields, cells.labels[box][np.ix_(y, x)] == number
+        yield number, fields, territory
 
 
 def object_level(values: np.ndarray) -> tuple[float, float]:

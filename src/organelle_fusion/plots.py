@@ -75,8 +75,11 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     # Laid out by hand, in inches: with a long title or name an automatic layout shrinks the
     # cells, and the numbers no longer fit.
     margin = 0.35 + max(TextPath((0, 0), name, size=8).get_extents().width for name in names) / 72
-    edge = min((WIDTH - margin - 0.1 * columns) / columns, 0.5 * classes)
-    width = margin + columns * (edge + 0.1)
+    titles = [f"{_model_title(model)} (0.00)" for model in matrices]
+    longest = max(TextPath((0, 0), text, size=8.5).get_extents().width for text in titles) / 72
+    available = (WIDTH - margin - 0.1 * columns) / columns
+    edge = min(available, max(0.5 * classes, longest + 0.1))
+    width = max(margin + columns * (edge + 0.1) + 0.15, _CONFUSION_LEAST)
     floor = margin + 0.55
     height = floor + rows * (edge + 0.3)
     figure, cells = plt.figure(figsize=(width, height)), []
@@ -102,12 +105,19 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
                 va="center")  # fmt: skip
     middle = (margin + columns * (edge + 0.1) / 2) / width
     figure.text(middle, 0.62 / height, "predicted class", ha="center", va="bottom")
-    strip = figure.add_axes((margin / width, 0.42 / height, 1 - margin / width, 0.1 / height))
+    # Room for half of the last number.
+    strip = figure.add_axes(
+        (margin / width, 0.42 / height, 1 - (margin + 0.2) / width, 0.1 / height)
+    )
     percent = PercentFormatter(1, decimals=0)
     bar = figure.colorbar(image, cax=strip, orientation="horizontal", format=percent)
     bar.set_label("share of the true class. Cells: percent, count. Brackets: balanced accuracy")
     bar.outline.set_visible(False)
     return with_data(figure, pd.concat(cells))
+
+
+_CONFUSION_LEAST = 5.2
+"""Width, inches, that the words under the colours need."""
 
 
 def _write_cells(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
@@ -133,7 +143,8 @@ def pr_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
     -------
     Figure
         Curves as steps, since precision between two thresholds is not interpolated; the dashed
-        line is the precision of guessing (mean prevalence). Titles give the mean over the classes
+        line is the precision of guessing: the mean prevalence, or where classes are not about
+        equally frequent a line for each, in its colour. Titles give the mean over the classes
         of the average precision.
     """
     columns = 2 if len(curves) == 4 else min(len(curves), 3)
@@ -147,9 +158,14 @@ def pr_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
                 linestyle="-" if k < len(OKABE_ITO) else ":", drawstyle="steps-post",
                 label=title(name), linewidth=1.3,
             )  # fmt: skip
-        axes.axhline(chance, **CHANCE)
+        apart = np.ptp(per_class["prevalence"]) > _PREVALENCES_APART
+        for k, prevalence in enumerate(per_class["prevalence"] if apart else [chance]):
+            color = {"color": OKABE_ITO[k % len(OKABE_ITO)]} if apart else {}
+            axes.axhline(prevalence, **CHANCE | color)
         if index == 0:
-            axes.text(0.02, chance - 0.02, f"chance {chance:.2f}", fontsize=8, va="top", color=GREY)
+            place = per_class["prevalence"].min() if apart else chance
+            words = "chance of each class" if apart else f"chance {chance:.2f}"
+            axes.text(0.02, place - 0.02, words, fontsize=8, va="top", color=GREY)
         average = per_class["average_precision"].mean()
         axes.set_title(f"{_model_title(model)}\nmean AP {average:.2f}", fontsize=9)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
@@ -167,6 +183,9 @@ def pr_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
         figure, pd.concat(_thinned(frame).assign(model=name) for name, frame in curves.items())
     )
 
+
+_PREVALENCES_APART = 0.02
+"""Where they differ by more, one line of chance would be wrong for some class."""
 
 _APART = 0.005
 """Points of a curve that lie in one square of this edge, one after the other, are one in the CSV:

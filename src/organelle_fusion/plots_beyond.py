@@ -1,8 +1,6 @@
-"""Figure of learnt features in two dimensions. Arrays in, a ``Figure`` out.
+"""Figure of learnt features in two dimensions. Arrays in, a ``Figure`` out."""
 
-`plots` offers it too.
-"""
-
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -14,6 +12,8 @@ from organelle_fusion.style import OKABE_ITO, WIDTH, styled
 from organelle_fusion.wording import title
 
 _MARKS = {"test": "o", "validation": "^"}
+_LONG = 18
+"""Letters of a name that fits twice beside each other under a panel."""
 
 
 @styled
@@ -33,40 +33,60 @@ def features_figure(
     -------
     Figure
         Left, a colour for each class. Right, one for each image among those of its class, so that
-        a cluster of one class shows whether its images mix. Parts have marks of their own.
+        a cluster of one class shows whether its images mix; more images than there are colours of
+        classes take them from a scale. Parts have marks of their own.
     """
     labels, images, parts = np.asarray(labels), np.asarray(images), np.asarray(parts)
-    figure, (by_class, by_image) = plt.subplots(
-        1, 2, figsize=(WIDTH, 4.1), sharex=True, sharey=True, layout="constrained"
-    )
     classes, codes = np.unique(labels, return_inverse=True)
-    _scatter(by_class, layout, codes, [title(name) for name in classes], parts)
-    by_class.set_title("by class")
     ranks = np.zeros(len(images), dtype=int)
     for label in classes:
         rows = labels == label
         ranks[rows] = pd.factorize(images[rows], sort=True)[0]
-    names = [f"image {number + 1} of its class" for number in range(ranks.max() + 1)]
-    _scatter(by_image, layout, ranks, names, parts)
+    most = ranks.max() + 1
+    few = most <= len(OKABE_ITO)
+    numbers = [f"image {number + 1} of its class" for number in range(most)] if few else []
+    names = [title(name) for name in classes]
+    columns = 2 if max(map(len, names)) <= _LONG else 1
+    lines = max(-(-(len(names) + 2) // columns), -(-(len(numbers) + 2) // 2))
+    figure, (by_class, by_image) = plt.subplots(
+        1, 2, figsize=(WIDTH, 3.35 + 0.19 * lines), sharex=True, sharey=True, layout="constrained"
+    )
+    _scatter(by_class, layout, codes, names, parts)
+    by_class.set_title("by class")
+    if few:
+        _scatter(by_image, layout, ranks, numbers, parts)
+    else:  # there are no colours for so many
+        _scatter(by_image, layout, ranks, [], parts, mpl.colormaps["viridis"].resampled(most))
+        ends = mpl.colors.Normalize(0.5, most + 0.5)
+        scale = mpl.cm.ScalarMappable(ends, mpl.colormaps["viridis"].resampled(most))
+        bar = figure.colorbar(scale, ax=by_image, label="number of the image in its class")
+        bar.ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
+        bar.outline.set_visible(False)
     by_image.set_title("by image within its class")
     by_class.set_ylabel("UMAP 2 (no unit)")
-    for axes in (by_class, by_image):
+    for axes, ncols in ((by_class, columns), (by_image, 2)):
         axes.set(xlabel="UMAP 1 (no unit)", xticks=[], yticks=[])
         for part in pd.unique(parts):
             axes.plot([], [], _MARKS[part], color="#555555", markersize=4, label=f"{part} part")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, handletextpad=0.3)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=ncols, handletextpad=0.3)
     points = pd.DataFrame(layout, columns=["UMAP 1", "UMAP 2"])
     return with_data(figure, points.assign(label=labels, image=images, part=parts))
 
 
 def _scatter(
-    axes: Axes, layout: np.ndarray, codes: np.ndarray, names: list[str], parts: np.ndarray
+    axes: Axes,
+    layout: np.ndarray,
+    codes: np.ndarray,
+    names: list[str],
+    parts: np.ndarray,
+    palette: mpl.colors.Colormap | None = None,
 ) -> None:
     # In random order, so that no class covers another.
     order = np.random.default_rng(0).permutation(len(codes))
-    colors = np.array([OKABE_ITO[code % len(OKABE_ITO)] for code in codes])
+    wheel = mpl.colors.ListedColormap(OKABE_ITO) if palette is None else palette
+    colors = wheel(codes % wheel.N)
     for part in pd.unique(parts):
         rows = order[parts[order] == part]
         axes.scatter(*layout[rows].T, c=colors[rows], marker=_MARKS[part], s=11, linewidths=0)
     for code, name in enumerate(names):
-        axes.plot([], [], "s", color=OKABE_ITO[code % len(OKABE_ITO)], markersize=5, label=name)
+        axes.plot([], [], "s", color=wheel(code % wheel.N), markersize=5, label=name)

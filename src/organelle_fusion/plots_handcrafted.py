@@ -199,7 +199,7 @@ def objects_figure(
     picture = composite(0.55 * np.stack([mask[z] for mask in masks]))
     picture[meeting[z]] = 1
     row[-1].imshow(picture)
-    row[-1].set_title("objects; contacts white")
+    row[-1].set_title("contacts in white")
     for axes in row:
         picture_axes(axes)
         scale_bar(axes, voxel_um, meeting.shape[1:])

@@ -26,7 +26,7 @@ from organelle_fusion.style import (
     scale_bar,
     styled,
 )
-from organelle_fusion.wording import title
+from organelle_fusion.wording import grey_level, title
 
 
 def composite(planes: np.ndarray) -> np.ndarray:
@@ -81,9 +81,10 @@ def stack_overview(
         Names of the C channels.
     """
     rows, columns = 1 + len(channels), len(images)
-    edge = (WIDTH - 0.5) / columns
+    tall = max(planes.shape[1] / planes.shape[2] for planes in images.values())
+    height = tall * (WIDTH - 0.5) / columns
     figure, grid = plt.subplots(
-        rows, columns, figsize=(WIDTH, edge * rows + 0.45), squeeze=False, layout="constrained"
+        rows, columns, figsize=(WIDTH, height * rows + 0.45), squeeze=False, layout="constrained"
     )
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
     for column, (label, planes) in enumerate(images.items()):
@@ -214,8 +215,8 @@ def otsu_figure(
         axes.set_ylim(bottom=0.5)
         axes.set_title(title(name), color=color)
         axes.annotate(
-            f"threshold {threshold:,.0f}\n{share:.1%} above", (1, 1), xycoords="axes fraction",
-            ha="right", va="top", fontsize=8,
+            f"threshold {grey_level(threshold)}\n{share:.1%} above", (1, 1),
+            xycoords="axes fraction", ha="right", va="top", fontsize=8,
         )  # fmt: skip
         axes.set_xlabel("intensity (grey levels)")
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))

@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib import patheffects
 from matplotlib.axes import Axes
@@ -99,8 +100,9 @@ def choice_figure(table: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
 def _mark(axes: Axes, row: Mapping[str, float], place: int, color: str, marker: str) -> None:
     axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2.2)
     axes.plot(row["value"], place, marker, color=color, markersize=5.5)
+    end = np.nanmax([row["value"], row["high"]])  # an interval of runs all alike has no ends
     axes.annotate(
-        f"{row['value']:.2f}", (row["high"], place), xytext=(5, 0), fontsize=8, va="center",
+        f"{row['value']:.2f}", (end, place), xytext=(5, 0), fontsize=8, va="center",
         textcoords="offset points", color=color, path_effects=_HALO,
     )  # fmt: skip
 

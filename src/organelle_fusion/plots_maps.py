@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import PercentFormatter
 
 from organelle_fusion.config import ORGANELLES
@@ -81,12 +82,16 @@ def gradcam_figure(
     # Laid out in inches, so that pictures touch the same lines whatever the names are.
     left, gap, head, foot = 0.62, 0.05, 0.4, 0.62
     edge = (WIDTH - left - gap * (columns - 1)) / columns
-    heights = [edge * row.planes.shape[1] / row.planes.shape[2] for row in rows]
+    pictures = [edge * row.planes.shape[1] / row.planes.shape[2] for row in rows]
+    # A row is as high as its label is long, beside flat pictures.
+    heights = [
+        max(tall, _length(_row_label(row))) for tall, row in zip(pictures, rows, strict=True)
+    ]
     height = head + sum(heights) + gap * (len(rows) - 1) + foot
     figure = plt.figure(figsize=(WIDTH, height), dpi=_DPI)
     top = height - head
-    for index, (row, tall) in enumerate(zip(rows, heights, strict=True)):
-        bottom = top - tall
+    for index, (row, tall, pitch) in enumerate(zip(rows, pictures, heights, strict=True)):
+        bottom = top - (pitch + tall) / 2
         axes = [
             figure.add_axes(
                 ((left + k * (edge + gap)) / WIDTH, bottom / height, edge / WIDTH, tall / height)
@@ -103,7 +108,7 @@ def gradcam_figure(
             colors = ["#222222", *INK[: len(channels)], "#222222"]
             for one, name, color in zip(axes, names, colors, strict=True):
                 one.set_title(in_lines(name), loc="center", fontsize=8.5, color=color)
-        top = bottom - gap
+        top -= pitch + gap
     start, end = left + edge + gap, WIDTH - 0.2  # room for half of the last number
     place = (start / WIDTH, (foot - 0.2) / height, (end - start) / WIDTH, 0.1 / height)
     strip = figure.add_axes(place)
@@ -131,6 +136,12 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPlane):
             hatched.set(edgecolor=_HATCH, linewidth=0)
         picture_axes(one)
     return shown
+
+
+def _length(label: str) -> float:
+    """Length of the longest line of a row's label, and some room, inches."""
+    lines = [TextPath((0, 0), line, size=8) for line in label.split("\n")]
+    return max(line.get_extents().width for line in lines) / 72 + 0.12
 
 
 def _row_label(row: ExplainedPlane) -> str:

@@ -44,7 +44,7 @@ def prediction_figure(
     maps : (K, h, w) float
         Of `probability_maps.probability_map`, this plane; NaN is shown in grey.
     probabilities
-        Of the whole image, one per class; the class of the largest is framed.
+        Of the whole image, one per class; the class of the largest is in bold.
     channels, classes
         Names of the C channels and K classes.
     cell_px

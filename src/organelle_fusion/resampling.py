@@ -1,5 +1,6 @@
 """Stacks on isotropic voxels, on which surfaces are measured."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -7,6 +8,7 @@ from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 
 SMOOTHING_VOXELS = 0.7
+_MARGIN = 4
 
 
 def resample(stack: np.ndarray, spacing: tuple[float, float, float], voxel: float) -> np.ndarray:
@@ -37,6 +39,40 @@ def resample(stack: np.ndarray, spacing: tuple[float, float, float], voxel: floa
             smooth = np.moveaxis(np.tensordot(weights, smooth, (1, axis)), 0, axis)
         sums.append(smooth)
     return sums[0] + sums[1]
+
+
+def cell_boxes(
+    labels: np.ndarray, pixel: float, voxel: float
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Box of every cell with a margin around it, and where in it the cell is.
+
+    Parameters
+    ----------
+    labels
+        int (Y, X), cells numbered from 1 without gaps.
+    pixel, voxel
+        Edges of a pixel and of an isotropic voxel, in one unit.
+
+    Yields
+    ------
+    box
+        Rows and columns of `labels`.
+    territory
+        bool (Y', X'), on the voxels that `resample` makes of the box; the cell, but for voxels at
+        the border, as surfaces have to close within. They are of the cell only where it reaches
+        to a voxel from the border of the image.
+    """
+    # The last voxel may lie by nearly one voxel before the last pixel.
+    margin = max(_MARGIN, int(np.ceil(voxel / pixel + 0.5)))
+    for number, found in enumerate(ndimage.find_objects(labels), start=1):
+        box = tuple(slice(max(0, one.start - margin), one.stop + margin) for one in found)
+        part = labels[box]
+        y, x = (
+            isotropic_places(length, pixel / voxel).round().astype(int) for length in part.shape
+        )
+        territory = part[np.ix_(y, x)] == number
+        territory[[0, -1]] = territory[:, [0, -1]] = False
+        yield box, territory
 
 
 def isotropic_places(length: int, step: float) -> np.ndarray:

@@ -18,7 +18,7 @@ from organelle_fusion.plots_images import composite
 from organelle_fusion.style import LIGHT
 from organelle_fusion.volumes import Volume
 from organelle_fusion.widgets import EDGE, jpeg, picture, png, shrunk, to_bytes, widget
-from organelle_fusion.wording import capital, title
+from organelle_fusion.wording import capital, grey_level, title
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -257,7 +257,7 @@ def threshold_widget(
             "levels": [png(channel) for channel in drawn],
             "plane": [jpeg(channel) for channel in to_bytes(shown[:, ::step, ::step])],
             "factors": list(FACTORS),
-            "limits": limits.round(1).tolist(),
+            "limits": [[grey_level(one) for one in of_channel] for of_channel in limits],
             "ratios": ratios,
             "corners": corners,
             "patch": [size_px / height, size_px / width],

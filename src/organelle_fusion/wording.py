@@ -27,6 +27,11 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def grey_level(value: float) -> str:
+    """An intensity: whole from 100 on, and below with three figures, as images of 0..1 need."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def decimals(*ends: float) -> int:
     """Decimals to print an interval with: 2, or 3 where 2 would hide on which side of 0 it ends."""
     return 3 if any(0 < abs(end) < 0.005 for end in ends) else 2
