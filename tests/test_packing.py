@@ -22,7 +22,7 @@ from organelle_fusion.intensity import stack_statistics  # noqa: E402
 from organelle_fusion.manifest import open_image, read_manifest  # noqa: E402
 from organelle_fusion.metrics import scores  # noqa: E402
 from organelle_fusion.model_file import read_facts  # noqa: E402
-from organelle_fusion.packing import PackError, score_of  # noqa: E402
+from organelle_fusion.packing import PackError, own_cut_off, score_of  # noqa: E402
 from organelle_fusion.pages import PageError, open_run  # noqa: E402
 from organelle_fusion.patches import patch_table  # noqa: E402
 from organelle_fusion.predictions import Cell  # noqa: E402
@@ -161,6 +161,44 @@ def test_facts_are_those_of_the_run(clone, call, tmp_path):
     assert facts.score.low is None  # one image of each class
     assert facts.score_of_all_folds.images == 6
     assert facts.score_of_all_folds.low <= facts.score_of_all_folds.value
+
+
+def test_a_network_of_one_organelle_has_a_cut_off_of_its_own(clone, call, tmp_path):
+    """As many patches of the training images as all organelles keep, counted by hand."""
+    path = tmp_path / "network.keras"
+    result = call("pack", path, *RUN, "--model", "mitochondria", "--fold", "1")
+    assert result.exit_code == 0, result.exception
+    facts = read_facts(path)
+    folder = clone / "data/runs/tiny/own-stacks"
+    folds, images = pd.read_csv(folder / "folds/cv3.csv"), read_manifest(clone / "stacks.csv")
+    trained = images[fold_parts(folds, images["group"], 1) != "test"]
+    tables = [
+        patch_table(open_image(row).select(CHANNELS), paper_px_to_um(60), min_foreground=0.1)
+        for row in trained.itertuples()
+    ]
+    own = pd.concat(tables)["foreground_mitochondria"]
+    kept = sum(table["foreground"].ge(0.1).sum() for table in tables)
+    assert (own >= facts.min_foreground).sum() == min(kept, (own > 0).sum())
+    assert facts.min_foreground != 0.1
+    patches = pd.read_parquet(folder / "patches/60px/patches.parquet")
+    tested = stored(clone, "mitochondria", 1).query("part == 'test'")
+    counted = patches["foreground_mitochondria"].to_numpy()[tested["patch"]] >= facts.min_foreground
+    assert facts.score.patches == counted.sum()
+    printed = " ".join(result.output.split())
+    assert "It knows mitochondria alone, so images are filtered by them: patches with" in printed
+
+
+def test_a_cut_off_keeps_as_many_patches_and_no_empty_one():
+    """Two of four pass together; of the organelle the second most has 0.02. Three would be one."""
+    table = pd.DataFrame(
+        {
+            "foreground_x": [0.5, 0.0, 0.02, 0.0],
+            "reason": ["", "sparse", "sparse", "over the limit"],
+        }
+    )
+    assert own_cut_off(table, "x") == 0.02
+    assert own_cut_off(table.assign(reason=["", "", "", "sparse"]), "x") == 0.02
+    assert own_cut_off(table.assign(foreground_x=0.0), "x") == 1
 
 
 def test_score_counts_images_by_their_mean():

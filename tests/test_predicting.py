@@ -248,6 +248,8 @@ def test_nothing_of_an_earlier_image_stays_beside_one_that_fails(tmp_path, predi
     assert sorted(file.name for file in folder.iterdir()) == ["patches.csv"]
     (row,) = pd.read_csv(tmp_path / "predictions/predictions.csv").to_dict("records")
     assert "No space left" in row["error"]
+    assert (row["patches"], row["warnings"]) == (0, pytest.approx(np.nan, nan_ok=True))
+    assert np.isnan(row["share_kept"])
     assert np.isnan([row["label"], row["p:one"], row["p:two"]]).all()
 
 
@@ -296,6 +298,34 @@ def test_the_same_call_goes_on_after_an_interruption(tmp_path, predict, predicte
     assert predicted == ["s0", "s1", "s2"]
     assert contents(tmp_path / "parted") == contents(tmp_path / "whole")
     assert len(re.findall(r"^s\d: two, probability 0\.53", result.output, re.M)) == 3
+
+
+def test_a_second_call_that_is_interrupted_loses_no_row(tmp_path, predict, predicted):
+    """The first image is to be predicted again, and is not; those behind it keep their rows."""
+    paths = [write(tmp_path / f"s{i}.ome.tif", stack(PATCHES)) for i in range(3)]
+    assert predict(*paths, "--no-maps").exit_code == 0
+    table = tmp_path / "predictions/predictions.csv"
+    before = table.read_bytes()
+    (tmp_path / "predictions/s1/provenance.json").unlink()
+    predicted.stop = ("s1",)
+    assert predict(*paths, "--no-maps").exit_code != 0
+    assert table.read_bytes() == before
+    table.write_text("edited", "utf-8")
+    predicted.stop = ()
+    assert predict(*paths, "--no-maps").exit_code == 0
+    assert table.read_bytes() == before
+
+
+def test_files_of_an_earlier_call_are_named_where_the_image_cannot_be_read_any_more(
+    tmp_path, predict
+):
+    path = write(tmp_path / "s0.ome.tif", stack(PATCHES))
+    assert predict(path).exit_code == 0
+    path.write_bytes(b"rubbish")
+    assert predict(path).exit_code == 1
+    (row,) = pd.read_csv(tmp_path / "predictions/predictions.csv").to_dict("records")
+    assert row["error"].endswith("; the files in s0 are those of an earlier call")
+    assert (tmp_path / "predictions/s0/report.html").is_file()
 
 
 def test_what_was_damaged_or_changed_is_predicted_again(tmp_path, predict, predicted):

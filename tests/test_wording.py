@@ -2,7 +2,7 @@
 
 import pytest
 
-from organelle_fusion.wording import capital, decimals, grey_level, title
+from organelle_fusion.wording import capital, decimals, grey_level, percent, title
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,14 @@ def test_names_are_written_as_words():
 def test_only_the_first_letter_becomes_a_capital(text, expected):
     """`str.capitalize` would write "A dna stain"."""
     assert capital(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.25, "25%"), (0.03, "3%"), (0.0123, "1.2%"), (0.00034, "0.034%"), (0, "0%")],
+)
+def test_small_shares_are_not_rounded_to_0(share, expected):
+    assert percent(share) == expected
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from organelle_fusion.predictions import Cell, read_predictions, read_provenance
 from organelle_fusion.preprocessing import Tabulated, tabulate_patches
 from organelle_fusion.provenance import atomic_path, code_version, note_file
 from organelle_fusion.sweep import training_inputs
+from organelle_fusion.wording import percent, title
 
 if TYPE_CHECKING:
     import keras
@@ -105,8 +106,14 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
     images = run.read()
     _check_manifest(run, images, patch_set)
     parts = fold_parts(folds, images["group"], fold)
-    seen = _seen(images[parts != "test"], channels, profile)
+    seen, least = _seen(images[parts != "test"], channels, profile)
+    predictions = _counted(predictions, patch_set, channels, least)
     of_fold = predictions[predictions["fold"] == fold]
+    if of_fold.query("part == 'test'").empty:
+        raise PackError(
+            f"{cell}: expected test patches with {percent(least)} of foreground in "
+            f"{', '.join(channels)}, found none to score it on; choose another fold or model"
+        )
     facts = ModelFacts(
         format=FORMAT,
         strategy=model if model in FUSIONS else "single",
@@ -115,7 +122,7 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
         patch_um=paper_px_to_um(size_px),
         input_px=profile.encoder.input_px,
         percentiles=PERCENTILES,
-        min_foreground=profile.patches.min_foreground,
+        min_foreground=least,
         seen=seen,
         score=score_of(of_fold, profile),
         score_of_all_folds=score_of(predictions, profile),
@@ -146,12 +153,20 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
 
 def pack_lines(path: Path, facts: ModelFacts, model: str) -> list[str]:
     """Say what a file holds, and how well its network and those of all folds do."""
+    filtered = [
+        f"It knows {title(name)} alone, so images are filtered by them: patches with "
+        f"{percent(facts.min_foreground)} of foreground or more, as many of the training images "
+        "as all organelles together keep. Scores are of such patches."
+        for name in facts.channels
+        if facts.strategy == "single"
+    ]
     return [
         f"{path}: model {model}, the network of fold {facts.fold} of {facts.n_folds} "
         f"(profile {facts.profile}, {facts.data}).",
         f"On images that it has not seen: {score_sentence(facts.score)}.",
         f"All {facts.n_folds} folds, each image by the network that has not seen it: "
         f"{score_sentence(facts.score_of_all_folds)}.",
+        *filtered,
     ]
 
 
@@ -210,17 +225,58 @@ def seen_of(tabulated: Tabulated, dtypes: list[str], pixel_sizes_um: list[float]
     )
 
 
-def _seen(images: pd.DataFrame, channels: tuple[str, ...], profile: Profile) -> Seen:
-    """Describe the images that a network was trained on, or stopped by."""
+def own_cut_off(table: pd.DataFrame, channel: str) -> float:
+    """Least foreground of one organelle that keeps as many patches as all organelles together do.
+
+    A network of one organelle was trained on patches in which any organelle is foreground enough.
+    Where it is used, the others are not known; at their cut-off, its own foreground would leave
+    the few patches that are crowded with it.
+
+    Parameters
+    ----------
+    table
+        Of `patches.patch_table`: ``reason`` and ``foreground_<channel>``.
+    channel
+        The organelle.
+
+    Returns
+    -------
+    float
+        More than 0, so that empty patches do not pass.
+    """
+    own = np.sort(table[f"foreground_{channel}"].to_numpy())[::-1]
+    own = own[: int((table["reason"] != "sparse").sum())]
+    return float(own[own > 0].min(initial=1.0))
+
+
+def _seen(images: pd.DataFrame, channels: tuple[str, ...], profile: Profile) -> tuple[Seen, float]:
+    """Describe the images that a network was trained on, or stopped by; and its cut-off."""
     volumes = [open_image(row) for row in images.itertuples()]
-    tabulated = tabulate_patches(
-        images, channels=channels, settings=profile.patches, progress=os.isatty(2)
+    found = tabulate_patches(
+        images, channels=profile.channels, settings=profile.patches, progress=os.isatty(2)
     )
-    return seen_of(
-        tabulated,
+    least, table = profile.patches.min_foreground, found.table
+    if channels != profile.channels:
+        least = own_cut_off(table, *channels)
+        dense = table[f"foreground_{channels[0]}"] >= least
+        table = table.assign(reason=np.where(dense, "", "sparse"))
+    statistics = found.statistics[found.statistics["channel"].isin(channels)]
+    seen = seen_of(
+        Tabulated(table, statistics),
         [str(volume.dtype) for volume in volumes],
         [volume.pixel_size_um for volume in volumes],
     )
+    return seen, least
+
+
+def _counted(
+    predictions: pd.DataFrame, patch_set: PatchSet, channels: tuple[str, ...], least: float
+) -> pd.DataFrame:
+    """The rows of patches that the network would be given of an image."""
+    if channels == patch_set.channels:
+        return predictions
+    own = patch_set.table[f"foreground_{channels[0]}"].to_numpy()
+    return predictions[own[predictions["patch"]] >= least]
 
 
 def _ends(values) -> tuple:

@@ -127,6 +127,19 @@ def _is_of_an_image(entry: Path) -> bool:
     )
 
 
+def read_table(output: Path) -> pd.DataFrame:
+    """Cells of ``predictions.csv`` as an earlier call has left them, as text.
+
+    No rows where there is no such table, or one that was edited so that it is none any more: the
+    call writes it anew.
+    """
+    try:
+        table = pd.read_csv(output / TABLE, dtype=str, keep_default_na=False)
+    except (FileNotFoundError, ValueError):
+        table = pd.DataFrame()
+    return table if "image" in table else pd.DataFrame({"image": []})
+
+
 def clear_image(folder: Path) -> None:
     """Delete what was written of an image, so that files of two contents do not lie together."""
     for name in (RECORD, *TABLES, *MAPS):

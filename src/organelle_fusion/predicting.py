@@ -22,6 +22,7 @@ from organelle_fusion.model_file import ModelFacts
 from organelle_fusion.patches import patch_size_px
 from organelle_fusion.predicted_files import (
     MAPS,
+    RECORD,
     TABLE,
     TABLES,
     PredictError,
@@ -30,11 +31,13 @@ from organelle_fusion.predicted_files import (
     folder_name,
     keep_row,
     kept_row,
+    read_table,
     take_folder,
 )
 from organelle_fusion.probability_maps import cell_px, probability_map
 from organelle_fusion.provenance import atomic_path, code_version, hash_of, write_csv
 from organelle_fusion.volumes import READERS, Volume, write_ome_tiff
+from organelle_fusion.wording import percent
 
 if TYPE_CHECKING:
     import keras
@@ -178,15 +181,15 @@ def _each_image(
 ) -> Iterator[dict]:
     sources = _model_sources(model, call["network"], facts)
     depends = [call["network"], code_version(*_CODE), sources["Predicted with"]]
-    rows = []
+    rows, before = [], read_table(output)
     for number, image in enumerate(images.itertuples(), start=1):
+        folder = output / folder_name(image.image)
         row = {"image": image.image, "label": "", **{f"p:{name}": np.nan for name in facts.classes}}
         row |= {"patches": 0, "share_kept": np.nan, "warnings": "", "error": ""}
         try:
             volume = open_image(image)
             content = image_hash(volume.path)
             inputs = hash_of([*depends, call["images"][number - 1], content])
-            folder = output / folder_name(image.image)
             kept, line = kept_row(folder, inputs, maps=call["maps"])
             if line:
                 _LOGGER.info(line)
@@ -201,12 +204,17 @@ def _each_image(
                 row |= kept
         except UserError as error:
             row["error"] = " ".join(str(error).split())
-        except OSError as error:
+        except OSError as error:  # perhaps of writing, after the class was found
+            row |= {"patches": 0, "share_kept": np.nan, "warnings": ""}
             row["error"] = system_error(error)
-        if row["error"]:  # which may come of writing, after the class was found
+        if row["error"]:
             row |= {"label": "", **{f"p:{name}": np.nan for name in facts.classes}}
+            if (folder / RECORD).is_file():
+                row["error"] += f"; the files in {folder.name} are those of an earlier call"
         rows.append(row)
-        write_csv(output / TABLE, pd.DataFrame(rows))
+        # Those not reached yet keep the rows that an earlier call has left.
+        later = before[~before["image"].isin(images["image"][:number])].to_dict("records")
+        write_csv(output / TABLE, pd.DataFrame([*rows, *later], columns=list(row)))
         yield row
 
 
@@ -229,7 +237,7 @@ def _predict_into(
     if not found.patches:
         raise FitError(
             f"{volume.path}: expected patches with foreground of "
-            f"{facts.min_foreground:.0%} or more, found none; no class is given"
+            f"{percent(facts.min_foreground)} or more, found none; no class is given"
         )
     if maps:
         shown = volume.select(facts.channels)

@@ -9,7 +9,7 @@ from html import escape
 from string import Template
 
 from organelle_fusion.model_file import ModelFacts, score_sentence
-from organelle_fusion.wording import title
+from organelle_fusion.wording import percent, title
 
 PAGE = Template("""\
 <!DOCTYPE html>
@@ -149,7 +149,7 @@ def network_rows(facts: ModelFacts) -> dict[str, str]:
         "network that has not seen it",
         "Channels": ", ".join(map(title, facts.channels)),
         "Patch": f"{facts.patch_um:.4g} µm, {facts.input_px} × {facts.input_px} pixels; kept with "
-        f"{facts.min_foreground:.0%} foreground or more",
+        f"{percent(facts.min_foreground)} foreground or more",
         "Intensities": "each channel scaled by the percentiles "
         f"{facts.percentiles[0]:g} and {facts.percentiles[1]:g} of the whole stack",
     }

@@ -32,6 +32,11 @@ def grey_level(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def percent(share: float) -> str:
+    """A share in percent, with two figures below 10 %."""
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
+
+
 def decimals(*ends: float) -> int:
     """Decimals to print an interval with: 2, or 3 where 2 would hide on which side of 0 it ends."""
     return 3 if any(0 < abs(end) < 0.005 for end in ends) else 2
