@@ -59,17 +59,19 @@ class Timed(NamedTuple):
 
 
 def all_cases(batches: list[int]) -> list[Case]:
-    """Everything to be timed, what matters most first; plain Keras with the first batch only."""
-    first = batches[0]
+    """Everything to be timed, what matters most first; plain Keras trains in one batch size."""
+    from organelle_fusion.training import PREDICTION_BATCH
+
+    first, predicted = batches[0], PREDICTION_BATCH
     cases = [Case("matrix product", "", OURS, "bfloat16", 1)]
     for network in ("intermediate", "early", "single", "spatial"):
         cases.append(Case("training", network, PLAIN, "float32", first))
         for precision in reversed(PRECISIONS):
             cases += [Case("training", network, OURS, precision, batch) for batch in batches]
     for network in ("intermediate", "early", "single", "spatial"):
-        cases.append(Case("prediction", network, PLAIN, "float32", first))
-        cases += [Case("prediction", network, OURS, name, first) for name in PRECISIONS]
-    cases += [Case("full image", "intermediate", OURS, name, first) for name in PRECISIONS]
+        cases.append(Case("prediction", network, PLAIN, "float32", predicted))
+        cases += [Case("prediction", network, OURS, name, predicted) for name in PRECISIONS]
+    cases += [Case("full image", "intermediate", OURS, name, predicted) for name in PRECISIONS]
     for way in ("plain step", "stacked step"):
         cases += [
             Case("stacked encoders", "intermediate", way, name, batch)
@@ -218,10 +220,10 @@ def fastest(call: Callable[[], object]) -> float:
 
 def time_prediction(case: Case, profile: Profile, batches: int) -> Timed:
     """Patches per second, probabilities or logits as arrays on the host."""
-    from organelle_fusion.training import PREDICTION_BATCH, predict_proba
+    from organelle_fusion.training import predict_proba
 
     model = build(case.network, profile, case.precision)
-    number = max(batches * case.batch // PREDICTION_BATCH, 1) * PREDICTION_BATCH
+    number = max(batches // 4, 1) * case.batch
     pixels, _ = noise(number, model)
     if case.way == PLAIN:
         pixels = pixels.astype(np.float32)
@@ -234,9 +236,7 @@ def time_prediction(case: Case, profile: Profile, batches: int) -> Timed:
 def time_full_image(case: Case, profile: Profile, edge: int) -> Timed:
     """Tiles per second of one plane of ``edge`` × ``edge`` pixels, cut, scaled and predicted."""
     from organelle_fusion.intensity import stack_statistics
-    from organelle_fusion.patches import (
-        extract_patches,
-    )
+    from organelle_fusion.patches import extract_patches
     from organelle_fusion.reference_data import volume_of
     from organelle_fusion.stitching import tile_table
     from organelle_fusion.training import predict_proba

@@ -492,9 +492,8 @@ Markdown(order)
 # %%
 display(
     *beside_reference(
-        predictions,
+        {"cv5": predictions},
         "phantom",
-        "cv5",
         own=settings.name,
         name="tab-reference-phantom",
         **bootstrap,

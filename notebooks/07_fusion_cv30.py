@@ -22,7 +22,7 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 
 # %% tags=["hide-input"]
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from organelle_fusion import (
     comparisons,
@@ -49,6 +49,7 @@ from organelle_fusion.pages import (
 )
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.published import tidy_table
+from organelle_fusion.reference_results import beside_reference
 
 settings = load_profile(profile)
 use_backend(settings)
@@ -225,6 +226,23 @@ plots.pr_figure(
 # %% tags=["hide-input"]
 widgets_scores.pr_widget(
     of_folds, strategies, name="widget-pr30", data=run.data
+)
+
+# %% [markdown]
+# ## With large networks, at full resolution
+#
+# The reference run, see the chapter on five folds, repeats the three strategies that join channels in as many divisions.
+
+# %%
+display(
+    *beside_reference(
+        {"cv5": groupings[repeated]},
+        "phantom",
+        repeated=True,
+        own=settings.name,
+        name="tab-reference-repeated",
+        **bootstrap,
+    )
 )
 
 # %% [markdown]

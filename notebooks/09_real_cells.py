@@ -197,8 +197,7 @@ Markdown(
 # %%
 display(
     *beside_reference(
-        predictions,
-        "cell-lines-9",
+        {"cell-lines-9": predictions},
         "cell-lines-9",
         own=settings.name,
         name="tab-reference-real",

@@ -207,9 +207,8 @@ Markdown(
 # %%
 display(
     *beside_reference(
-        seen,
+        {"cv5": seen, "cv5-wide-head": controlled["wider"]},
         "contact",
-        "cv5",
         own=settings.name,
         name="tab-reference-contact",
         **bootstrap,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from organelle_fusion import training
 from organelle_fusion.config import load_profile
 
 pytestmark = pytest.mark.keras
@@ -76,6 +77,23 @@ def test_ratios_and_shares_by_hand(gpu):
     np.testing.assert_allclose(found["tflops"], [2, 0.3, 0.75, 0.09, 0.135])
     np.testing.assert_allclose(found["share"], [1, 0.15, 0.375, 0.045, 0.0675])
     np.testing.assert_allclose(found["ratio"], [np.nan, 1, 2.5, 1, 1.5])
+
+
+def test_predictions_are_of_the_batch_that_is_named(gpu, monkeypatch):
+    """Ours in the batches of `predict_proba`, and plain Keras in as large ones."""
+    import keras
+
+    sizes = set()
+    genuine = keras.Model.predict_on_batch
+    monkeypatch.setattr(
+        keras.Model,
+        "predict_on_batch",
+        lambda self, batch: sizes.add(len(batch)) or genuine(self, batch),
+    )
+    ours = [case for case in gpu.all_cases([4]) if case[:3] == ("prediction", "early", gpu.OURS)]
+    gpu.time_prediction(ours[0], small_profile(gpu), 2)
+    named = {case.batch for case in gpu.all_cases([4]) if case.task in ("prediction", "full image")}
+    assert sizes == named == {training.PREDICTION_BATCH}
 
 
 def test_rehearsal_is_complete_and_goes_on(gpu, tmp_path):

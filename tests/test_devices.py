@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +35,16 @@ def test_a_cpu_is_called_a_cpu(monkeypatch):
 def test_a_device_is_a_kind():
     """Without a number: the second GPU computes what the first does."""
     assert devices.keras_device() in {"cpu", "gpu", "tpu"}
+
+
+@pytest.mark.parametrize(("torch", "expected"), [("cuda", "gpu"), ("cpu", "cpu"), ("mps", "mps")])
+def test_on_torch_a_tensor_tells_where_it_is(monkeypatch, torch, expected):
+    """A stand-in: PyTorch is not installed, and for it Keras has no `distribution` to ask."""
+    tensor = SimpleNamespace(device=SimpleNamespace(type=torch))
+    ops = SimpleNamespace(convert_to_tensor=lambda value: tensor)
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(ops=ops))
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert devices.keras_device() == devices.device_name() == expected
 
 
 def test_jax_is_asked_without_keras():

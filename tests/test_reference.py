@@ -190,13 +190,33 @@ def test_calls_go_on_where_the_last_one_stopped(tmp_path, monkeypatch, stand_in,
     assert sum(map(len, before.values())) < 2e6
 
 
-def test_the_first_thing_of_a_call_is_always_done(tmp_path, stand_in):
-    """Even if it takes longer than there is: one stack a call, then one training."""
+def test_the_first_thing_and_the_first_training_of_a_call_are_always_done(tmp_path, stand_in):
+    """Even if they take longer than there is: one stack a call, and after the last a training."""
     profile = tiny()
-    cut = profile.phantom.images_per_class
-    for number in range(sum(cut) + 2):
+    cut = sum(profile.phantom.images_per_class)
+    for number in range(1, cut + 3):
         reference.run_steps(profile, tmp_path, minutes=1e-9)
-        assert len(stand_in.cells) == max(0, number - sum(cut) + 1)
+        assert len(stand_in.cells) == max(0, number - cut + 1)
+
+
+def test_every_call_gets_on_where_all_stacks_have_to_be_cut_again(tmp_path, stand_in):
+    """A borrowed machine begins with the results alone, and cutting leaves no time to train."""
+    profile, ticks = tiny(), iter(range(10**6))
+    for number in range(1, 4):
+        minutes = sum(profile.phantom.images_per_class) * 3.0
+        reference.run_steps(profile, tmp_path, minutes=minutes, clock=lambda: 60.0 * next(ticks))
+        reference.run_steps(profile, tmp_path, minutes=1e-9)
+        assert len(stand_in.cells) >= number
+        (tmp_path / "data/runs").rename(tmp_path / f"gone-{number}")
+
+
+def test_large_networks_are_not_begun_on_a_processor(tmp_path, stand_in):
+    """It would take days, and its results would keep a GPU out."""
+    encoder = REFERENCE.encoder.model_copy(update={"input_px": 64})
+    profile = tiny().model_copy(update={"encoder": encoder})
+    with pytest.raises(reference.ReferenceRunError, match=r"expected a GPU to train resnet50 enc"):
+        reference.run_steps(profile, tmp_path)
+    assert stand_in.cells == []
 
 
 def test_results_alone_are_enough_to_go_on(tmp_path, stand_in):
@@ -223,8 +243,9 @@ def test_other_settings_train_again_and_other_devices_are_refused(tmp_path, stan
     assert len(stand_in.cells) == 2 * done
     (tmp_path / RESULTS / "contact/predictions/cv5/350px/early/fold-00-seed-7.parquet").unlink()
     monkeypatch.setattr(reference, "keras_device", lambda: "gpu")
-    with pytest.raises(reference.ReferenceRunError, match=r"go on on a cpu, .* found a gpu"):
-        reference.run_steps(profile.model_copy(update={"training": training}), tmp_path)
+    for settings in (profile, profile.model_copy(update={"training": training})):
+        with pytest.raises(reference.ReferenceRunError, match=r"go on on a cpu, .* found a gpu"):
+            reference.run_steps(settings, tmp_path)
 
 
 def test_a_changed_single_combines_late_fusion_again(tmp_path, stand_in, monkeypatch):
@@ -283,6 +304,6 @@ def test_a_rehearsal_with_networks(tmp_path, monkeypatch):
     record = json.loads((tmp_path / RESULTS / "phantom/patches.json").read_text("utf-8"))
     assert sorted(tested["patch"]) == list(range(record["patches"]))
     own = reference_data.phantom_patches(
-        profile, "phantom", reference.cut_folder(profile, "phantom", tmp_path)
+        profile, "phantom", reference_data.cut_folder(profile, "phantom", tmp_path)
     )
     assert own.data_hash == record["data_hash"]

@@ -1,8 +1,13 @@
 """Patches of the reference run: those of the chapters, by another way."""
 
+import os
+import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +19,14 @@ from organelle_fusion.manifest import read_manifest
 from organelle_fusion.phantom import simulate_dataset
 from organelle_fusion.predictions import Cell
 from organelle_fusion.preprocessing import build_patch_set
+
+WITHOUT = (
+    "import sys\n"
+    "for name in ('pooch', 'dask', 'distributed', 'imagecodecs', 'papermill', 'IPython',"
+    " 'nbformat', 'matplotlib', 'tensorflow', 'keras_tuner', 'zarr', 'pylibCZIrw'):\n"
+    "    sys.modules[name] = None\n"
+)
+"""What a borrowed machine may lack. Some libraries would import it where it is there."""
 
 SMOKE = load_profile("smoke")
 PROFILE = SMOKE.model_copy(
@@ -90,13 +103,37 @@ def test_images_are_numbered_as_those_of_the_data_set():
     assert not isinstance(images[0], Cell)
 
 
+def test_what_the_run_imports_is_listed():
+    """Whoever brings the packages by hand has the list of the page on reproducing."""
+    code = (
+        f"{WITHOUT}"
+        "from organelle_fusion import kernels, reference, reference_data, reference_plan, sources\n"
+        "from organelle_fusion import models, training\n"
+        "print(*{name.split('.')[0] for name, module in sys.modules.items() if module})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env=os.environ | {"KERAS_BACKEND": "jax"})  # fmt: skip
+    loaded = set(done.stdout.split())
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {re.match(r"[\w-]+", one)[0].lower() for one in project["dependencies"]}
+    of_module = metadata.packages_distributions()
+    needed = {
+        distribution.lower()
+        for name in loaded
+        for distribution in of_module.get(name, [])
+        if distribution.lower() in declared
+    }
+    text = (root / "book/reproducing.md").read_text("utf-8")
+    (listed,) = re.findall(r"The run imports (.*?);", text, re.DOTALL)
+    names = set(re.findall(r"[\w-]+", listed.lower()))
+    assert {"numpy", "numba", "psutil", "cloudpickle", "keras"} <= needed <= names
+
+
 def test_the_run_does_without_what_a_borrowed_machine_may_lack():
     """Nothing of pages, downloads, clusters or TIFF codecs; Keras and JAX only to train."""
     code = (
-        "import sys\n"
-        "for name in ('pooch', 'dask', 'distributed', 'imagecodecs', 'papermill', 'IPython',"
-        " 'nbformat', 'matplotlib', 'tensorflow', 'keras_tuner', 'zarr',"
-        " 'pylibCZIrw'):\n    sys.modules[name] = None\n"
+        f"{WITHOUT}"
         "import organelle_fusion.cli\n"
         "from organelle_fusion import patches, reference, reference_data, reference_plan, sources\n"
         "print([name for name in ('keras', 'jax') if name in sys.modules])"

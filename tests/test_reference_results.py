@@ -1,12 +1,15 @@
 """What pages show of the reference run: nothing yet, or its scores with device and date."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from organelle_fusion.folds import read_folds
 from organelle_fusion.predictions import Cell, write_predictions
+from organelle_fusion.provenance import hash_of
 from organelle_fusion.reference_results import (
     QUESTIONS,
     RESULTS,
@@ -39,23 +42,31 @@ def chances(fold, wrong):
     return frame.assign(**{"p:one": np.float32(right), "p:two": np.float32(~right)})
 
 
-def write_results(root, dataset, models, folds=(0, 1)):
+def write_results(root, dataset, models, done=(0, 1), seeds=(7,), folding="cv5", day=1, **inputs):
     """Files as the run leaves them; `models`: name → wrong patches in each fold."""
     place = root / RESULTS / dataset
-    folds_file(place, 7).parent.mkdir(parents=True, exist_ok=True)
-    FOLDS.to_csv(folds_file(place, 7), index=False)
-    (place / "patches.json").write_text(json.dumps({"recipe": "", "data_hash": "", "patches": 16}))
-    run = {"settings": {"folds": {"seed": 7}}}
+    for seed in seeds:
+        folds_file(place, seed).parent.mkdir(parents=True, exist_ok=True)
+        FOLDS.to_csv(folds_file(place, seed), index=False)
+    device = inputs.pop("device", "gpu")
+    inputs = {
+        "backend": "jax", "settings": "s", "code": "c", "data": "of patches",
+        "folds": hash_of(read_folds(folds_file(place, seeds[0]))), **inputs,
+    }  # fmt: skip
+    record = {"recipe": "", "data_hash": "of patches", "patches": 16}
+    (place / "patches.json").write_text(json.dumps(record))
+    run = {"settings": {"folds": {"seed": 7}, "many_folds": {"repeats": len(seeds)}}}
     (root / RESULTS / "run.json").write_text(json.dumps(run))
     for model, wrong in models.items():
-        for fold in folds:
+        for fold, seed in product(done, seeds):
             frame = chances(fold, wrong)
             frame.attrs = {"device_name": "A GPU"} if model != "late" else {}
-            cell = Cell("cv5", 350, model, fold, 7)
+            cell = Cell(folding, 350, model, fold, seed)
             facts = {
                 "cell": vars(cell),
-                "inputs": {"backend": "jax"},
-                "created": f"2027-01-0{fold + 1}T10:00:00+00:00",
+                "inputs": inputs,
+                "device": device if model != "late" else None,
+                "created": f"2027-01-0{fold + day}T10:00:00+00:00",
                 "organelle_fusion": "0.1.0",
             }
             write_predictions(frame, cell.path(predictions_folder(place)), facts)
@@ -75,9 +86,8 @@ def own_predictions(models):
 
 def shown(root, models, dataset="contact"):
     parts = beside_reference(
-        own_predictions(models),
+        {"cv5": own_predictions(models)},
         dataset,
-        "cv5",
         own="quick",
         name="tab-reference",
         repeats=100,
@@ -125,7 +135,7 @@ def test_a_lower_end_below_the_margin_is_said(tmp_path):
 def test_networks_of_which_folds_are_missing_are_left_out(tmp_path):
     """Half of a cross-validation is no score."""
     write_results(tmp_path, "contact", {"early": 0})
-    write_results(tmp_path, "contact", {"spatial": 0}, folds=(1,))
+    write_results(tmp_path, "contact", {"spatial": 0}, done=(1,))
     predictions, facts = reference_predictions("contact", "cv5", tmp_path)
     assert predictions["model"].unique().tolist() == ["early"]
     assert facts["model"].tolist() == ["early", "early"]
@@ -134,6 +144,55 @@ def test_networks_of_which_folds_are_missing_are_left_out(tmp_path):
     nothing, facts = reference_predictions("contact", "cv5-wide-head", tmp_path)
     assert nothing.empty
     assert "outstanding" in made_sentence(facts, "contact")
+
+
+@pytest.mark.parametrize("changed", ["data", "folds", "settings", "code", "backend", "device"])
+def test_old_and_new_files_are_not_pooled(tmp_path, changed):
+    """A run that is made anew has done the second fold only, of early fusion: not early, then."""
+    write_results(tmp_path, "contact", {"early": 0, "spatial": 0, "late": 0})
+    write_results(tmp_path, "contact", {"early": 1}, done=(1,), day=3, **{changed: "other"})
+    predictions, _ = reference_predictions("contact", "cv5", tmp_path)
+    assert predictions["model"].unique().tolist() == ["late", "spatial"]
+    _, answers = shown(tmp_path, {"early": 0, "spatial": 0})
+    assert "not yet decided: spatial minus early" in answers
+
+
+@pytest.mark.parametrize("changed", ["settings", "code", "device"])
+def test_networks_trained_otherwise_are_not_compared(tmp_path, changed):
+    """The newest tell how; late fusion, which needs no device, stays beside those of its code."""
+    write_results(tmp_path, "contact", {"early": 0, "spatial": 0, "late": 0})
+    write_results(tmp_path, "contact", {"early": 1}, day=3, **{changed: "other"})
+    predictions, _ = reference_predictions("contact", "cv5", tmp_path)
+    expected = ["early", "late"] if changed == "device" else ["early"]
+    assert predictions["model"].unique().tolist() == expected
+
+
+def test_all_divisions_are_shown_where_they_are_asked_for(tmp_path):
+    """Of the second division late fusion is outstanding; the first is a table of its own."""
+    write_results(tmp_path, "phantom", {"early": 0}, seeds=(7, 8))
+    write_results(tmp_path, "phantom", {"late": 0})
+    run = {"settings": {"folds": {"seed": 7}, "many_folds": {"repeats": 2}}}
+    (tmp_path / RESULTS / "run.json").write_text(json.dumps(run))
+    predictions, facts = reference_predictions("phantom", "cv5", tmp_path, repeated=True)
+    assert predictions.groupby("model")["seed"].unique().map(list).to_dict() == {"early": [7, 8]}
+    assert "full resolution, further divisions into folds" in made_sentence(facts, "phantom", True)
+    predictions, _ = reference_predictions("phantom", "cv5", tmp_path)
+    assert predictions.groupby("model")["seed"].unique().map(list).to_dict() == {
+        "early": [7], "late": [7],
+    }  # fmt: skip
+
+
+def test_a_network_with_settings_of_its_own_has_its_row(tmp_path):
+    """Wide: 14 of 16 right in the run, 8 of 16 here."""
+    write_results(tmp_path, "contact", {"intermediate": 0})
+    write_results(tmp_path, "contact", {"intermediate": 1}, folding="cv5-wide-head", settings="w")
+    own = {"cv5": own_predictions({"intermediate": 0})}
+    own["cv5-wide-head"] = own_predictions({"intermediate": 4})
+    common = {"own": "quick", "name": "tab", "repeats": 100, "seed": 0, "root": tmp_path}
+    table = beside_reference(own, "contact", **common)[0].data
+    (row,) = [line for line in table.splitlines() if "wide head" in line]
+    assert row.startswith("| Intermediate fusion, wide head | 0.50 ")
+    assert row.endswith(" | 0.88 \\[0.75, 0.94\\] |")
 
 
 def test_late_fusion_names_no_device(tmp_path):

@@ -173,7 +173,8 @@ def test_times_on_a_gpu_are_shown_once_there_are_some(tmp_path, side_by_side):
         "task": "training", "network": "early", "way": "ours", "precision": "float32", "batch": 32,
         "per_second": 901.4, "gflop": 3.0, "tflops": 2.7, "share": 0.123, "ratio": None,
     }  # fmt: skip
-    pd.DataFrame([row]).to_csv(folder / "gpu.csv", index=False)
+    product = row | {"task": "matrix product", "network": "", "batch": 1}
+    pd.DataFrame([row, product]).to_csv(folder / "gpu.csv", index=False)
     about = {
         "created": "2026-01-02T03:04", "device": "Some GPU", "device_kind": "gpu", "keras": "3.1",
         "backend": "jax",
@@ -181,7 +182,8 @@ def test_times_on_a_gpu_are_shown_once_there_are_some(tmp_path, side_by_side):
     (folder / "gpu.json").write_text(json.dumps(about), "utf-8")
     found = speed.read_measured(tmp_path)
     assert speed.shown_gpu(found.gpu).to_numpy().tolist() == [
-        ["training", "early", "ours", "float32", 32, "901", "", "0.12"]
+        ["training", "early", "ours", "float32", 32, "901", "", "0.12"],
+        ["matrix product", "", "ours", "float32", 1, "901", "", "0.12"],
     ]
     assert speed.gpu_sentence(found) == (
         "Measured on 2026-01-02 on Some GPU (gpu), by Keras 3.1 on jax."

@@ -21,7 +21,7 @@ def backend_name() -> str:
 
 
 def keras_device() -> str:
-    """Kind of device that Keras computes on: ``cpu``, ``gpu`` or ``tpu``.
+    """Kind of device that Keras computes on: ``cpu``, ``gpu`` or ``tpu``, or as PyTorch has it.
 
     Keras is imported here only, and not even here on JAX, which can be asked itself, in half of
     the time.
@@ -32,6 +32,9 @@ def keras_device() -> str:
         return jax.default_backend()
     import keras
 
+    if backend_name() == "torch":  # for which Keras lists no devices; a tensor knows its own
+        kind = keras.ops.convert_to_tensor(0.0).device.type
+        return {"cuda": "gpu"}.get(kind, kind)
     return keras.distribution.list_devices()[0].split(":")[0]
 
 

@@ -22,13 +22,20 @@ from organelle_fusion.folds import make_folds, read_folds, write_folds
 from organelle_fusion.locks import run_lock
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.plan_data import public_crops
-from organelle_fusion.predictions import Cell, SweepError, singles_hash, stored_provenance
+from organelle_fusion.predictions import (
+    Cell,
+    SweepError,
+    read_provenance,
+    singles_hash,
+    stored_provenance,
+)
 from organelle_fusion.provenance import hash_of, provenance, write_json
 from organelle_fusion.reference_data import (
     CROPS,
     Image,
     crop_patches,
     crops_at_hand,
+    cut_folder,
     cut_images,
     is_cut,
     phantom_patches,
@@ -46,6 +53,9 @@ from organelle_fusion.sources import DATA_VARIABLE
 from organelle_fusion.sweep import train_cells, training_inputs
 
 _LOGGER = logging.getLogger(__name__)
+
+IMAGES = "images"
+"""Kind of the tasks that cut stacks; those of trainings are called as their networks."""
 
 JOINED = ("early", "intermediate", "spatial")
 
@@ -80,9 +90,6 @@ class Task(NamedTuple):
     kind: tuple[str, str]  # things of one kind take about as long
     seconds: float  # expected
     do: Callable[[], object]
-
-
-# --- what is to be done -------------------------------------------------------------------------
 
 
 def planned_trainings(profile: Profile) -> list[Planned]:
@@ -184,7 +191,8 @@ def run_steps(
     """Do as much of the run as there is time for.
 
     Nothing is begun that would not be done in time if it took as long as the longest of its kind
-    so far; but for the first thing of a call, so that every call gets on. `config.use_backend`
+    so far; but for the first thing and the first training of a call, so that every call gets on,
+    even on a machine on which all stacks have to be cut again. `config.use_backend`
     comes first.
 
     Parameters
@@ -212,15 +220,16 @@ def run_steps(
     """
     planned = planned_trainings(profile)
     limit = 60 * (profile.reference.minutes if minutes is None else minutes)
-    began, first = clock(), True
+    began, first, trained = clock(), True, False
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "data" / "runs" / "compiled"))
     with run_lock(root / RESULTS):
         longest = longest_so_far(planned, root)
         for task in _tasks(profile, planned, root):
             expected = longest.get(task.kind, task.seconds)
-            if not first and clock() - began + expected > limit:
+            training = task.kind[1] != IMAGES
+            if not (first or (training and not trained)) and clock() - began + expected > limit:
                 break
-            first, begun = False, clock()
+            first, trained, begun = False, trained or training, clock()
             _LOGGER.info("%s begins, about %.0f s", task.name, expected)
             task.do()
             longest[task.kind] = max(longest.get(task.kind, 0.0), clock() - begun)
@@ -310,21 +319,28 @@ def _image_tasks(profile: Profile, dataset: str, folder: Path) -> Iterator[Task]
         some: list[Image] = left[start : start + at_once]
         yield Task(
             f"{dataset}: {len(some)} stacks from {some[0]}",
-            (dataset, "images"),
+            (dataset, IMAGES),
             IMAGE_SECONDS,
             lambda some=some: cut_images(some, profile, dataset, folder),
         )
 
 
-def cut_folder(profile: Profile, dataset: str, root: Path) -> Path:
-    """Folder of the patches that a data set of the reference run is cut into."""
-    return root / "data" / "runs" / profile.name / dataset / "cut"
-
-
 def _check_device(planned: Sequence[Planned], root: Path) -> None:
-    stored = [stored_facts(training, root) for training in planned]
-    kinds = {facts["device"] for facts in stored if facts and facts["device"]}
-    here = keras_device()
+    """Refuse a device of another kind than that of any result, and large networks without a GPU."""
+    here, kinds = keras_device(), set()
+    encoder = planned[0].profile.encoder.kind
+    if here == "cpu" and not encoder.startswith("compact"):
+        raise ReferenceRunError(
+            f"device: expected a GPU to train {encoder} encoders, found that Keras on "
+            f"{backend_name()} sees the processor only; install the backend with support for it"
+        )
+    for training in planned:
+        path = training.cell.path(predictions_folder(root / RESULTS / training.dataset))
+        try:
+            kinds.add(read_provenance(path)["device"])
+        except SweepError:  # not there, or not whole: it is computed again
+            continue
+    kinds.discard(None)  # late fusion is computed from files
     if kinds - {here}:
         raise ReferenceRunError(
             f"{RESULTS.as_posix()}: expected to go on on a {' or '.join(sorted(kinds))}, as its "

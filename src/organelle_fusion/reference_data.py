@@ -68,6 +68,11 @@ def recipe(profile: Profile, dataset: str) -> str:
     return hash_of([_image_inputs(profile, dataset), images, profile.folds, code])
 
 
+def cut_folder(profile: Profile, dataset: str, root: Path) -> Path:
+    """Folder of the patches that a data set of the reference run is cut into."""
+    return root / "data" / "runs" / profile.name / dataset / "cut"
+
+
 def cut_images(images: list[Image], profile: Profile, dataset: str, folder: Path) -> None:
     """Simulate and cut some stacks at once, each in a process of its own.
 

@@ -1,6 +1,7 @@
 """What the reference run has found, for the pages that show it beside their own scores."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from organelle_fusion.evaluation import score_table
 from organelle_fusion.folds import read_folds
 from organelle_fusion.pages import difference_sentence, project_root, show_table
 from organelle_fusion.predictions import read_predictions, read_provenance
-from organelle_fusion.provenance import note_file
+from organelle_fusion.provenance import hash_of, note_file
 from organelle_fusion.significance import interval_text
 from organelle_fusion.wording import title
 
@@ -19,6 +20,11 @@ RESULTS = Path("data", "reference")
 """Folder of the results, below that of the repository; committed."""
 
 RUN_FILE = "run.json"
+
+_FACTS = ["model", "device", "created", "version", "backend"]
+
+SUFFIXES = {"cv5-wide-head": ", wide head"}
+"""What tables add to the name of a network where its data set stands for settings of its own."""
 
 QUESTIONS = {
     "phantom": [("spatial", "intermediate", -0.03)],
@@ -45,7 +51,7 @@ def read_json(path: Path) -> Any:
 
 
 def reference_predictions(
-    dataset: str, folding: str, root: Path | None = None
+    dataset: str, folding: str, root: Path | None = None, *, repeated: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions of the reference run, as far as they are there.
 
@@ -57,12 +63,16 @@ def reference_predictions(
         As in `predictions.Cell`: ``cv5``, ``cv5-wide-head`` or ``cell-lines-9``.
     root
         Folder of the repository; found from here unless given.
+    repeated
+        All divisions into folds, each with a seed of its own; else the first.
 
     Returns
     -------
     predictions : DataFrame
-        Of the networks of which every fold of the first seed is there, see
-        `predictions.read_predictions`; empty if there is none.
+        Of the networks of which every fold of these divisions is there and all folds were trained
+        alike, see `predictions.read_predictions`; empty if there is none. While a run is made anew,
+        old files lie beside new ones: those of the patches and folds that are recorded count, and
+        of these the networks with the settings, code, backend and kind of device of the newest.
     facts : DataFrame
         One row per file: ``model``, ``device`` (its name), ``created`` (ISO date and time, UTC),
         ``version`` of this package, ``backend``.
@@ -71,58 +81,88 @@ def reference_predictions(
     # Noted whether it is there or not: with the first results it appears.
     run = read_json(root / RESULTS / RUN_FILE)
     place = root / RESULTS / dataset
-    columns = ["model", "device", "created", "version", "backend"]
-    nothing = pd.DataFrame(), pd.DataFrame(columns=columns)
+    nothing = pd.DataFrame(), pd.DataFrame(columns=_FACTS)
     if run is None or not (place / "patches.json").is_file():
         return nothing
-    seed = run["settings"]["folds"]["seed"]
-    folds = read_folds(folds_file(place, seed))["fold"].nunique()
-    paths, rows = [], []
+    data = read_json(place / "patches.json")["data_hash"]
+    first = run["settings"]["folds"]["seed"]
+    seeds = run["settings"]["many_folds"]["repeats"] if repeated else 1
+    expected = {}  # name of a file → hash of the folds that it has to be of
+    for seed in range(first, first + seeds):
+        if not note_file(folds_file(place, seed)).is_file():
+            return nothing
+        folds = read_folds(folds_file(place, seed))
+        for fold in folds["fold"].unique():
+            expected[f"fold-{fold:02d}-seed-{seed}.parquet"] = hash_of(folds)
+    models = {}
     for folder in sorted((predictions_folder(place) / folding).glob("*px/*")):
-        of_model = sorted(folder.glob(f"fold-*-seed-{seed}.parquet"))
-        if len(of_model) != folds:
-            continue
-        paths += of_model
-        for path in of_model:
-            facts = read_provenance(path)
-            rows.append(
-                (
-                    folder.name,
-                    facts["details"].get("device_name"),  # late fusion is computed on none
-                    facts["created"],
-                    facts["organelle_fusion"],
-                    facts["inputs"]["backend"],
-                )
-            )
-    return (read_predictions(paths), pd.DataFrame(rows, columns=columns)) if paths else nothing
+        if all((folder / name).is_file() for name in expected):
+            of_model = {folder / name: read_provenance(folder / name) for name in expected}
+            wanted = [(data, folds) for folds in expected.values()]
+            found = [(one["inputs"]["data"], one["inputs"]["folds"]) for one in of_model.values()]
+            if found == wanted and len({_how(one) for one in of_model.values()}) == 1:
+                models[folder.name] = of_model
+    if not models:
+        return nothing
+    newest = _newest(models)
+    rows, paths = [], []
+    for model, of_model in models.items():
+        how = _how(next(iter(of_model.values())))
+        if how[:3] == newest[:3] and how[3] in (None, newest[3]):
+            paths += of_model
+            rows += [_fact_row(model, facts) for facts in of_model.values()]
+    return read_predictions(paths), pd.DataFrame(rows, columns=_FACTS)
 
 
-def made_sentence(facts: pd.DataFrame, dataset: str) -> str:
+def _how(facts: dict) -> tuple:
+    """Settings, code, backend, and kind of device: None of late fusion, which needs none."""
+    return *(facts["inputs"][name] for name in ("settings", "code", "backend")), facts["device"]
+
+
+def _newest(models: dict[str, dict[Path, dict]]) -> tuple:
+    """How the newest file was made, of those made on a device if there are any."""
+    files = [facts for of_model in models.values() for facts in of_model.values()]
+    files = [facts for facts in files if facts["device"]] or files
+    return _how(max(files, key=lambda facts: facts["created"]))
+
+
+def _fact_row(model: str, facts: dict) -> tuple:
+    return (
+        model,
+        facts["details"].get("device_name"),
+        facts["created"],
+        facts["organelle_fusion"],
+        facts["inputs"]["backend"],
+    )
+
+
+def made_sentence(facts: pd.DataFrame, dataset: str, repeated: bool = False) -> str:
     """Say where and when reference results were computed, or that they are outstanding."""
+    what = f"ResNet50, {_title(dataset)}" + ", further divisions into folds" * repeated
     if facts.empty:
         return (
-            f"The reference run (ResNet50, {_title(dataset)}) needs a GPU and is outstanding: "
+            f"The reference run ({what}) needs a GPU and is outstanding: "
             "there are no results of it to show."
         )
     dates = sorted({created[:10] for created in facts["created"]})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     devices = ", ".join(sorted(set(facts["device"].dropna())))
     return (
-        f"Reference run (ResNet50, {_title(dataset)}): computed on {devices} by "
+        f"Reference run ({what}): computed on {devices} by "
         f"{', '.join(sorted(set(facts['backend'])))}, {when}, version "
         f"{', '.join(sorted(set(facts['version'])))}."
     )
 
 
 def beside_reference(
-    predictions: pd.DataFrame,
+    predictions: Mapping[str, pd.DataFrame],
     dataset: str,
-    folding: str,
     *,
     own: str,
     name: str,
     repeats: int,
     seed: int,
+    repeated: bool = False,
     root: Path | None = None,
 ) -> list:
     """Scores of a page beside those of the reference run, and what that decides.
@@ -130,8 +170,9 @@ def beside_reference(
     Parameters
     ----------
     predictions
-        The page's own.
-    dataset, folding
+        The page's own, by folding as in `reference_predictions`; the first is what the questions
+        are about.
+    dataset
         As in `reference_predictions`.
     own
         What the page's own scores are called: the name of its profile.
@@ -139,7 +180,7 @@ def beside_reference(
         Label of the table.
     repeats, seed
         Of the bootstrap.
-    root
+    repeated, root
         As in `reference_predictions`.
 
     Returns
@@ -149,26 +190,31 @@ def beside_reference(
     """
     from IPython.display import Markdown
 
-    found, facts = reference_predictions(dataset, folding, root)
-    made = made_sentence(facts, dataset)
+    read = {
+        folding: reference_predictions(dataset, folding, root, repeated=repeated)
+        for folding in predictions
+    }
+    found = next(iter(read.values()))[0]
+    made = made_sentence(pd.concat([facts for _, facts in read.values()]), dataset, repeated)
     if found.empty:
         return [Markdown(made)]
     bootstrap = {"repeats": repeats, "seed": seed}
-    columns = {
-        column: _accuracies(frame, **bootstrap)
-        for column, frame in ((own, predictions), ("reference", found))
-    }
-    models = [model for model in predictions["model"].unique() if model in columns["reference"]]
-    table = pd.DataFrame(
-        {
-            "network": [title(model) for model in models],
-            **{column: [texts[model] for model in models] for column, texts in columns.items()},
-        }
-    )
+    rows = []
+    for folding, of_page in predictions.items():
+        of_run = read[folding][0]
+        if of_run.empty:
+            continue
+        texts = [_accuracies(frame, **bootstrap) for frame in (of_page, of_run)]
+        rows += [
+            (title(model) + SUFFIXES.get(folding, ""), *(one[model] for one in texts))
+            for model in of_page["model"].unique()
+            if model in texts[1]
+        ]
     caption = (
         f"Balanced accuracy by patch with 95 % intervals, profile {own} beside the reference run. "
         f"{made}"
     )
+    table = pd.DataFrame(rows, columns=["network", own, "reference"])
     answers = [_answer(found, a, b, margin, bootstrap) for a, b, margin in QUESTIONS[dataset]]
     return [show_table(table, caption, name), Markdown("\n".join(f"- {text}" for text in answers))]
 

@@ -55,7 +55,7 @@ def read_measured(root: Path) -> Measured:
     machine = json.loads(_require(folder / "machine.json").read_text("utf-8"))
     gpu, gpu_machine = None, {}
     if note_file(folder / "gpu.csv").is_file():
-        gpu = pd.read_csv(folder / "gpu.csv")
+        gpu = pd.read_csv(folder / "gpu.csv").fillna({"network": ""})  # of a matrix product
         gpu_machine = json.loads(_require(folder / "gpu.json").read_text("utf-8"))
     return Measured(
         side_by_side.fillna({"equal": ""}),
