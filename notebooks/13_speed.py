@@ -24,11 +24,8 @@ from IPython.display import Markdown
 
 from organelle_fusion import plots_speed, scaling, speed
 from organelle_fusion.config import load_profile
-from organelle_fusion.pages import (
-    data_banner,
-    project_root,
-    show_table,
-)
+from organelle_fusion.pages import data_banner, show_table
+from organelle_fusion.repository import project_root
 
 settings = load_profile(profile)
 measured = speed.read_measured(project_root())

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -132,6 +133,34 @@ def test_edited_pair_is_reported(project, caplog):
     book.execute_chapter(source, project, {}, "x")
     assert "01_first.ipynb differs from 01_first.py" in caplog.text
     assert nbformat.read(pair, as_version=4).cells[0].source == "2"
+
+
+@pytest.mark.parametrize("text", ["", "<<<<<<< HEAD\n{", "{}", "[]"])
+def test_a_pair_that_is_no_notebook_is_reported(project, caplog, text):
+    """Torn, or with the marks of a merge: the .py runs all the same."""
+    caplog.set_level("INFO")
+    source = write_chapter(project, "# %%\n1\n")
+    source.with_suffix(".ipynb").write_text(text, "utf-8")
+    assert book.execute_chapter(source, project, {}, "x").complete
+    assert "01_first.ipynb differs from 01_first.py" in caplog.text
+
+
+def test_two_chapters_of_one_number_are_refused(project):
+    write_chapter(project, "# %%\n1\n")
+    write_chapter(project, "# %%\n1\n", name="01_mine")
+    with pytest.raises(book.BookError, match=r"found 01_first\.py and 01_mine\.py; give one"):
+        book.reproduce(load_profile("smoke"), "smoke", chapter="1")
+
+
+def test_a_folder_of_data_sets_is_relative_to_where_the_command_is_given(project, monkeypatch):
+    """The chapters run in the folder of the repository."""
+    monkeypatch.chdir(project / "notebooks")
+    monkeypatch.setenv("ORGANELLE_FUSION_DATA", "../sets")
+    monkeypatch.setattr(book, "execute_chapters", lambda *given: None)
+    monkeypatch.setattr(book, "missing_pages", lambda root: [])
+    monkeypatch.setattr(book, "build_pages", lambda root: root)
+    book.reproduce(load_profile("smoke"), "smoke")
+    assert os.environ["ORGANELLE_FUSION_DATA"] == str(project / "sets")
 
 
 def test_unknown_chapter_names_the_known_ones(project):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion.colophon import grouped, papermill_facts, write_tables
+from organelle_fusion.colophon import ColophonError, grouped, papermill_facts, write_tables
 from organelle_fusion.predictions import write_predictions
 from organelle_fusion.provenance import file_hash
 
@@ -119,6 +119,29 @@ def test_no_folder_outside_the_project_is_named(tmp_path, monkeypatch):
         ("$ORGANELLE_FUSION_DATA/cells", "`a.zip`", "1"),
         ("elsewhere/stacks", "`b.tif`", "2"),
     ]
+
+
+def test_a_link_to_the_folder_of_data_sets_is_named_as_well(tmp_path, monkeypatch):
+    """Files are noted by the path that they were opened by."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    monkeypatch.setenv("ORGANELLE_FUSION_DATA", str(tmp_path / "link"))
+    assert grouped({f"{tmp_path}/link/cells/a.zip": "1"})[0][0] == "$ORGANELLE_FUSION_DATA/cells"
+
+
+def test_predictions_that_were_deleted_since_stop_no_page(executed):
+    """Another chapter may be executed alone; the pages are those that are there."""
+    (executed / PREDICTIONS).unlink()
+    write_tables(executed, ["03_x", "06_y"])
+    assert "| 3 · [](executed/03_x.ipynb) | 70 | – |" in (executed / "run-times.md").read_text(
+        "utf-8"
+    )
+
+
+def test_a_damaged_record_is_named(executed):
+    (executed / "06_y.json").write_text('{"files": ', "utf-8")
+    with pytest.raises(ColophonError, match=r"06_y\.json: expected the record .* run `make book`"):
+        write_tables(executed, ["03_x", "06_y"])
 
 
 def test_a_damaged_notebook_has_no_time(tmp_path):

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -72,6 +73,33 @@ def test_another_user_is_told_as_well(tmp_path, holder, of_another_user):
     left = (tmp_path / LOCK_FILE).read_bytes()
     with run_lock(tmp_path):
         assert (tmp_path / LOCK_FILE).read_bytes() == left
+
+
+def test_a_child_that_is_given_the_lock_keeps_it(tmp_path):
+    """Its parent is killed, and it goes on writing: nobody else gets in until it has ended."""
+    code = HOLD.replace("import sys, time", "import subprocess, sys").replace(
+        "    time.sleep(60)",
+        "    from organelle_fusion.locks import held_locks\n"
+        "    child = subprocess.Popen(['sleep', '60'], pass_fds=held_locks())\n"
+        "    print(child.pid, flush=True)\n"
+        "    child.wait()",
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
+    assert parent.stdout.readline() == b"held\n"
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    with pytest.raises(LockError), run_lock(tmp_path):
+        pass
+    os.kill(child, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with run_lock(tmp_path):
+                break
+        except LockError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_the_same_process_may_ask_again(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from organelle_fusion.manifest import (
     ManifestError,
     group_problems,
+    named_path,
     open_image,
     read_leniently,
     read_manifest,
@@ -447,3 +448,15 @@ def test_a_name_that_a_map_cannot_hold_is_given_by_its_number():
     example = example_channel_map(channels, ("mitochondria", "early_endosomes"))
     assert "Tom20" not in example
     assert "EEA1" in example
+
+
+def test_a_table_reached_by_a_link_keeps_its_name(tmp_path, monkeypatch):
+    """Results are named after the table; the folder that it lies in may be a link."""
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "repository")
+    (tmp_path / "v1.csv").touch()
+    (tmp_path / "repository/stacks.csv").symlink_to(tmp_path / "v1.csv")
+    expected = tmp_path / "repository/stacks.csv"
+    assert named_path(tmp_path / "link/stacks.csv") == expected
+    monkeypatch.chdir(tmp_path / "repository")
+    assert named_path("stacks.csv") == expected

@@ -50,13 +50,6 @@ def test_missing_result_names_the_chapter_to_run(project):
         run.read()
 
 
-def test_outside_a_clone_the_error_says_so(tmp_path, monkeypatch):
-    """Without `_toc.yml` above, the command names what it looked for."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(pages.PageError, match=r"expected a folder with _toc\.yml and notebooks"):
-        pages.project_root()
-
-
 def test_table_escapes_what_labels_hold():
     """A label with a pipe, HTML and Markdown marks shows as it is written; nothing is a dash."""
     frame = pd.DataFrame({"the_label": ["a|b <b>*x*", "", "one\ntwo  "], "n": [3, np.nan, 0.5]})

@@ -11,6 +11,7 @@ from bs4 import BeautifulSoup
 
 from organelle_fusion.book import toc_pages
 from organelle_fusion.browser import BrowserError, find_browser
+from organelle_fusion.locks import LockError
 from organelle_fusion.pdf import NAME, make_pdf
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +44,23 @@ def test_pages_that_are_not_built_are_asked_for(small_book):
     (small_book / "_build/html/book/two.html").unlink()
     with pytest.raises(BrowserError, match=r"expected book/two\.html, found .* run `make book`"):
         make_pdf(small_book)
+
+
+def test_a_book_that_is_being_made_is_not_printed(small_book):
+    """Its pages are removed and built anew meanwhile."""
+    folder = small_book / "book/executed"
+    folder.mkdir(parents=True)
+    code = (
+        "import sys\nfrom organelle_fusion.locks import run_lock\n"
+        "with run_lock(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(LockError, match="expected no other run at work here"):
+            make_pdf(small_book)
+        other.communicate()
 
 
 def test_without_a_browser_one_line_says_what_to_install(small_book, monkeypatch):

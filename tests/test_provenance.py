@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +18,13 @@ from organelle_fusion.provenance import (
     code_version,
     file_hash,
     file_state,
+    file_state,
     hash_of,
     is_current,
     provenance,
     read_csv,
     record_files,
+    remove_leftovers,
     temporary_name,
     write_csv,
     write_json,
@@ -161,6 +164,33 @@ def test_what_a_killed_process_left_is_removed_by_the_next_that_writes(tmp_path)
     os.utime(reused, (1, 1))
     write_json(tmp_path / "x.json", {})
     assert sorted(tmp_path.iterdir()) == sorted([own, elsewhere, tmp_path / "x.json"])
+
+
+def test_two_processes_may_remove_the_same_leftovers(tmp_path, monkeypatch):
+    """The other is faster, by all or by a part of a folder."""
+    folder = tmp_path / temporary_name("parts")
+    for left in (False, True):
+        (folder / "below").mkdir(parents=True)
+
+        def other(process, at, left=left):
+            shutil.rmtree(folder / "below" if left else folder)
+            return False
+
+        monkeypatch.setattr("organelle_fusion.provenance._is_running", other)
+        remove_leftovers(tmp_path)
+        assert not folder.exists()
+
+
+def test_a_link_to_nothing_is_no_reason_to_stop(tmp_path):
+    """In a folder of many files, or where a part of the path has become a file."""
+    (tmp_path / "image.zarr").mkdir()
+    (tmp_path / "image.zarr/chunk").write_text("abc")
+    (tmp_path / "image.zarr/gone").symlink_to(tmp_path / "nowhere")
+    before = file_state(tmp_path / "image.zarr")
+    assert before[0] is not None
+    (tmp_path / "image.zarr/chunk").write_text("abcd")
+    assert file_state(tmp_path / "image.zarr")[1] == before[1] + 1
+    assert file_state(tmp_path / "image.zarr/chunk/x") == (None, None)
 
 
 def test_temporary_names_differ_between_threads():

@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,34 @@ def test_error_is_logged_and_noted(tmp_path, monkeypatch):
         assert caught.value.__notes__ == [f"log: {number}/{path.name}"]
         assert any(f"ERROR   {error}" in line for line in lines)
         assert any("Traceback" in line for line in lines) == (number == 1)
+
+
+def test_the_log_is_named_from_where_the_command_was_given(tmp_path, monkeypatch):
+    """The command goes to the folder of the repository meanwhile."""
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+
+    def go_and_fail():
+        LOGGER.warning("begins")
+        monkeypatch.chdir(tmp_path)
+        raise UserError("no file")
+
+    with pytest.raises(UserError) as caught, run_log.run_file(Path("../logs"), "fetch"):
+        go_and_fail()
+    (path,) = (tmp_path / "logs").iterdir()
+    assert caught.value.__notes__ == [f"log: {path}"]
+
+
+def test_names_that_are_no_text_are_logged(tmp_path, monkeypatch):
+    """An ä of another alphabet of bytes, as Python keeps it; folders of images end in .log too."""
+    monkeypatch.setattr(sys, "argv", ["organelle-fusion", "predict", "k\udce4se.tif"])
+    for number in range(25):
+        (tmp_path / f"{number:02}.log").mkdir()
+    with run_log.on_terminal(quiet=True), run_log.run_file(tmp_path, "predict"):
+        LOGGER.info("k\udce4se.tif begins")
+    (path,) = (path for path in tmp_path.iterdir() if path.is_file())
+    assert path.read_text("utf-8").count("k\\udce4se.tif") == 2
+    assert len(list(tmp_path.iterdir())) == 26
 
 
 def test_the_newest_logs_are_kept(tmp_path):

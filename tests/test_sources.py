@@ -134,7 +134,19 @@ def test_download_assembles_verified_crops(tmp_path, crops, server, picture):
     assert table["keep"].tolist() == [True, True, True, False, True]
 
 
-def test_default_folder_is_below_the_working_directory(tmp_path, crops, server, monkeypatch):
+def test_default_folder_is_that_of_the_repository(tmp_path, crops, server, monkeypatch):
+    """Papermill may run a chapter in a folder below."""
+    pack(server[0], crops)
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert fetch(NAME) == Path("../data/sources") / NAME
+    assert (tmp_path / "data/sources" / NAME / "images.npz").is_file()
+
+
+def test_outside_a_repository_the_default_folder_is_below_the_working_directory(
+    tmp_path, crops, server, monkeypatch
+):
     pack(server[0], crops)
     monkeypatch.chdir(tmp_path)
     assert fetch(NAME) == Path("data/sources") / NAME

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 from organelle_fusion.chapters import EXECUTED, BookError, execute_chapter
@@ -21,8 +22,10 @@ from organelle_fusion.inputs import (
     record_path,
     write_record,
 )
-from organelle_fusion.locks import run_lock
-from organelle_fusion.pages import open_run, project_root
+from organelle_fusion.locks import held_locks, run_lock
+from organelle_fusion.pages import open_run
+from organelle_fusion.repository import project_root
+from organelle_fusion.sources import DATA_VARIABLE
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -34,7 +37,14 @@ COMPILED = Path("data/runs/compiled")
 
 def chapter_sources(root: Path) -> list[Path]:
     """The edited halves of the chapters, ``notebooks/NN_name.py``, in run order."""
-    return sorted((root / "notebooks").glob("[0-9][0-9]_*.py"))
+    found = sorted((root / "notebooks").glob("[0-9][0-9]_*.py"))
+    for one, other in pairwise(found):
+        if one.name[:2] == other.name[:2]:
+            raise BookError(
+                f"notebooks: expected one chapter of each number, found {one.name} and "
+                f"{other.name}; give one of them a number that is free"
+            )
+    return found
 
 
 def _numbered(root: Path, chapter: str) -> list[Path]:
@@ -60,6 +70,8 @@ def reproduce(profile: Profile, profile_name: str, manifest: str = "", chapter: 
         Another process makes the book of this folder.
     """
     root = project_root()
+    if DATA_VARIABLE in os.environ:  # relative to where the command was given
+        os.environ[DATA_VARIABLE] = os.path.abspath(os.environ[DATA_VARIABLE])
     os.chdir(root)
     with run_lock(root / EXECUTED):
         execute_chapters(root, profile, profile_name, manifest, chapter)
@@ -213,6 +225,8 @@ def build_pages(root: Path) -> Path:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        # It would go on if this process were killed, and so would the lock.
+        pass_fds=held_locks(),
     )
     seconds = time.monotonic() - started
     _LOGGER.debug("jupyter-book ended after %.0f s; it said:\n%s", seconds, result.stdout)

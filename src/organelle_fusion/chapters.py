@@ -106,7 +106,7 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
                 note("\n".join(error.traceback))
                 raise BookError(
                     f"{source.stem}, cell {error.exec_count}: {error.ename}: "
-                    f"{' '.join(str(error.evalue).split())} (traceback in {EXECUTED / failed.name})"
+                    f"{' '.join(str(error.evalue).split())} (traceback in {failed})"
                 ) from None
             message = error.evalue
         except RuntimeError as error:
@@ -138,7 +138,10 @@ def _warn_of_edited_pair(source: Path, notebook) -> None:
     pair = source.with_suffix(".ipynb")
     if not pair.is_file():
         return
-    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(pair, as_version=4).cells]
+    try:
+        cells = [(cell.cell_type, cell.source) for cell in nbformat.read(pair, as_version=4).cells]
+    except (ValueError, AttributeError, nbformat.ValidationError):  # torn, or with marks of a merge
+        cells = None
     if cells != [(cell.cell_type, cell.source) for cell in notebook.cells]:
         _LOGGER.info(
             "%s differs from %s; the .py runs. `make notebooks` brings the .ipynb up to date (an "

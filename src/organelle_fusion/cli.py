@@ -141,7 +141,7 @@ def reproduce(
             "leave it out"
         )
     from organelle_fusion import book
-    from organelle_fusion.manifest import read_manifest, validate_manifest
+    from organelle_fusion.manifest import named_path, read_manifest, validate_manifest
 
     if scheduler:
         from organelle_fusion.cluster import SCHEDULER_VARIABLE
@@ -153,11 +153,9 @@ def reproduce(
     if is_yaml_file(profile):
         profile = str(Path(profile).resolve())  # the chapters run in the repository's folder
     if manifest:
-        path = Path(manifest).resolve()
-        images = read_manifest(path)
-        stacks = validate_manifest(
-            images, channels=settings.channels, n_splits=settings.folds.n_splits, source=path
-        )
+        path = named_path(manifest)
+        sizes = {"channels": settings.channels, "n_splits": settings.folds.n_splits}
+        stacks = validate_manifest(read_manifest(path), **sizes, source=path)
         manifest = str(path)
     if dry_run:
         typer.echo(_plan(settings, manifest, stacks))
@@ -168,7 +166,7 @@ def reproduce(
 
 
 def _reference(settings: Profile, dry_run: bool, minutes: float | None) -> str:
-    from organelle_fusion.pages import project_root
+    from organelle_fusion.repository import project_root
 
     root = project_root()
     use_backend(settings)
@@ -184,7 +182,7 @@ def _reference(settings: Profile, dry_run: bool, minutes: float | None) -> str:
 
 
 def _run_file(settings: Profile, command: str) -> AbstractContextManager[None]:
-    from organelle_fusion.pages import project_root
+    from organelle_fusion.repository import project_root
 
     return run_log.run_file(project_root() / "data" / "runs" / settings.name / "logs", command)
 
@@ -204,8 +202,8 @@ def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> st
 @app.command(rich_help_panel=BOOK)
 def pdf() -> None:
     """Print the built book as one PDF, by a Chromium of this machine, and offer it on the pages."""
-    from organelle_fusion.pages import project_root
     from organelle_fusion.pdf import make_pdf
+    from organelle_fusion.repository import project_root
 
     typer.echo(f"The book: {make_pdf(project_root())}")
 
@@ -267,12 +265,13 @@ def pack(
     """Put a trained network into one file."""
     from organelle_fusion import packing
     from organelle_fusion.check_report import text_width
+    from organelle_fusion.manifest import named_path
     from organelle_fusion.pages import open_run
 
     settings = load_profile(profile)
     if manifest and not Path(manifest).is_file():
         raise UserError(f"{manifest}: expected a manifest, found no such file; check the path")
-    run = open_run(settings, str(Path(manifest).resolve()) if manifest else "")
+    run = open_run(settings, str(named_path(manifest)) if manifest else "")
     facts = packing.pack(file, settings, run, model=model, fold=fold)
     for line in packing.pack_lines(file, facts, model):
         typer.echo(textwrap.fill(line, text_width(), break_on_hyphens=False))
@@ -368,7 +367,7 @@ def fetch(
     """
     from organelle_fusion import sources
 
-    with run_log.run_file(sources.DOWNLOADS / "logs", "fetch"):
+    with run_log.run_file(sources.downloads_folder() / "logs", "fetch"):
         place = sources.fetch(name)
     typer.echo(f"{name}: verified in {place}")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from organelle_fusion.config import UserError
 from organelle_fusion.downloads import TABLES
 from organelle_fusion.inputs import record_path, versions
 from organelle_fusion.predictions import read_provenance
@@ -23,6 +24,10 @@ Tables = tuple[str, dict[str, pd.DataFrame]]
 
 SYSTEMS = {"Darwin": "macOS"}
 """Names of operating systems, where Python's own is not the usual one."""
+
+
+class ColophonError(UserError):
+    """A record that cannot be read; the message is one line."""
 
 
 def papermill_facts(notebook: Path) -> dict[str, Any]:
@@ -67,8 +72,9 @@ def _trainings(record: Path) -> dict[str, dict[str, Any]]:
     """Provenance of each training that a chapter read or ran, by prediction file."""
     if not record.is_file():
         return {}
-    files = json.loads(record.read_text("utf-8"))["files"]
-    cells = [name for name in files if Path(name).match("fold-*.parquet")]
+    files = _read_record(record)["files"]
+    # Some may have been deleted since; the chapter is then out of date, and its page stays.
+    cells = [name for name in files if Path(name).match("fold-*.parquet") and Path(name).is_file()]
     facts = {name: read_provenance(Path(name)) for name in cells}
     # Late fusion combines predictions, it is on no device.
     return {name: fact for name, fact in facts.items() if fact["device"]}
@@ -156,7 +162,17 @@ def _provenance(executed: list[Path]) -> Tables:
 def _record(notebook: Path) -> dict[str, Any] | None:
     """The record of an executed chapter, see `inputs`; None for one that did not get its data."""
     path = record_path(notebook)
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    return _read_record(path) if path.is_file() else None
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError:
+        raise ColophonError(
+            f"{path}: expected the record of an executed chapter, found a damaged file; run "
+            "`make book`, which executes the chapter again"
+        ) from None
 
 
 def _files_of(notebook: Path, name: str, listed: list[tuple[str, str, str]], count: int) -> str:
@@ -203,9 +219,9 @@ def _place(folder: Path) -> str:
     """Name of a folder that holds on other machines as well."""
     if not folder.is_absolute():
         return folder.as_posix()
-    data = os.environ.get(DATA_VARIABLE)
-    if data and folder.is_relative_to(Path(data).resolve()):
-        return (Path(f"${DATA_VARIABLE}") / folder.relative_to(Path(data).resolve())).as_posix()
+    data = os.path.abspath(os.environ.get(DATA_VARIABLE) or os.devnull)
+    if folder.is_relative_to(data):
+        return (Path(f"${DATA_VARIABLE}") / folder.relative_to(data)).as_posix()
     return f"elsewhere/{folder.name}"
 
 

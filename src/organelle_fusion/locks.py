@@ -14,8 +14,9 @@ from organelle_fusion.config import UserError
 
 LOCK_FILE = ".lock"
 
-# Folders that this process has locked: what it does within may lock them again.
-_HELD: set[Path] = set()
+# Folders that this process has locked, with the open file of each lock: what it does within may
+# lock them again.
+_HELD: dict[Path, int] = {}
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -66,11 +67,11 @@ def run_lock(folder: Path) -> Iterator[None]:
             )
         yield
         return
-    _HELD.add(folder)
+    _HELD[folder] = handle
     try:
         yield
     finally:
-        _HELD.discard(folder)
+        del _HELD[folder]
         try:
             # Removed while it is locked: whoever has opened it meanwhile finds that it is gone.
             # In some folders nobody may remove the file of another user; unlocked it does no harm.
@@ -78,6 +79,15 @@ def run_lock(folder: Path) -> Iterator[None]:
                 (folder / LOCK_FILE).unlink(missing_ok=True)
         finally:
             os.close(handle)
+
+
+def held_locks() -> tuple[int, ...]:
+    """Descriptors of the locks that this process holds.
+
+    A process that is started with them (``pass_fds``) holds the locks too: until both have ended,
+    no other gets in. For one that writes into the folder and might outlive this one.
+    """
+    return tuple(_HELD.values())
 
 
 def _locked(path: Path) -> int:

@@ -30,6 +30,12 @@ MIN_GROUPS = 3
 """A class needs one group each for training, validation and test."""
 
 
+def named_path(path: str | Path) -> Path:
+    """Absolute path of a table by its own name, which results have, and not by what it links to."""
+    path = Path(path)
+    return path.parent.resolve() / path.name
+
+
 def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read a manifest and check all that can be checked without opening an image.
 

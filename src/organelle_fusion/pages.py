@@ -14,6 +14,7 @@ from organelle_fusion.downloads import with_data
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.provenance import hash_of, note_file
 from organelle_fusion.published import read_published
+from organelle_fusion.repository import project_root
 from organelle_fusion.wording import capital, decimals
 
 
@@ -47,18 +48,6 @@ class Run:
                 "or `make book`, with the same PROFILE and MANIFEST"
             )
         return note_file(path) if path.is_file() else path
-
-
-def project_root(start: Path | None = None) -> Path:
-    """Nearest folder at or above `start` that holds ``_toc.yml`` and ``notebooks``."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
-            return folder
-    raise PageError(
-        f"{start}: expected a folder with _toc.yml and notebooks/ here or above, found none; "
-        "run this inside a clone of the repository"
-    )
 
 
 def open_run(profile: Profile, manifest: str = "") -> Run:

@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 from organelle_fusion.book import toc_pages
 from organelle_fusion.browser import BrowserError, open_browser, serve
+from organelle_fusion.chapters import EXECUTED
+from organelle_fusion.locks import run_lock
 from organelle_fusion.provenance import atomic_path
 
 NAME = "organelle-fusion.pdf"
@@ -30,7 +32,14 @@ def make_pdf(root: Path) -> Path:
     ------
     BrowserError
         The pages are not built, or no browser is at hand.
+    LockError
+        Another process makes the book of this folder.
     """
+    with run_lock(root / EXECUTED):
+        return _make_pdf(root)
+
+
+def _make_pdf(root: Path) -> Path:
     pages, names = root / "_build" / "html", toc_pages(root)
     absent = [name for name in names if not (pages / f"{name}.html").is_file()]
     if absent:
@@ -42,7 +51,8 @@ def make_pdf(root: Path) -> Path:
     with open_browser() as browser:
         count = print_book(browser, pages, names, target)
     # A copy, so that the folder of the pages can be handed on whole.
-    shutil.copyfile(target, pages / NAME)
+    with atomic_path(pages / NAME) as temporary:
+        shutil.copyfile(target, temporary)
     first = pages / f"{names[0]}.html"
     up = "../" * names[0].count("/")
     words = f"{count} pages, {target.stat().st_size / 1e6:.0f} MB"
@@ -102,7 +112,12 @@ def _print_page(browser: Any, address: str, printed: int) -> tuple[str, bytes]:
     """Title and PDF of a page of the book; its numbers go on after the pages that are `printed`."""
     page = browser.new_page()
     try:
-        page.goto(address, wait_until="load")
+        response = page.goto(address, wait_until="load")
+        if not response.ok:
+            raise BrowserError(
+                f"{address}: expected a page of the book, found status {response.status}; run "
+                "`make book` again"
+            )
         page.evaluate("window.MathJax?.startup?.promise")  # ends when the equations are set
         page.evaluate(  # text that is folded; folded code stays so, and is not printed
             "document.querySelectorAll('details:not(.hide)').forEach(e => { e.open = true })"

@@ -121,17 +121,20 @@ def note_file(path: str | Path) -> Path:
 def file_state(path: Path) -> tuple[int | None, int | None]:
     """Time of the last change (ns) and size (bytes) of a file; None twice if there is none.
 
-    Of a folder, such as an OME-Zarr: the latest time of all that is below it, and the sum of sizes.
+    Of a folder, such as an OME-Zarr: the latest time of all that is below it, and the sum of sizes;
+    a link to nothing counts by itself.
     """
     try:
         found = [os.stat(path)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None, None
     if not Path(path).is_dir():
         return found[0].st_mtime_ns, found[0].st_size
     # The time of a folder changes with what is added to it or taken away.
     for place, _, names in os.walk(path, followlinks=True):
-        found += [os.stat(os.path.join(place, name)) for name in ("", *names)]
+        for name in ("", *names):
+            entry = os.path.join(place, name)
+            found.append(os.stat(entry, follow_symlinks=os.path.exists(entry)))
     return max(of.st_mtime_ns for of in found), sum(of.st_size for of in found)
 
 
@@ -194,7 +197,7 @@ def remove_leftovers(folder: Path) -> None:
         if _is_running(int(number), state.st_mtime):
             continue
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
+            shutil.rmtree(entry.path, ignore_errors=True)  # another may be removing it too
         else:
             Path(entry.path).unlink(missing_ok=True)
 

@@ -10,9 +10,10 @@ import pandas as pd
 from organelle_fusion.comparisons import paired_difference
 from organelle_fusion.evaluation import score_table
 from organelle_fusion.folds import read_folds
-from organelle_fusion.pages import difference_sentence, project_root, show_table
+from organelle_fusion.pages import difference_sentence, show_table
 from organelle_fusion.predictions import read_predictions, read_provenance
 from organelle_fusion.provenance import hash_of, note_file
+from organelle_fusion.repository import project_root
 from organelle_fusion.significance import interval_text
 from organelle_fusion.wording import title
 

@@ -173,7 +173,8 @@ def run_file(folder: Path, command: str) -> Iterator[None]:
     a command which is refused leaves none; and of the folder's log files the newest `KEPT` stay.
     An error that ends the block is written too, and is noted with the place of the file (PEP 678).
     """
-    path = Path(folder) / f"{datetime.now():%Y-%m-%dT%H-%M-%S}-{command}.log"
+    here = Path.cwd()  # where the command was given; it may go elsewhere
+    path = here / folder / f"{datetime.now():%Y-%m-%dT%H-%M-%S}-{command}.log"
     handler = _RunFile(path)
     _PACKAGE.addHandler(handler)
     try:
@@ -184,7 +185,7 @@ def run_file(folder: Path, command: str) -> Iterator[None]:
             _PACKAGE.error(
                 str(error) or type(error).__name__, exc_info=not expected, extra={"to_file": True}
             )
-            error.add_note(f"log: {_named(path)}")
+            error.add_note(f"log: {_named(path, here)}")
         raise
     except KeyboardInterrupt:
         note("interrupted")
@@ -204,7 +205,8 @@ def kept(rows: Iterable[Row], folder: Path, command: str) -> Iterator[Row]:
 
 class _RunFile(logging.FileHandler):
     def __init__(self, path: Path) -> None:
-        super().__init__(path, encoding="utf-8", delay=True)
+        # Names of files may hold bytes that are no letters in UTF-8.
+        super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=True)
         self.path = path
         self.setFormatter(_Stamped())
 
@@ -214,7 +216,8 @@ class _RunFile(logging.FileHandler):
 
     def _open(self) -> TextIO:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        for old in sorted(self.path.parent.glob("*.log"))[: -KEPT + 1]:
+        logs = [entry for entry in self.path.parent.glob("*.log") if entry.is_file()]
+        for old in sorted(logs)[: -KEPT + 1]:
             old.unlink(missing_ok=True)
         stream = super()._open()
         stream.write(
@@ -234,7 +237,7 @@ class _Stamped(logging.Formatter):
         return "\n".join(f"{stamp} {line}" for line in text.splitlines())
 
 
-def _named(path: Path) -> str:
-    """A path as it is shortest to type from here."""
-    path, here = path.resolve(), Path.cwd()
+def _named(path: Path, here: Path) -> str:
+    """A path as it is shortest to type from a folder."""
+    path = path.resolve()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

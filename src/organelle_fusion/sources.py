@@ -24,6 +24,7 @@ from organelle_fusion.provenance import (
     temporary_name,
     write_csv,
 )
+from organelle_fusion.repository import RepositoryError, project_root
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ DATA_VARIABLE = "ORGANELLE_FUSION_DATA"
 """Environment variable naming a folder that already holds data sets, one folder each."""
 
 DOWNLOADS = Path("data", "sources")
-"""Where downloads are kept, under the working directory; ignored by git."""
+"""Where downloads are kept, below the folder of the repository; ignored by git."""
 
 
 class Source(NamedTuple):
@@ -105,7 +106,7 @@ def fetch(name: str, *, folder: Path | None = None) -> Path:
     name
         A key of `SOURCES` or `MEASURED`.
     folder
-        Where downloads are kept; ``data/sources`` if not given.
+        Where downloads are kept; `downloads_folder` if not given.
 
     Returns
     -------
@@ -248,6 +249,14 @@ def balanced_subset(table: pd.DataFrame, per_class: int, seed: int) -> np.ndarra
     return np.sort(in_turn.groupby("label").head(per_class)["position"].to_numpy())
 
 
+def downloads_folder() -> Path:
+    """`DOWNLOADS` of the repository, or outside of one of the working directory; relative to it."""
+    try:
+        return Path(os.path.relpath(project_root() / DOWNLOADS))
+    except RepositoryError:
+        return DOWNLOADS
+
+
 def _check_name(name: str, known: Mapping[str, object]) -> None:
     if name not in known:
         raise SourceUnavailable(f"{name}: expected one of {', '.join(known)}; choose one of these")
@@ -256,7 +265,8 @@ def _check_name(name: str, known: Mapping[str, object]) -> None:
 def _places(name: str, folder: Path | None) -> list[Path]:
     """Return the folders in which a data set may lie, in the order they are looked into."""
     given = os.environ.get(DATA_VARIABLE)
-    return ([Path(given) / name] if given else []) + [Path(folder or DOWNLOADS) / name]
+    own = downloads_folder() if folder is None else Path(folder)
+    return ([Path(given) / name] if given else []) + [own / name]
 
 
 def _fetch(name: str, folder: Path | None) -> tuple[Path, np.ndarray]:

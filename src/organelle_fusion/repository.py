@@ -1,0 +1,21 @@
+"""The folder of the repository that a command or a chapter works in."""
+
+from pathlib import Path
+
+from organelle_fusion.config import UserError
+
+
+class RepositoryError(UserError):
+    """No repository is at hand; the message is one line."""
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Nearest folder at or above `start` that holds ``_toc.yml`` and ``notebooks``."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise RepositoryError(
+        f"{start}: expected a folder with _toc.yml and notebooks/ here or above, found none; "
+        "run this inside a clone of the repository"
+    )
