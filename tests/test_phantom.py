@@ -354,3 +354,7 @@ def test_largest_cell_by_hand():
     plane = np.array([[0, 0, 0, 0], [2, 2, 0, 5], [2, 2, 0, 5], [0, 0, 0, 5]], np.uint16)
     found = largest_cell(plane)
     np.testing.assert_array_equal(found, plane == 2)
+
+
+def test_a_plane_without_cells_has_no_largest():
+    assert not largest_cell(np.zeros((3, 3), np.uint8)).any()

@@ -18,7 +18,6 @@ from organelle_fusion.provenance import (
     code_version,
     file_hash,
     file_state,
-    file_state,
     hash_of,
     is_current,
     provenance,

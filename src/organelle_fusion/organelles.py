@@ -14,8 +14,9 @@ from organelle_fusion.mosaic import Tissue
 CONTACT_NETWORKS = {"apart": (2, 3), "half-contact": (0, 2), "in-contact": (0, 1)}
 """Which of the networks A, B, C, D the endosomes of a class sit on; A and B are shown."""
 
-# Amounts per cell are the same in all classes: the volume of mitochondria, and the area that
-# endosomes would cover side by side, so that larger ones are fewer.
+# Amounts per cell are the same in all classes: the length of mitochondria times their
+# cross-section, which is their volume but for round ends and overlaps, and the area that endosomes
+# would cover side by side, so that larger ones are fewer.
 MITOCHONDRIA_UM3, EARLY_UM2, RECYCLING_UM2 = 80.0, 45.0, 45.0
 EARLY_CLUSTER_UM, RECYCLING_PULL, POLE_PULL = 0.45, 0.05, 1.2
 # Standard deviations of the logarithm of every parameter, between images and between cells.

@@ -169,10 +169,11 @@ def largest_cell(cells: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of bool, (Y, X)
+        Nothing where there is no cell.
     """
     areas = np.bincount(cells.ravel())
     areas[0] = 0
-    return cells == areas.argmax()
+    return (cells == areas.argmax()) & (cells > 0)
 
 
 def median_cell_area(cells: np.ndarray) -> float:
