@@ -290,7 +290,7 @@ for (part, protocol), division in divided.items():
 
 # %%
 if not absent:
-    scored = forests.level_scores(
+    scored = evaluation.level_scores(
         {
             (f"{model}, {protocol}", name): frame
             for model, made in (("forest", found), ("MLP", networks))
@@ -311,7 +311,7 @@ None if absent else plots_handcrafted.level_figure(scored)
 
 # %%
 None if absent else show_table(
-    forests.printed(scored, "subset"),
+    evaluation.printed_levels(scored, "subset"),
     "Balanced accuracy on real measurements (otccp-eea1). Brackets: 95 % interval; none where all images are alike. TPG is NPG + DPG.",
     "tab-handcrafted",
     data=scored,
@@ -324,7 +324,7 @@ None if absent else show_table(
 
 # %%
 if not absent:
-    of_zooms = forests.level_scores(
+    of_zooms = evaluation.level_scores(
         {
             (f"{part}, {protocol}", f"{what}{name}"): frame
             for what, made in (("", found), ("MLP: ", networks))
@@ -370,7 +370,7 @@ for protocol in both if not absent else ():
 
 # %%
 if not absent:
-    of_contacts = forests.level_scores(contacts, levels, **bootstrap)
+    of_contacts = evaluation.level_scores(contacts, levels, **bootstrap)
     write_csv(folder / "handcrafted-contacts.csv", of_contacts)
 
 # %% mystnb={"figure": {"name": "fig-contacts", "caption": "Early endosomes in contact with mitochondria or transferrin compartments (distance 0 or less) against all and against as many of each cell at random: a random forest on all 34 features, real measurements (otccp-eea1). Each choice is trained and tested by itself."}, "image": {"alt": "Two dot plots with interval bars, one per protocol, a row per choice of objects, and a chance line"}}
@@ -441,7 +441,7 @@ if not absent:
 
 # %%
 if not absent:
-    of_zoom = forests.level_scores(told, levels, **bootstrap)
+    of_zoom = evaluation.level_scores(told, levels, **bootstrap)
     write_csv(folder / "handcrafted-zoom-as-class.csv", of_zoom)
 
 # %% mystnb={"figure": {"name": "fig-zoom-told", "caption": "Balanced accuracy of a random forest that predicts the zoom of an image it has not seen, by subset of features, with 95 % intervals over resampled images; real measurements (otccp-eea1)."}, "image": {"alt": "Dot plot with interval bars, a row per subset of features, with marks for objects, cell votes and image votes, and a chance line at one half"}}
@@ -717,7 +717,7 @@ panels = {
     for model, frame in frames.items()
 }
 if panels:
-    measured_scores = forests.level_scores(panels, levels, **bootstrap)
+    measured_scores = evaluation.level_scores(panels, levels, **bootstrap)
     write_csv(results / "levels.csv", measured_scores)
 differences = topologies.contact_differences(compared, levels, **bootstrap)
 

@@ -443,3 +443,46 @@ def test_the_bootstrap_is_fast():
     start = time.process_time()
     evaluation.score_table(predictions, repeats=2000)
     assert time.process_time() - start < 5
+
+
+def certain(guesses, **columns):
+    """Two objects in each of four images, two of class a and two of b; the guess is certain."""
+    truth = ["a", "a", "a", "a", "b", "b", "b", "b"]
+    images = ["i1", "i1", "i2", "i2", "i3", "i3", "i4", "i4"]
+    right = np.array([guess == "a" for guess in guesses], float)
+    return pd.DataFrame(
+        {
+            "dataset": "d", "size_px": 0, "model": "shuffled", "fold": 0, "seed": 1,
+            "patch": range(8), "image": images, "group": images, "label": truth, "part": "test",
+            "p:a": right, "p:b": 1 - right, **columns,
+        }
+    )  # fmt: skip
+
+
+def test_levels_worked_out_by_hand():
+    """Objects: 3 of 4 and 3 of 4 right. Images: i1 and i4 are ties, which go to a."""
+    results = {("by object", "All"): certain("abaabbab", fold=[0, 1] * 4)}
+    table = evaluation.level_scores(
+        results, {"patch": "object", "image": "image vote"}, repeats=100
+    )
+    assert table["level"].tolist() == ["object", "image vote"]
+    assert table["trainings"].tolist() == [2, 2]
+    assert table["value"].tolist() == [0.75, 0.75]
+    assert table["chance"].tolist() == [0.5, 0.5]
+    assert (table["low"] <= table["value"]).all()
+    assert table["high"].tolist() == [1, 1]
+    text = evaluation.printed_levels(table.assign(low=0.5), "subset")
+    assert text.columns.tolist() == [
+        "protocol", "subset", "trainings", "chance", "object", "image vote",
+    ]  # fmt: skip
+    score = "0.75 [0.50, 1.00]"
+    assert text.to_numpy().tolist() == [["by object", "All", 2, "0.50", score, score]]
+
+
+def test_printed_rows_keep_their_order():
+    results = {(panel, row): certain("aaaabbbb") for panel in "ba" for row in ("z", "a")}
+    text = evaluation.printed_levels(
+        evaluation.level_scores(results, {"patch": "object"}, repeats=100), "subset"
+    )
+    assert text["protocol"].tolist() == ["b", "b", "a", "a"]
+    assert text["subset"].tolist() == ["z", "a", "z", "a"]

@@ -8,10 +8,8 @@ from sklearn.ensemble import RandomForestClassifier
 from organelle_fusion.folds import FoldError, fold_parts, leave_one_group_out
 from organelle_fusion.forests import (
     UNCHANGED,
-    level_scores,
     permutation_importance,
     predict_shuffled,
-    printed,
     train_forests,
 )
 from organelle_fusion.metrics import EvaluationError
@@ -187,31 +185,6 @@ def test_importance_worked_out_by_hand():
     # both draws take i1; b loses half in every image in one shuffle: 1/8 in any resample.
     assert loss["low"].item() == pytest.approx(0.125)
     assert loss["high"].item() == pytest.approx(0.375)
-
-
-def test_levels_worked_out_by_hand():
-    """Objects: 3 of 4 and 3 of 4 right. Images: i1 and i4 are ties, which go to a."""
-    results = {("by object", "All"): frame("abaabbab", fold=[0, 1] * 4)}
-    table = level_scores(results, {"patch": "object", "image": "image vote"}, repeats=100)
-    assert table["level"].tolist() == ["object", "image vote"]
-    assert table["trainings"].tolist() == [2, 2]
-    assert table["value"].tolist() == [0.75, 0.75]
-    assert table["chance"].tolist() == [0.5, 0.5]
-    assert (table["low"] <= table["value"]).all()
-    assert table["high"].tolist() == [1, 1]
-    text = printed(table.assign(low=0.5), "subset")
-    assert text.columns.tolist() == [
-        "protocol", "subset", "trainings", "chance", "object", "image vote",
-    ]  # fmt: skip
-    score = "0.75 [0.50, 1.00]"
-    assert text.to_numpy().tolist() == [["by object", "All", 2, "0.50", score, score]]
-
-
-def test_printed_rows_keep_their_order():
-    results = {(panel, row): frame("aaaabbbb") for panel in "ba" for row in ("z", "a")}
-    text = printed(level_scores(results, {"patch": "object"}, repeats=100), "subset")
-    assert text["protocol"].tolist() == ["b", "b", "a", "a"]
-    assert text["subset"].tolist() == ["z", "a", "z", "a"]
 
 
 def test_a_failed_forest_is_named(measured, tmp_path):

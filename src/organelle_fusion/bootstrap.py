@@ -209,8 +209,13 @@ class Sample(NamedTuple):
 
     def resampled(self, metric: str, repeats: int, seed: int) -> np.ndarray:
         """One metric in every resample of groups, (repeats,)."""
+        return self.with_resamples(metric, repeats, seed)[1:]
+
+    def with_resamples(self, metric: str, repeats: int, seed: int) -> np.ndarray:
+        """One metric on all rows, then in every resample of groups, (1 + repeats,)."""
         counts = count_groups(self.codes, self.probabilities, self.groups, auroc=metric == "auroc")
-        return weighted_scores(counts, draw_groups(counts.stratum, repeats, seed), metric)
+        drawn = draw_groups(counts.stratum, repeats, seed)
+        return weighted_scores(counts, np.vstack([np.ones(drawn.shape[1]), drawn]), metric)
 
 
 def sample_of(predictions: pd.DataFrame, level: str) -> Sample:

@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from organelle_fusion.evaluation import level_scores
 from organelle_fusion.folds import fold_parts
-from organelle_fusion.forests import level_scores
 from organelle_fusion.leakage import chance_words
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.significance import interval_text
@@ -35,13 +35,13 @@ def control_scores(
     panel
         What they were scored on.
     bootstrap
-        ``repeats`` and ``seed``, see `forests.level_scores`.
+        ``repeats`` and ``seed``, see `evaluation.level_scores`.
 
     Returns
     -------
     DataFrame
-        Of `forests.level_scores`: rows are titles of models, with what is other about them, in the
-        order of `runs` and of their models; levels are ``by patch`` and ``by image``.
+        Of `evaluation.level_scores`: rows are titles of models, with what is other about them, in
+        the order of `runs` and of their models; levels are ``by patch`` and ``by image``.
     """
     frames = {
         (panel, f"{title(str(model))}{other}"): of_model

@@ -110,6 +110,75 @@ def score_tables(predictions: pd.DataFrame, by: str, **options) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def level_scores(
+    results: Mapping[tuple[str, str], pd.DataFrame],
+    levels: Mapping[str, str],
+    *,
+    repeats: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Balanced accuracy of objects, and of the votes of cells and images.
+
+    Parameters
+    ----------
+    results
+        (panel, row of the panel) → predictions of one classifier, with the groups that are to be
+        resampled.
+    levels
+        Level of `metrics.pooled` → what its rows are called.
+    repeats, seed
+        Of the bootstrap, which resamples groups within their class.
+
+    Returns
+    -------
+    DataFrame
+        panel, row, level (as called), trainings, value, low, high (95 % interval), chance (1/K).
+
+    Raises
+    ------
+    EvaluationError
+        As `metrics.pooled`.
+    """
+    rows = []
+    for (panel, row), frame in results.items():
+        for level, called in levels.items():
+            sample = sample_of(frame, level)
+            value, *resampled = sample.with_resamples("balanced_accuracy", repeats, seed)
+            low, high = interval(np.array(resampled))
+            labels = frame.loc[frame["part"] == "test", "label"]
+            rows.append(
+                {
+                    "panel": panel,
+                    "row": row,
+                    "level": called,
+                    "trainings": len(frame[["seed", "fold"]].drop_duplicates()),
+                    "value": value,
+                    "low": low,
+                    "high": high,
+                    "chance": 1 / labels.nunique(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def printed_levels(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Format a table of `level_scores` as text, a column per level.
+
+    Parameters
+    ----------
+    table
+        Of `level_scores`.
+    what
+        What its rows are, in a word.
+    """
+    texts = [interval_text(row.value, row.low, row.high, "") for row in table.itertuples()]
+    named = table.assign(text=texts, chance=[f"{chance:.2f}" for chance in table["chance"]])
+    named = named.rename(columns={"panel": "protocol", "row": what})
+    kept = ["protocol", what, "trainings", "chance"]
+    wide = named.pivot_table("text", kept, "level", aggfunc="first", sort=False)
+    return wide.rename_axis(columns=None).reset_index()
+
+
 def fold_scores(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
     """Score each fold by itself, naming the classes its test part holds.
 

@@ -7,25 +7,16 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
-from organelle_fusion.bootstrap import (
-    count_groups,
-    draw_groups,
-    interval,
-    sample_of,
-    weighted_scores,
-)
+from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.computing import run_cells
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.metrics import EvaluationError
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import code_version, hash_of
-from organelle_fusion.significance import interval_text
 from organelle_fusion.sweep import network_seed
 
 JOBS = 2
 """Trees grown at once; the forest is the same for any number."""
-
-METRIC = "balanced_accuracy"
 
 UNCHANGED = "none"
 """What `predict_shuffled` calls the predictions of features as they are."""
@@ -187,81 +178,14 @@ def permutation_importance(
     """
     scores = {}
     for (name, _), of_shuffle in predictions.groupby(["shuffled", "shuffle"], sort=False):
-        scores.setdefault(name, []).append(_scores(of_shuffle, level, repeats, seed))
+        found = sample_of(of_shuffle, level).with_resamples("balanced_accuracy", repeats, seed)
+        scores.setdefault(name, []).append(found)
     rows = []
     for name, of_name in scores.items():
         if name != UNCHANGED:
             lost = scores[UNCHANGED][0] - np.mean(of_name, axis=0)
             rows.append((name, lost[0], *interval(lost[1:])))
     return pd.DataFrame(rows, columns=["group", "value", "low", "high"])
-
-
-def level_scores(
-    results: Mapping[tuple[str, str], pd.DataFrame],
-    levels: Mapping[str, str],
-    *,
-    repeats: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Balanced accuracy of objects, and of the votes of cells and images.
-
-    Parameters
-    ----------
-    results
-        (panel, row of the panel) → predictions of one classifier, with the groups that are to be
-        resampled.
-    levels
-        Level of `metrics.pooled` → what its rows are called.
-    repeats, seed
-        Of the bootstrap, which resamples groups within their class.
-
-    Returns
-    -------
-    DataFrame
-        panel, row, level (as called), trainings, value, low, high (95 % interval), chance (1/K).
-
-    Raises
-    ------
-    EvaluationError
-        As `metrics.pooled`.
-    """
-    rows = []
-    for (panel, row), frame in results.items():
-        for level, called in levels.items():
-            scores = _scores(frame, level, repeats, seed)
-            low, high = interval(scores[1:])
-            labels = frame.loc[frame["part"] == "test", "label"]
-            rows.append(
-                {
-                    "panel": panel,
-                    "row": row,
-                    "level": called,
-                    "trainings": len(frame[["seed", "fold"]].drop_duplicates()),
-                    "value": scores[0],
-                    "low": low,
-                    "high": high,
-                    "chance": 1 / labels.nunique(),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def printed(table: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Format a table of `level_scores` as text, a column per level.
-
-    Parameters
-    ----------
-    table
-        Of `level_scores`.
-    what
-        What its rows are, in a word.
-    """
-    texts = [interval_text(row.value, row.low, row.high, "") for row in table.itertuples()]
-    named = table.assign(text=texts, chance=[f"{chance:.2f}" for chance in table["chance"]])
-    named = named.rename(columns={"panel": "protocol", "row": what})
-    kept = ["protocol", what, "trainings", "chance"]
-    wide = named.pivot_table("text", kept, "level", aggfunc="first", sort=False)
-    return wide.rename_axis(columns=None).reset_index()
 
 
 Predict = Callable[[RandomForestClassifier, np.ndarray], pd.DataFrame]
@@ -310,14 +234,6 @@ def _run(
         "code": code_version("forests", "predictions", "sweep"),
     }
     return read_predictions(run_cells(cells, compute, folder, inputs=inputs))
-
-
-def _scores(predictions: pd.DataFrame, level: str, repeats: int, seed: int) -> np.ndarray:
-    """Balanced accuracy on all rows, then in every resample of groups, (1 + repeats,)."""
-    sample = sample_of(predictions, level)
-    counts = count_groups(sample.codes, sample.probabilities, sample.groups, auroc=False)
-    drawn = draw_groups(counts.stratum, repeats, seed)
-    return weighted_scores(counts, np.vstack([np.ones(drawn.shape[1]), drawn]), METRIC)
 
 
 def _named(

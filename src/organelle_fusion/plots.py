@@ -26,11 +26,7 @@ from organelle_fusion.style import (
     row_axis,
     styled,
 )
-from organelle_fusion.wording import METRIC_TITLES, capital, title
-
-
-def _model_title(name: str) -> str:
-    return capital(title(name))
+from organelle_fusion.wording import METRIC_TITLES, heading, title
 
 
 def _panels(number: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
@@ -75,7 +71,7 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     # Laid out by hand, in inches: with a long title or name an automatic layout shrinks the
     # cells, and the numbers no longer fit.
     margin = 0.35 + max(TextPath((0, 0), name, size=8).get_extents().width for name in names) / 72
-    titles = [f"{_model_title(model)} (0.00)" for model in matrices]
+    titles = [f"{heading(model)} (0.00)" for model in matrices]
     longest = max(TextPath((0, 0), text, size=8.5).get_extents().width for text in titles) / 72
     available = (WIDTH - margin - 0.1 * columns) / columns
     edge = min(available, max(0.5 * classes, longest + 0.1))
@@ -95,7 +91,7 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
         cell = {"model": model, "true": true, "predicted": predicted}
         cells.append(pd.DataFrame({**cell, "count": np.ravel(counts), "share": np.ravel(share)}))
         recall = share.diagonal()[total[:, 0] > 0].mean()
-        axes.set_title(f"{_model_title(model)} ({recall:.2f})", fontsize=8.5)
+        axes.set_title(f"{heading(model)} ({recall:.2f})", fontsize=8.5)
         axes.set_xticks(range(classes), names if _is_lowest(index, number, columns) else [])
         axes.set_yticks(range(classes), names if column == 0 else [])
         axes.tick_params(axis="x", labelrotation=90)
@@ -167,7 +163,7 @@ def pr_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
             words = "chance of each class" if apart else f"chance {chance:.2f}"
             axes.text(0.02, place - 0.02, words, fontsize=8, va="top", color=GREY)
         average = per_class["average_precision"].mean()
-        axes.set_title(f"{_model_title(model)}\nmean AP {average:.2f}", fontsize=9)
+        axes.set_title(f"{heading(model)}\nmean AP {average:.2f}", fontsize=9)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         if _is_lowest(index, len(curves), columns):
             axes.set_xlabel("recall")
@@ -239,7 +235,7 @@ def score_figure(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
         axes.set_title(METRIC_TITLES[metric])
         axes.set_xlim(lowest - 0.03, 1.03)
         axes.set_xticks([0, 0.5, 1])
-        row_axis(axes, [_model_title(name) for name in models], above=0.7, below=0.55)
+        row_axis(axes, [heading(name) for name in models], above=0.7, below=0.55)
         axes.grid(axis="y", color="#EEEEEE")
         axes.set_axisbelow(True)
     figure.supxlabel("score, with 95 % interval over resampled groups", fontsize=9)
@@ -283,7 +279,7 @@ def grouping_figure(table: pd.DataFrame, chance: float) -> Figure:
         ):
             axes.annotate(f"{value:.2f}", (x, y), xytext=(4, 0), textcoords="offset points",
                           fontsize=8, va="center", color=color)  # fmt: skip
-    row_axis(axes, [_model_title(name) for name in models], above=0.55, below=0.55)
+    row_axis(axes, [heading(name) for name in models], above=0.55, below=0.55)
     axes.set_xlim(min(0.0, float(table["low"].min())), 1.06)
     axes.set_xlabel("balanced accuracy, with 95 % interval over resampled images")
     figure.legend(loc="outside upper center", ncols=len(groupings))

@@ -1,7 +1,4 @@
-"""The figure of reliability: how often a network is right when it says how sure it is.
-
-`plots` offers this function too.
-"""
+"""The figure of reliability: how often a network is right when it says how sure it is."""
 
 from collections.abc import Mapping
 

@@ -32,7 +32,7 @@ def level_figure(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        panel, row, level, value, low, high, chance (`forests.level_scores`); up to three levels.
+        panel, row, level, value, low, high, chance (`evaluation.level_scores`); up to three levels.
         Panels stand in pairs, and the two of a pair have the same rows.
     """
     levels = list(table["level"].unique())

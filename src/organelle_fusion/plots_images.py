@@ -1,6 +1,6 @@
 """Figures of images: stacks, the way from a plane to patches, thresholds, attrition.
 
-Arrays and frames in, a matplotlib ``Figure`` out; `plots` offers these functions too.
+Arrays and frames in, a matplotlib ``Figure`` out.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,4 @@
-"""Figures of how a score depends on its folds and on who chose. Frames in, a ``Figure`` out.
-
-`plots` offers these functions too.
-"""
+"""Figures of how a score depends on its folds and on who chose. Frames in, a ``Figure`` out."""
 
 from collections.abc import Mapping
 

@@ -1,7 +1,4 @@
-"""Figures of maps over images: Grad-CAM. Arrays in, a matplotlib ``Figure`` out.
-
-`plots` offers these functions too.
-"""
+"""Figures of maps over images: Grad-CAM. Arrays in, a matplotlib ``Figure`` out."""
 
 import textwrap
 from collections.abc import Sequence

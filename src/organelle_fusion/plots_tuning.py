@@ -1,7 +1,4 @@
-"""Figure of a search for settings. A frame in, a matplotlib ``Figure`` out.
-
-`plots` offers this function too.
-"""
+"""Figure of a search for settings. A frame in, a matplotlib ``Figure`` out."""
 
 from collections.abc import Sequence
 

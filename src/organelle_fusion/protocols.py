@@ -244,7 +244,7 @@ def listed_scores(
     Parameters
     ----------
     scored
-        Of `forests.level_scores`.
+        Of `evaluation.level_scores`.
     rows
         What a score is called → its panel and row.
     level
@@ -274,7 +274,7 @@ def accuracy_lines(
     Parameters
     ----------
     scored
-        Of `forests.level_scores`: panels "forest, <protocol>" and "MLP, <protocol>", rows are
+        Of `evaluation.level_scores`: panels "forest, <protocol>" and "MLP, <protocol>", rows are
         subsets.
     protocols, names
         Protocols, a line for each, and subsets.

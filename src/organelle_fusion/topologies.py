@@ -268,7 +268,7 @@ def control_lines(scored: pd.DataFrame, contacts: str) -> list[str]:
     Parameters
     ----------
     scored
-        Of `forests.level_scores`, the contact phantom alone, with the level "object".
+        Of `evaluation.level_scores`, the contact phantom alone, with the level "object".
     contacts
         Its row of contacts.
     """

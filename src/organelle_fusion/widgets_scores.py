@@ -14,7 +14,7 @@ import pandas as pd
 from organelle_fusion.bootstrap import of_model, sample_of
 from organelle_fusion.evaluation import confusion, pr_curves
 from organelle_fusion.widgets import widget
-from organelle_fusion.wording import capital, title
+from organelle_fusion.wording import heading, title
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -80,7 +80,7 @@ def first_shown(models: Sequence[str]) -> int:
 
 def model_names(models: Sequence[str]) -> list[str]:
     """Names of models as they begin a line."""
-    return [capital(title(name)) for name in models]
+    return [heading(name) for name in models]
 
 
 def folds_text(predictions: Mapping[str, Any]) -> str:

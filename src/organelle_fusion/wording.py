@@ -27,6 +27,11 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def heading(name: str) -> str:
+    """Name of a model as titles and rows of figures begin with it, with a capital."""
+    return capital(title(name))
+
+
 def grey_level(value: float) -> str:
     """An intensity: whole from 100 on, and below with three figures, as images of 0..1 need."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
