@@ -110,7 +110,7 @@ show_table(
 #
 # One image of each class, middle plane.
 
-# %% mystnb={"figure": {"name": "fig-classes", "caption": "One middle plane per class; data: {data}. Top row: the three organelles together; below, each organelle alone."}, "image": {"alt": "Grid of microscope planes, one column per class, composite on top and one row per organelle"}}
+# %% mystnb={"figure": {"name": "fig-classes", "caption": "One middle plane per class; data: {data}. Top row: the organelles together; below, each organelle alone."}, "image": {"alt": "Grid of microscope planes, one column per class, composite on top and one row per organelle"}}
 plots_images.stack_overview(
     stack_facts.middle_planes(images, settings.channels),
     stack_facts.common_pixel_size(overview),

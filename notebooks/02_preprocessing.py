@@ -49,7 +49,7 @@ data_banner(settings, run)
 # one threshold per channel is not said; stains differ in brightness, so here each channel has its
 # own. A pixel is foreground where its value exceeds the threshold.
 
-# %% mystnb={"figure": {"name": "fig-otsu", "caption": "Intensity histogram of one whole stack per organelle and its Otsu threshold; data: {data}."}, "image": {"alt": "Three histograms on logarithmic count axes with a vertical line at the Otsu threshold"}}
+# %% mystnb={"figure": {"name": "fig-otsu", "caption": "Intensity histogram of one whole stack per organelle and its Otsu threshold; data: {data}."}, "image": {"alt": "A histogram for each organelle, on logarithmic count axes, with a vertical line at the Otsu threshold"}}
 volume = open_image(images.iloc[0]).select(settings.channels)
 statistics = intensity.stack_statistics(volume)
 plots_images.otsu_figure(
@@ -109,7 +109,7 @@ widgets_images.threshold_widget(
 # ## All images
 #
 # Every patch of every image is listed, kept or not, with the reason; the patches that are kept are
-# scaled per image and channel and averaged down to the size that the encoder takes.
+# scaled per image and channel and brought to the size that the encoder takes by area averaging.
 
 # %%
 patch_set, table, statistics = preprocessing.build_patch_set(
@@ -130,7 +130,7 @@ show_table(
 
 # %% [markdown]
 # Patches are dropped for two reasons: *sparse* ones hold too little, and of the others an image gives no
-# more than the profile allows, so that no image outweighs the rest.
+# more than the profile allows, if it has a limit, so that no image outweighs the rest.
 #
 # How long this takes is measured with one image, alone, in one process: the file is read, thresholds and foreground are taken,
 # and all patches that the filter leaves are cut, whatever the limit of the profile.

@@ -64,9 +64,10 @@ data_banner(settings, run)
 # %% [markdown]
 # ## Patches of every size
 #
-# A larger patch sees more of a cell, but there are fewer of them, and all are averaged down to the
-# same input of the encoder. Each image gives at most the same number of patches at every size, so
-# that the sizes differ in what a patch shows and hardly in how many there are to train on. They differ in one more
+# A larger patch sees more of a cell, but there are fewer of them, and all are brought to the
+# same input of the encoder by area averaging, which enlarges those that are smaller. Where the profile has a limit, each image gives
+# at most that number of patches at every size, so that the sizes differ in what a patch shows and hardly in how many there are to
+# train on; without a limit, larger patches are fewer to train on as well. They differ in one more
 # thing: a grid of large patches may leave a wide border unused, so that it shows less of the image. First all patches
 # are listed; the pixels of a size are cut when it is trained.
 
@@ -157,7 +158,7 @@ bootstrap = {
 }
 curves = size_search.size_curves(predictions, **bootstrap)
 
-# %% mystnb={"figure": {"name": "fig-patch-size", "caption": "Balanced accuracy of intermediate fusion against patch size, with 95 % intervals over resampled images (Fig. 8 of the paper): the scored images as they are and rotated, and separate images; data: {data}. Below, one cell and the patch of each size, to one scale."}, "image": {"alt": "Curves of balanced accuracy over seven patch sizes, one for each set of images, with interval bars and a chance line; below, seven pictures of one cell with a square of growing size"}}
+# %% mystnb={"figure": {"name": "fig-patch-size", "caption": "Balanced accuracy of intermediate fusion against patch size, with 95 % intervals over resampled images (Fig. 8 of the paper): the scored images as they are and rotated, and, of the phantom, separate images; data: {data}. Below, one place and the patch of each size, to one scale."}, "image": {"alt": "Curves of balanced accuracy over patch sizes, one for each set of images, with interval bars and a chance line; below, pictures of one place with a square of growing size"}}
 first = images.iloc[0]
 volume = open_image(first).select(settings.channels)
 middle = volume.shape[1] // 2

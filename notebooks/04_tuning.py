@@ -13,8 +13,8 @@
 #
 # The paper tunes its networks by Hyperband {cite:p}`li2018` and reports batches of 32 patches, a dropout of
 # 0.4 and a learning rate that falls by a twentieth every 175 steps. On which images it searched, and between
-# which values, it does not say. Settings that are chosen on the images of a table flatter the table, so that the
-# search here sees no image that another chapter scores.
+# which values, it does not say. Settings that are chosen on the images of a table flatter the table, so that no
+# setting here has seen an image that it is scored on: of the phantom, the search sees none that any chapter scores.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # name of a profile, or the path of a YAML file
@@ -48,6 +48,7 @@ from organelle_fusion.pages import (
     show_table,
 )
 from organelle_fusion.provenance import write_csv
+from organelle_fusion.wording import number_of
 
 run = open_run(settings, manifest)
 size_px, limits = settings.patches.size_px, settings.tuning
@@ -118,7 +119,7 @@ few = found["epochs"].min()
 reached = found.loc[found["epochs"] == few, "val_accuracy"].max()
 guessing = 1 / len(searched_set.classes)
 Markdown(
-    f"After {few} epochs no trial had reached more than {reached:.2f}, where guessing reaches {guessing:.2f}: the closer "
+    f"Of the trials that were judged after {number_of(few, 'epoch')}, none had reached more than {reached:.2f}, where guessing reaches {guessing:.2f}: the closer "
     "the two, the more luck is in what was stopped there. The validation accuracy of the best trial is too good, "
     "as the best of several trials and of several epochs. It serves to choose, and is not reported as a score."
 )

@@ -545,11 +545,11 @@ if not obstacle:
 Markdown(
     f"**Nothing is measured.** {obstacle}"
     if obstacle
-    else f"Of {len(images)} images with patches, {stacks['image'].nunique()} hold a whole cell or more, "
-    f"{stacks['cell'].nunique()} cells in all."
+    else f"Images with patches: {len(images)}; with a whole cell or more, {stacks['image'].nunique()}; "
+    f"whole cells in all: {stacks['cell'].nunique()}."
 )
 
-# %% mystnb={"figure": {"name": "fig-cells", "caption": "Cells that are measured in one image, with the outlines of their nuclei (dotted); maximum projection, data: {data}."}, "image": {"alt": "Composite of three organelles in magenta, green and cyan with a white outline around each whole cell"}}
+# %% mystnb={"figure": {"name": "fig-cells", "caption": "Cells that are measured in one image, with the outlines of their nuclei (dotted); maximum projection, data: {data}."}, "image": {"alt": "Composite of the organelles, each in a colour, with a white outline around each whole cell"}}
 if not obstacle:
     held = images[images["image"].isin(stacks["image"])]
     row = held.iloc[min(2, len(held) - 1)]
@@ -562,7 +562,7 @@ None if obstacle else plots_handcrafted.cells_figure(
     projection, cells.labels, cells.nuclei, volume.pixel_size_um
 )
 
-# %% mystnb={"figure": {"name": "fig-objects", "caption": "One plane of the first cell above: each organelle with the outlines of its objects, and the contacts between objects; data: {data}."}, "image": {"alt": "Three grey pictures with orange outlines, and one of coloured objects with white contacts"}}
+# %% mystnb={"figure": {"name": "fig-objects", "caption": "One plane of the first cell above: each organelle with the outlines of its objects, and the contacts between objects; data: {data}."}, "image": {"alt": "A grey picture with orange outlines for each organelle, and one of coloured objects with white contacts"}}
 if not obstacle:
     fields, labels = objects_of.cell_pictures(
         volume, settings.channels, cells, 1,
@@ -616,10 +616,11 @@ if run.is_phantom and not obstacle:
 #
 # As in the paper, topological parameters (TPG) of objects go into a network; one for each organelle, and one for the
 # contacts of every two organelles, which is told which two. Its settings are those found above on the phantom; for one's
-# own stacks they are searched inside every fold, on its training and validation images.
+# own stacks they are searched inside every fold, on its training and validation images, with the objects of the first organelle that
+# can be classified, and serve all networks of the fold.
 #
-# The folds are those of the networks, images whole: five of them, and as many again with other seeds, which
-# the chapter on thirty folds shows as Table 2. An object is in no patch, so that there are no folds by patch for it. Where a fold
+# The folds are those of the networks, images whole: those of the chapter on five folds, and as many again with each of several further
+# seeds. The chapter on thirty folds shows all of them in Table 2. An object is in no patch, so that there are no folds by patch for it. Where a fold
 # tests an image without a whole cell, that image is missing here.
 
 # %% tags=["hide-output"]
@@ -740,7 +741,7 @@ Markdown(
     "summed up at the end of part one:\n\n"
     + (
         "\n".join(f"- {line}" for line in lines)
-        or "Too few images hold whole cells to compare anything."
+        or "Contacts cannot be compared with single organelles: too little of either was measured in these images."
     )
     + "\n\nThe best single organelle is chosen anew in each resample. The best of several is flattered by chance, so that "
     "these differences lean against contacts."

@@ -136,7 +136,7 @@ plots_networks.architecture_figure(
 # Intermediate and late fusion have one encoder per organelle. They differ in what is joined:
 # features, or scores.
 
-# %% mystnb={"figure": {"name": "fig-fusion", "caption": "Intermediate and late fusion (Fig. 3 of the paper), drawn from the networks that are trained below."}, "image": {"alt": "Two flow charts: three encoders joined at their pooled features, and three classifiers joined at their scores"}}
+# %% mystnb={"figure": {"name": "fig-fusion", "caption": "Intermediate and late fusion (Fig. 3 of the paper), drawn from the networks that are trained below."}, "image": {"alt": "Two flow charts: an encoder for each organelle, joined at their pooled features, and a classifier for each, joined at their scores"}}
 plots_networks.architecture_figure(
     {"intermediate": layers["intermediate"], "late": layers["single"]},
     channels=settings.channels,
@@ -150,7 +150,7 @@ plots_networks.architecture_figure(
 # the [chapter on planted truth](11_planted_truth.ipynb); here it is asked whether it costs anything where
 # places do not matter.
 
-# %% mystnb={"figure": {"name": "fig-spatial", "caption": "Spatial fusion (ours), drawn from the network that is trained below."}, "image": {"alt": "Flow chart: three encoders, each pooled after its last stage; beside them their maps joined, mixed by convolutions and pooled; dense head"}}
+# %% mystnb={"figure": {"name": "fig-spatial", "caption": "Spatial fusion (ours), drawn from the network that is trained below."}, "image": {"alt": "Flow chart: an encoder for each organelle, each pooled after its last stage; beside them their maps joined, mixed by convolutions and pooled; dense head"}}
 plots_networks.architecture_figure(
     {"spatial": layers["spatial"]}, channels=settings.channels
 )
@@ -352,7 +352,7 @@ show_table(
 )
 
 # %% [markdown]
-# Late fusion takes a weighted mean of the probabilities of three classifiers, and the confidence of a mean is at most
+# Late fusion takes a weighted mean of the probabilities of a classifier for each organelle, and the confidence of a mean is at most
 # the mean of their confidences.
 #
 # ## Two choices the paper argues for
@@ -360,7 +360,7 @@ show_table(
 # The paper discards sparse patches, so that background is not taken for a feature, and leaves the nucleus out, so that
 # it does not bias networks that are to look at organelles. It shows neither. Here intermediate fusion
 # is trained again in the same folds: on patches of which none is discarded as sparse (same grid, same limit per
-# image), and with the nucleus as a fourth channel of the very same patches, which takes a fourth encoder. Patches without
+# image), and with the nucleus as one more channel of the very same patches, which takes one more encoder. Patches without
 # the filter are others, so that only scores by image compare like with like.
 #
 # On the phantom part of the answer is known: its nuclei are drawn alike in all classes, so that a nucleus by itself
@@ -548,7 +548,8 @@ Markdown(
         for found in findings
         if found["claim"] in ("C1", "C2")
     )
-    + f" {order} These pairs were not asked beforehand."
+    + f" {order} Of these pairs, the three questions and spatial against intermediate fusion were asked for by themselves; the "
+    "others were not asked beforehand."
     + (
         " All of this is about the phantom, not about cancer cells."
         * run.is_phantom

@@ -115,7 +115,7 @@ first_of_class = images.groupby("label")["image"].first()
 # is extrapolation: squares that the sparsity filter would drop are explained as well, though no network was
 # trained on such squares. They are hatched. The prediction beside the class is that for the whole image.
 
-# %% mystnb={"figure": {"name": "fig-gradcam-tiles", "caption": "Grad-CAM of intermediate fusion on squares side by side (Fig. 6 of the paper, without overlap); data: {data}. One image per class, middle plane, explained by the network that tested it. First column: the organelles together; then each organelle in grey under its map; last, their mean under the fused map. Colours are shares of the largest value in the row. Hatched: squares that the sparsity filter drops."}, "image": {"alt": "Grid of microscope planes, one row per class: the composite, three organelles with a heat map each, and the fused heat map, in square tiles"}}
+# %% mystnb={"figure": {"name": "fig-gradcam-tiles", "caption": "Grad-CAM of intermediate fusion on squares side by side (Fig. 6 of the paper, without overlap); data: {data}. One image per class, middle plane, explained by the network that tested it. First column: the organelles together; then each organelle in grey under its map; last, their mean under the fused map. Colours are shares of the largest value in the row. Hatched: squares that the sparsity filter drops."}, "image": {"alt": "Grid of microscope planes, one row per class: the composite, each organelle with its heat map, and the fused heat map, in square tiles"}}
 plots_maps.gradcam_figure(
     [explained.planes["side by side"][name] for name in first_of_class],
     channels=settings.channels,

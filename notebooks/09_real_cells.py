@@ -148,12 +148,12 @@ rows = {
 }
 show_table(
     evaluation.paper_table(scores, rows).reset_index(),
-    "Five grouped folds on real cells (cell-lines-9): value and 95 % group-bootstrap interval.",
+    f"{settings.folds.n_splits} grouped folds on real cells (cell-lines-9): value and 95 % group-bootstrap interval.",
     "tab-real",
     data=scores,
 )
 
-# %% mystnb={"figure": {"name": "fig-real-scores", "caption": "Scores with 95 % group-bootstrap intervals on real cells (cell-lines-9), 5 grouped folds. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for all classifiers with interval bars and a chance line"}}
+# %% mystnb={"figure": {"name": "fig-real-scores", "caption": "Scores with 95 % group-bootstrap intervals on real cells (cell-lines-9), grouped folds. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for all classifiers with interval bars and a chance line"}}
 plots.score_figure(
     scores, evaluation.chance_levels(patch_set.table["label"], classes)
 )

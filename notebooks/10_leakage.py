@@ -53,6 +53,7 @@ from organelle_fusion.patchset import PatchSet, check_manifest
 from organelle_fusion.predictions import Cell, read_predictions
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.trials import candidate_settings, read_trials
+from organelle_fusion.wording import span
 
 settings = load_profile(profile)
 use_backend(settings)
@@ -92,8 +93,8 @@ n_splits = settings.folds.n_splits
 per_class = images.groupby("label")["group"].nunique()
 whole = images["group"].nunique()
 Markdown(
-    f"There are {whole} {unit}s ({run.data}) in {len(per_class)} classes, {per_class.min()} to "
-    f"{per_class.max()} in a class.\n\n"
+    f"There are {whole} {unit}s ({run.data}) in {len(per_class)} classes, "
+    f"{span(per_class.min(), per_class.max())} in a class.\n\n"
     f"- {leakage_words.whole_sentence(whole, many.n_splits, unit)}\n"
     f"- {leakage_words.lacking_sentence(per_class, n_splits, unit)}\n"
     "\nIn the paper, which has 26 images in six classes, 30 folds cannot each keep an image whole, and in 5 folds "
@@ -114,9 +115,9 @@ Markdown(
 # - *One left out*: every image is tested in a fold of its own.
 # - *Repeated and single folds by image*, as in the chapters on fusion.
 #
-# The first three have many folds, each of which tests little, and train for fewer epochs, so that the
-# number of steps is about that of the few folds; where planes are left out, for as many more as patches are
-# missing. Leaving one out is what the other two are measured against, since it keeps images whole.
+# The first three have many folds, each of which tests little. In the profile quick they train for fewer epochs, so that the
+# number of steps is about that of the few folds, and where planes are left out, for as many more as patches are
+# missing; a profile that gives both the same number of epochs, such as paper, trains many folds for more steps. Leaving one out is what the other two are measured against, since it keeps images whole.
 #
 # It is no clean control. Where whole images are tested, and set aside for validation, the class that is
 # tested loses a larger share than the others; where patches are divided, all lose about alike. The table
@@ -242,7 +243,7 @@ scored = leakage.leakage_table(
 )
 write_csv(run.folder / "leakage.csv", scored)
 
-# %% mystnb={"figure": {"name": "fig-leakage", "caption": "Balanced accuracy of early fusion by the way the folds were made, with 95 % intervals over resampled images; data: {data}. Beside the phantom stands a null phantom, whose classes do not differ, so that whatever it has above chance is leakage."}, "image": {"alt": "Dot plot with interval bars, a panel per data set and a row per way to make folds, from folds that part images to folds that keep them whole, and a chance line"}}
+# %% mystnb={"figure": {"name": "fig-leakage", "caption": "Balanced accuracy of early fusion by the way the folds were made, with 95 % intervals over resampled images; data: {data}. Where they are the phantom, a null phantom stands beside it, whose classes do not differ, so that whatever it has above chance is leakage."}, "image": {"alt": "Dot plot with interval bars, a panel per data set and a row per way to make folds, from folds that part images to folds that keep them whole, and a chance line"}}
 plots_leakage.leakage_figure(scored, units)
 
 # %%
@@ -263,7 +264,7 @@ Markdown(
     f"For z-slabs, {slabs} stretches of planes with {gap} left out between two, every image needs "
     f"{needed} planes with patches. "
     + (
-        f"The images have {depth.min()} to {depth.max()}."
+        f"The images have {span(depth.min(), depth.max())}."
         if data in deep
         else f"{depth.idxmin()} has {depth.min()}, so that folds by z-slab are left out."
     )
@@ -297,8 +298,8 @@ choices = {
 
 # %% [markdown]
 # Settings are the best trials of the chapter on tuning. They are trained with early fusion, in the
-# same folds by image, and on the null phantom too: no setting is better than another there, and
-# whatever a choice gains is luck.
+# same folds by image. Where the data are the phantom, they are trained on the null phantom too: no setting is better than
+# another there, and whatever a choice gains is luck.
 # On one's own stacks that search has seen all images, fold by fold, so that even the nested score
 # is flattered a little.
 
@@ -336,7 +337,7 @@ chance = evaluation.chance_levels(
 chosen = selection.choice_table(choices)
 write_csv(run.folder / "nested.csv", chosen)
 
-# %% mystnb={"figure": {"name": "fig-nested", "caption": "Balanced accuracy of all candidates, of the one that scores best on the test data, and of a nested choice, with 95 % intervals over resampled images; data: {data}. On a null phantom settings cannot differ but by chance."}, "image": {"alt": "A panel per choice: ticks for the scores of all candidates, and two marks with interval bars, one for the choice made on the test data and one for the nested choice, and a chance line"}}
+# %% mystnb={"figure": {"name": "fig-nested", "caption": "Balanced accuracy of all candidates, of the one that scores best on the test data, and of a nested choice, with 95 % intervals over resampled images; data: {data}. Where there is a null phantom, settings cannot differ on it but by chance."}, "image": {"alt": "A panel per choice: ticks for the scores of all candidates, and two marks with interval bars, one for the choice made on the test data and one for the nested choice, and a chance line"}}
 plots_leakage.choice_figure(
     chosen.assign(chance=chance),
     pd.concat(
@@ -457,8 +458,9 @@ real[crop_data, few_crops] = divisions.train_divided(
 # %% [markdown]
 # ### Measured objects
 #
-# The classifier is a random forest on all measured columns, as in the handcrafted baseline. It
-# stops nothing early, so that no part is set aside for validation; one cell line has two images,
+# The classifier is a random forest, as in the handcrafted baseline, but on the columns of the table as they were measured:
+# without distances to other objects of the cell, and with those to mitochondria and transferrin, so that its scores are not
+# the ones of that chapter. It stops nothing early, so that no part is set aside for validation; one cell line has two images,
 # too few for three parts. The six lines were recorded at two magnifications, three lines at each: a
 # forest that knows the magnification has halved the problem. So each magnification is divided by
 # itself as well.

@@ -115,7 +115,7 @@ seen = sweep.train_cells(
 # Three controls ask whether intermediate fusion fails for want of something else.
 #
 # - *A wider head*: more hidden units to make of averages what can be made of them.
-# - *Data*: all networks on a part of the patches as well. If it learnt contacts slowly, more patches would show it.
+# - *Data*: the three ways to fuse, on a part of the patches as well. If it learnt contacts slowly, more patches would show it.
 # - *A coarse grid*: is what it would need still there, if only local means were kept? Each channel is averaged over the
 #   blocks of a grid, and a logistic regression gets no more than the correlations between channels over the blocks. It stops
 #   nothing early, and so it is trained on the validation parts too, which is more than the networks have. Of several grids, only
@@ -227,8 +227,8 @@ display(
 # - *Score*: a classifier of that organelle alone.
 # - *Grad-CAM*: the organelle's share of all that speaks for the true class, summed over its map (after ReLU).
 # - *Shapley value*: the organelle's part in the logit of the true class, over all sets of organelles
-#   that can be shown; the parts add up to the logit less that of a patch that shows none. What stands for an absent organelle is its
-#   mean over the training patches.
+#   that can be shown; the parts add up to the logit less that of a patch that shows none. What stands for an absent organelle is
+#   varied: black, its mean over the training patches, or another patch. The figure has the mean, the table all three.
 
 # %% tags=["hide-output"]
 images = run.read()

@@ -220,7 +220,7 @@ Markdown("\n".join(f"- {line}" for line in subset_lines))
 # on labels, and by the *teacher*, which is intermediate fusion of the same fold {cite:p}`hinton2015`. The
 # teacher's probabilities, softened by a temperature, say of each training patch which classes it resembles. The teacher itself has
 # seen the training part of the fold only (and its validation part to stop by), and is asked for nothing of the test part. It is
-# asked for a patch as it is, and the student sees it flipped at random. Start and order of both students are the same.
+# asked for a patch as it is, and the student sees it changed at random, as in every training. Start and order of both students are the same.
 
 # %% tags=["hide-output"]
 small = distillation.student_profile(settings)

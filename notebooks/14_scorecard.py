@@ -113,8 +113,8 @@ Markdown(" ".join(sentence for sentence in sentences if sentence))
 #
 # ## What decided
 #
-# On C3, C5 and C6 the figure shows what these data do. Whether the paper's cell lines do the same, it
-# cannot say, on whichever side of zero a finding lies.
+# On C3, C4, C5, C6 and C12 the figure shows what these data do. Unless the stacks are one's own of the paper's six cell
+# lines, it cannot say whether these do the same, on whichever side of zero a finding lies.
 
 # %% mystnb={"figure": {"name": "fig-scorecard", "caption": "Findings that decide, as their distance from the value they are compared with, with 95 % intervals; data: {data}, real cells where named, networks. To the right of zero a finding speaks for its claim."}, "image": {"alt": "Forest plot of findings by claim: marks with interval bars left and right of a zero line"}}
 plots.scorecard_figure(deciding)

@@ -24,7 +24,8 @@ def test_the_answer_names_what_forbids_it():
     """Two magnifications with their own lines; acquisitions of one class; days that cross."""
     lines, zooms = list("ABCABC"), ["3x", "3x", "4x", "3x", "3x", "4x"]
     assert leakage.batch_answer(lines, zooms, "zoom") == (
-        "no: zoom 3x alone holds A, B; 4x alone holds C, so that leaving it out leaves classes out"
+        "no: zoom 3x alone holds A, B; 4x alone holds C, "
+        "so that leaving one of them out leaves classes out"
     )
     assert leakage.batch_answer(list("aabb"), [1, 2, 3, 4], "day") == (
         "yes, 4 days; each holds one class, so that no day compares classes"

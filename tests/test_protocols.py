@@ -92,7 +92,7 @@ def test_objects_are_counted_by_zoom_and_line():
         "images": [2, 1],
         "cells": [2, 1],
         "objects": [4, 2],
-        "objects in a cell": ["1 to 3", "2 to 2"],
+        "objects in a cell": ["1 to 3", "2"],
     }
 
 

@@ -1,8 +1,17 @@
 """Words and numbers as pages, tables and figures write them."""
 
+import numpy as np
 import pytest
 
-from organelle_fusion.wording import capital, decimals, grey_level, percent, title
+from organelle_fusion.wording import (
+    capital,
+    decimals,
+    grey_level,
+    number_of,
+    percent,
+    span,
+    title,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +33,13 @@ def test_names_are_written_as_words():
 def test_only_the_first_letter_becomes_a_capital(text, expected):
     """`str.capitalize` would write "A dna stain"."""
     assert capital(text) == expected
+
+
+def test_one_thing_has_no_plural_and_equal_ends_no_span():
+    assert [number_of(count, "epoch") for count in (0, 1, np.int64(1024))] == [
+        "0 epochs", "1 epoch", "1,024 epochs",
+    ]  # fmt: skip
+    assert (span(3, 3), span(3, 20), span("a", "b")) == ("3", "3 to 20", "a to b")
 
 
 @pytest.mark.parametrize(

@@ -366,8 +366,9 @@ def fetch(
     then downloaded; a log of a download is kept in data/sources/logs.
     """
     from organelle_fusion import sources
+    from organelle_fusion.repository import downloads_folder
 
-    with run_log.run_file(sources.downloads_folder() / "logs", "fetch"):
+    with run_log.run_file(downloads_folder() / "logs", "fetch"):
         place = sources.fetch(name)
     typer.echo(f"{name}: verified in {place}")
 

@@ -2,7 +2,7 @@
 
 A network learns whatever tells the classes apart. If all controls were imaged on Monday at one zoom
 and all treated cells on Tuesday at another, zoom and day tell them apart, and a high score says
-nothing of cells. In the measurements published with the study, zoom does so in part.
+nothing of cells. In public measurements of the study's cell lines, zoom does so in part.
 
 An attribute of the files is reported if it divides the images as the classes do: each of its values
 occurs in one class only. Not every such division is a fault, so left aside are

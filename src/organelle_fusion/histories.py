@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from organelle_fusion.wording import title
+from organelle_fusion.wording import number_of, title
 
 
 def last_epochs(histories: Mapping[str, Iterable[Sequence[Mapping]]]) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def learnt_sentence(ends: pd.DataFrame, what: str) -> str:
     """
     low, high = (ends.loc[ends["accuracy"].agg(pick)] for pick in ("idxmin", "idxmax"))
     return (
-        f"After at most {ends['epochs'].max()} epochs the networks name between "
+        f"After at most {number_of(ends['epochs'].max(), 'epoch')} the networks name between "
         f"{low['accuracy']:.0%} ({title(low['model']).lower()}) and {high['accuracy']:.0%} "
         f"({title(high['model']).lower()}) of the {what} that they learn from rightly, as counted "
         f"during training, and in {ends['falling'].sum()} of {ends['trainings'].sum()} trainings "

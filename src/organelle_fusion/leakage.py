@@ -59,7 +59,8 @@ def batch_answer(labels: Sequence[str], batches: Sequence[str], what: str = "gro
             f"{batch} alone holds {', '.join(of_batch.index)}"
             for batch, of_batch in where.groupby(where, sort=True)
         )
-        return f"no: {what} {told}, so that leaving it out leaves classes out"
+        it = "it" if len(set(confined.values())) == 1 else "one of them"
+        return f"no: {what} {told}, so that leaving {it} out leaves classes out"
     if not pairs.duplicated("batch").any():
         return f"yes, {number} {what}s; each holds one class, so that no {what} compares classes"
     return f"yes, {number} {what}s"

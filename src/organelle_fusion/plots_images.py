@@ -351,7 +351,8 @@ def patch_size_figure(
         _draw_patch(small, cell, outline, size_um / pixel_size_um)
         if k == 0:
             scale_bar(small, pixel_size_um, cell.shape[1:])
-    words = "the same cell and the patch of each size, to one scale"
+    place = "place (middle of the plane)" if outline is None else "cell"
+    words = f"the same {place} and the patch of each size, to one scale"
     figure.text(
         (left + (WIDTH - left) / 2) / WIDTH, 0.04 / height,
         words if outline is None else f"{words}; dotted: outline of the cell",

@@ -16,6 +16,7 @@ from organelle_fusion.folds import leave_one_group_out, make_folds
 from organelle_fusion.forests import UNCHANGED
 from organelle_fusion.handcrafted import same_number_per_cell
 from organelle_fusion.significance import interval_text
+from organelle_fusion.wording import span
 
 
 class Division(NamedTuple):
@@ -143,7 +144,7 @@ def object_counts(objects: pd.DataFrame) -> pd.DataFrame:
     )
     sizes = objects.groupby(["batch", "label", "cell"]).size().groupby(["batch", "label"])
     table["objects in a cell"] = [
-        f"{least} to {most}" for least, most in zip(sizes.min(), sizes.max(), strict=True)
+        span(least, most) for least, most in zip(sizes.min(), sizes.max(), strict=True)
     ]
     return table.reset_index().rename(columns={"batch": "zoom", "label": "line"})
 

@@ -19,6 +19,7 @@ from organelle_fusion.config import PatchSettings, PhantomSettings, Profile, pap
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import SweepError, stored_provenance, write_predictions
 from organelle_fusion.provenance import atomic_path, code_version, hash_of, provenance
+from organelle_fusion.repository import DOWNLOADS
 from organelle_fusion.volumes import Volume
 
 CROPS = "cell-lines-9"
@@ -166,12 +167,12 @@ def phantom_patches(profile: Profile, dataset: str, folder: Path) -> PatchSet:
 
 def crops_at_hand(root: Path) -> bool:
     """Whether the real crops are here; the run downloads nothing."""
-    return sources.at_hand(CROPS, folder=root / sources.DOWNLOADS)
+    return sources.at_hand(CROPS, folder=root / DOWNLOADS)
 
 
 def crop_patches(profile: Profile, root: Path) -> PatchSet:
     """The crops as chapter 09 takes them."""
-    crops, table, channels = sources.read_crops(CROPS, folder=root / sources.DOWNLOADS)
+    crops, table, channels = sources.read_crops(CROPS, folder=root / DOWNLOADS)
     chosen = sources.balanced_subset(
         table, profile.real_cells.crops_per_class, seed=profile.real_cells.seed
     )

@@ -1,8 +1,12 @@
 """The folder of the repository that a command or a chapter works in."""
 
+import os
 from pathlib import Path
 
 from organelle_fusion.config import UserError
+
+DOWNLOADS = Path("data", "sources")
+"""Where downloads are kept, below the folder of the repository; ignored by git."""
 
 
 class RepositoryError(UserError):
@@ -19,3 +23,11 @@ def project_root(start: Path | None = None) -> Path:
         f"{start}: expected a folder with _toc.yml and notebooks/ here or above, found none; "
         "run this inside a clone of the repository"
     )
+
+
+def downloads_folder() -> Path:
+    """`DOWNLOADS` of the repository, or outside of one of the working directory; relative to it."""
+    try:
+        return Path(os.path.relpath(project_root() / DOWNLOADS))
+    except RepositoryError:
+        return DOWNLOADS

@@ -24,15 +24,12 @@ from organelle_fusion.provenance import (
     temporary_name,
     write_csv,
 )
-from organelle_fusion.repository import RepositoryError, project_root
+from organelle_fusion.repository import downloads_folder
 
 _LOGGER = logging.getLogger(__name__)
 
 DATA_VARIABLE = "ORGANELLE_FUSION_DATA"
 """Environment variable naming a folder that already holds data sets, one folder each."""
-
-DOWNLOADS = Path("data", "sources")
-"""Where downloads are kept, below the folder of the repository; ignored by git."""
 
 
 class Source(NamedTuple):
@@ -106,7 +103,7 @@ def fetch(name: str, *, folder: Path | None = None) -> Path:
     name
         A key of `SOURCES` or `MEASURED`.
     folder
-        Where downloads are kept; `downloads_folder` if not given.
+        Where downloads are kept; `repository.downloads_folder` if not given.
 
     Returns
     -------
@@ -247,14 +244,6 @@ def balanced_subset(table: pd.DataFrame, per_class: int, seed: int) -> np.ndarra
     turn = shuffled.groupby(["label", "group"]).cumcount()
     in_turn = shuffled.iloc[np.argsort(turn.to_numpy(), kind="stable")]
     return np.sort(in_turn.groupby("label").head(per_class)["position"].to_numpy())
-
-
-def downloads_folder() -> Path:
-    """`DOWNLOADS` of the repository, or outside of one of the working directory; relative to it."""
-    try:
-        return Path(os.path.relpath(project_root() / DOWNLOADS))
-    except RepositoryError:
-        return DOWNLOADS
 
 
 def _check_name(name: str, known: Mapping[str, object]) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.scorecard import finding
+from organelle_fusion.wording import span
 
 PAPER_VOXELS: Mapping[str, int] = {"smallest": 1248**2 * 43, "largest": 1364**2 * 207}
 """Voxels of one channel of the paper's stacks."""
@@ -26,11 +27,12 @@ def size_words(overview: pd.DataFrame) -> str:
     str
         Such as "4 to 6 slices of 416 × 416 or 455 × 455 pixels of 0.1060 µm".
     """
-    slices = " to ".join(str(z) for z in sorted({overview["z"].min(), overview["z"].max()}))
+    least, most = overview["z"].min(), overview["z"].max()
+    slices = "1 slice" if most == 1 else f"{span(least, most)} slices"
     extents = overview[["y", "x"]].drop_duplicates().sort_values(["y", "x"]).to_numpy()
     pixels = sorted({f"{size:.4f}" for size in overview["pixel_size_um"]})
     listed = " or ".join(f"{y} × {x}" for y, x in extents)
-    return f"{slices} slices of {listed} pixels of {' or '.join(pixels)} µm"
+    return f"{slices} of {listed} pixels of {' or '.join(pixels)} µm"
 
 
 def common_pixel_size(overview: pd.DataFrame) -> float | None:

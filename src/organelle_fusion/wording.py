@@ -37,6 +37,16 @@ def grey_level(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def number_of(count: int, noun: str) -> str:
+    """A number of things, such as "1 epoch" and "1,024 epochs"; of a noun with a regular plural."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def span(least: object, most: object) -> str:
+    """From the least to the most, such as "3 to 20"; one of them where they are equal."""
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
 def percent(share: float) -> str:
     """A share in percent, with two figures below 10 %."""
     return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
