@@ -337,9 +337,8 @@ def _differences(images: pd.DataFrame, columns: pd.DataFrame) -> list[Problem]:
             warn(f"the {name} differ: {_listed(texts)}", remedy)
     flat = named["z"] == 1
     if len(lacking := named.index[~flat & named["z_step_um"].isna()]):
-        warn(
-            f"no z-step is known of {few(lacking)}", "give z_step_um; else chapter 5 measures none"
-        )
+        remedy = "give z_step_um (Fiji leaves out one of 1 unit); else chapter 5 measures none"
+        warn(f"no z-step is known of {few(lacking)}", remedy)
     if flat.any():
         remedy = "chapter 5 measures volumes, and measures none while one image is flat"
         warn(f"of a single plane: {few(named.index[flat])}", remedy)
