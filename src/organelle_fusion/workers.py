@@ -6,7 +6,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -238,7 +238,10 @@ def on_workers(jobs: Iterable[Job], workers: int, **bar: Any) -> Iterator[Comput
             if waiting:
                 client.cancel(list(waiting))
                 if not is_named() and client.status == "running":
-                    client.restart()  # else what computes goes on, and writes files afterwards
+                    # Else what computes goes on, and writes files afterwards. Old workers are gone
+                    # even where new ones take too long to come.
+                    with suppress(TimeoutError):
+                        client.restart()
 
 
 def asked_of_workers(question: Callable[[], Any], workers: int) -> Any:
