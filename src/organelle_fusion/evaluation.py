@@ -142,9 +142,8 @@ def level_scores(
     rows = []
     for (panel, row), frame in results.items():
         for level, called in levels.items():
-            sample = sample_of(frame, level)
-            value, *resampled = sample.with_resamples("balanced_accuracy", repeats, seed)
-            low, high = interval(np.array(resampled))
+            scores = sample_of(frame, level).with_resamples("balanced_accuracy", repeats, seed)
+            low, high = interval(scores[1:])
             labels = frame.loc[frame["part"] == "test", "label"]
             rows.append(
                 {
@@ -152,7 +151,7 @@ def level_scores(
                     "row": row,
                     "level": called,
                     "trainings": len(frame[["seed", "fold"]].drop_duplicates()),
-                    "value": value,
+                    "value": scores[0],
                     "low": low,
                     "high": high,
                     "chance": 1 / labels.nunique(),
