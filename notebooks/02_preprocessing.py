@@ -29,6 +29,7 @@ from organelle_fusion import (
     plots_images,
     preprocessing,
     scorecard,
+    size_search,
     stack_facts,
     widgets_images,
 )
@@ -121,7 +122,7 @@ patch_set, table, statistics = preprocessing.build_patch_set(
 patch_set.save(run.folder / "patches" / f"{size_px}px")
 
 # %%
-fates = table.assign(fate=table["reason"].replace("", "kept"))
+fates = table.assign(fate=table["reason"].replace("", "used"))
 show_table(
     pd.crosstab(fates["label"], fates["fate"]).reset_index(),
     f"Patches of {size_px} paper pixels per class, and what became of them ({run.data}).",
@@ -171,14 +172,13 @@ found = preprocessing.patch_yield(tabulated.table)
 plots_images.attrition_figure(found)
 
 # %%
+covered = preprocessing.covered_share(tabulated.table, images)
 show_table(
-    found.assign(
-        covered=preprocessing.covered_share(tabulated.table, images)[
-            found["size_px"]
-        ].to_numpy()
-    ).round({"size_um": 2, "attrition": 3, "covered": 2}),
-    f"Patches extracted and kept, the share removed, and the share of the planes that the grid covers, per patch size ({run.data}).",
+    size_search.yield_lines(tabulated.table, covered),
+    "Patches extracted and kept by the filter, the share removed, the share of the planes that the grid covers, and how many are used within "
+    f"the limit per image, per patch size ({run.data}).",
     "tab-attrition",
+    data=found.assign(covered=covered[found["size_px"]].to_numpy()),
 )
 
 # %% tags=["hide-input"]

@@ -48,6 +48,7 @@ from organelle_fusion.pages import (
     show_table,
 )
 from organelle_fusion.provenance import write_csv
+from organelle_fusion.significance import interval_text
 from organelle_fusion.wording import number_of
 
 run = open_run(settings, manifest)
@@ -111,7 +112,7 @@ show_table(
     data=found,
 )
 
-# %% mystnb={"figure": {"name": "fig-tuning", "caption": "Each trial of the search as a line across its settings, coloured by the accuracy on validation patches; data: {data}, training and validation images only. Bold: the trial whose settings are chosen."}, "image": {"alt": "Parallel coordinates: seven upright axes, from the learning rate to the validation accuracy, one coloured line per trial and the chosen one bold"}}
+# %% mystnb={"figure": {"name": "fig-tuning", "caption": "Each trial of the search as a line across its settings, coloured by the accuracy on validation patches; data: {data}, training and validation images only. Lines through one value of a few are set a little apart. Bold: the trial whose settings are chosen."}, "image": {"alt": "Parallel coordinates: seven upright axes, from the learning rate to the validation accuracy, one coloured line per trial and the chosen one bold"}}
 plots_tuning.tuning_figure(found, limits)
 
 # %%
@@ -212,7 +213,8 @@ Markdown(
     * (len(set(found["fold"])) > 1)
     + ". In balanced "
     f"accuracy on test images the settings found score {value['search']:.2f}, and those of the profile "
-    f"{value['profile']:.2f}"
+    f"{value['profile']:.2f} (difference "
+    f"{interval_text(*(difference[end] for end in ('value', 'low', 'high')))})"
     + f"; the profile has the paper's {' and '.join(shared)}"
     * (len(shared) > 0)
     + ". The other chapters use the profile's settings, whatever is found here: their tables are then all of one "

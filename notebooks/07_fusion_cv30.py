@@ -163,6 +163,11 @@ write_csv(run.folder / "table2.csv", scores)
 # %%
 rows = evaluation.paper_rows(settings.channels)
 scored_rows = {model: rows[model] for model in strategies}
+rows = {
+    model: name
+    for model, name in rows.items()
+    if model != "spatial" or many.spatial
+}
 table2 = foldings.folding_table(
     scores, {repeated: rows, by_patch: scored_rows}, published
 )

@@ -130,7 +130,8 @@ ends = histories.last_epochs(
         if model != "late"
     }
 )
-Markdown(histories.learnt_sentence(ends, "crops"))
+learnt = histories.learnt_sentence(ends, "crops")
+Markdown(learnt)
 
 # %% [markdown]
 # ## Scores
@@ -246,4 +247,5 @@ Markdown(
     + " ".join(
         difference_sentence(found["measure"], found) for found in findings
     )
+    + f"\n\n{learnt} Networks that do not know their own training crops were trained too short, and their order says little."
 )

@@ -387,8 +387,9 @@ show_table(
 # - *Random weights, labels by lot* {cite:p}`adebayo2018`: rank correlation with the maps of networks with fresh weights, others in each fold, and of a network
 #   trained on labels drawn by lot, here on the ordinary phantom. Such networks know nothing, so that likeness to their maps is
 #   likeness to the image and the architecture. The network on labels by lot is one for all images, and may have seen some of them.
-# - *Another patch*: the same with the trained network's own map of another patch, which is of another image if the fold tests several. This is the floor: what maps have in
-#   common that have nothing to do with each other.
+# - *Another patch*: the same with the trained network's own map of another patch, which is of another image if the fold tests several. What maps have in common
+#   that have nothing to do with each other is what the two above are to be compared with. Maps of one network share its habits, so
+#   that those of a network that knows nothing may be less like each other than these.
 #
 # Rows are to be read across with care. Each method has places of its own size, from single pixels to a few cells of a map, and
 # deletion, insertion and likeness depend on it: they say whether a method is better than lot, and do not rank methods.
@@ -472,7 +473,7 @@ write_csv(run.folder / "explanations.csv", table)
 show_table(
     map_tests.printed(table),
     "Methods and tests, with 95 % intervals over images. The first five tests on phantoms in which one organelle tells the class, "
-    "more is better and 0 is chance; the last three on the ordinary phantom, less is better, down to that of another patch.",
+    "more is better and 0 is chance; the last three on the ordinary phantom: the less the better, and another patch is what to compare with.",
     "tab-map-tests",
     data=table,
 )

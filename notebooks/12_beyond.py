@@ -385,6 +385,12 @@ lines = [
         f"a student with {sizes['student'] / sizes['teacher']:.1%} of the parameters, taught minus on labels, by patch",
         lesson,
     ),
+    difference_sentence(
+        "the taught student minus its teacher, by patch",
+        comparisons.folding_difference(
+            taught, trained["intermediate"], **bootstrap
+        ),
+    ),
     export_report.size_sentence(by_format),
     difference_sentence(
         f"early fusion with {other.encoder.kind} minus {settings.encoder.kind}, by patch",

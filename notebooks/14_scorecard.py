@@ -69,7 +69,8 @@ data_banner(
 # chapters 6 and 7, adjusted for three comparisons, decide nothing here. That larger patches
 # are fewer (C7) is arithmetic, and that small patches of the phantom tell its classes (C13) was planted. So was that several
 # organelles beat one (C2, a part of C3 and of C9): each look is shared by two classes (chapter 1). Real cells
-# rest on one division into folds, and crops of one plate may be alike: those intervals may be too narrow too.
+# rest on one division into folds, and crops of one plate may be alike: those intervals may be too narrow too. How little their
+# networks know of the crops that they learn from stands in chapter 9; so does what that means for their order.
 
 # %%
 claims = scorecard.read_claims()
@@ -108,7 +109,7 @@ sentences = [
 Markdown(" ".join(sentence for sentence in sentences if sentence))
 
 # %% [markdown]
-# A finding without brackets is an exact number. "No interval" says that all images are alike in it, so that nothing
+# A finding without brackets is an exact number, or a time that was measured once. "No interval" says that all images are alike in it, so that nothing
 # tells what others would have given; it leaves its claim open. "Not yet computed" says that no chapter has measured it so far.
 #
 # ## What decided

@@ -67,6 +67,13 @@ def test_table_escapes_what_labels_hold():
     ]
 
 
+def test_lines_of_a_table_do_not_break_within_an_interval():
+    """Nor after "<"; between words, and between a number and its interval, they may."""
+    frame = pd.DataFrame({"score": ["+0.05 [-0.01, +0.11]"], "p": ["< 0.001"], "what": ["a < b"]})
+    row = pages.show_table(frame, "Counts", "tab-x").data.splitlines()[-2]
+    assert row == "| +0.05 \\[-0.01,\u00a0+0.11\\] | &lt;\u00a00.001 | a &lt; b |"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [

@@ -25,7 +25,7 @@ def test_a_panel_per_class_and_one_of_the_plane(figure):
     *panels, bar = figure.axes
     shown = [axes for axes in panels if axes.get_visible()]
     titles = [axes.get_title().replace("\n", " ") for axes in shown]
-    assert titles[:4] == ["plane z = 4", "one: 10%", "two times: 10%", "<b>$x$</b>: 60%"]
+    assert titles[:4] == ["plane z = 4, from 0", "one: 10%", "two times: 10%", "<b>$x$</b>: 60%"]
     assert len(shown) == 6
     assert titles[5].endswith("…: 10%")
     assert [axes.title.get_fontweight() == "bold" for axes in shown] == [

@@ -111,8 +111,8 @@ def test_scores_stand_side_by_side_with_device_and_dates(tmp_path):
     table, answers = shown(tmp_path, {"early": 4, "intermediate": 8, "mitochondria": 0})
     (row,) = [line for line in table.splitlines() if line.startswith("| Early")]
     assert row.startswith("| Early fusion | 0.50 ")
-    assert row.endswith(" | 0.88 \\[0.75, 0.94\\] |")
-    assert "| Intermediate fusion | 0.00 \\[no interval\\] |" in table  # wrong in all images
+    assert row.endswith(" | 0.88 \\[0.75,\u00a00.94\\] |")
+    assert "| Intermediate fusion | 0.00 \\[no\u00a0interval\\] |" in table  # wrong in all images
     assert "mitochondria" not in table  # not in the run's contact phantom
     assert "computed on A GPU by jax, 2027-01-01 to 2027-01-02, version 0.1.0." in table
     spatial, early = answers.splitlines()
@@ -192,7 +192,7 @@ def test_a_network_with_settings_of_its_own_has_its_row(tmp_path):
     table = beside_reference(own, "contact", **common)[0].data
     (row,) = [line for line in table.splitlines() if "wide head" in line]
     assert row.startswith("| Intermediate fusion, wide head | 0.50 ")
-    assert row.endswith(" | 0.88 \\[0.75, 0.94\\] |")
+    assert row.endswith(" | 0.88 \\[0.75,\u00a00.94\\] |")
 
 
 def test_late_fusion_names_no_device(tmp_path):

@@ -63,7 +63,7 @@ def test_verdict_names_where_we_are_slower(side_by_side):
     text = speed.verdict_sentence(side_by_side)
     assert text == (
         "In 1 of 2 tasks this package is faster than the fastest of the peers, at most 125 times "
-        "(cut; c). In the others it is slower, at most 2.0 times (cut; b 2.0)."
+        "(cut; c). In the other it is slower, 2.0 times (cut; b 2.0)."
     )
     assert speed.verdict_sentence(side_by_side.drop(2)).endswith("125 times (cut; c).")
 

@@ -88,8 +88,8 @@ def test_montage_gives_each_patch_its_fate_and_reason(volume):
         widgets_images.spread(len(table), widgets_images.MOST_PATCHES)
     ]
     assert len(items) == len(rows) == 60
-    assert [item["data-fate"] for item in items] == rows["reason"].replace("", "kept").tolist()
-    counted = rows["reason"].replace("", "kept").value_counts().to_dict()
+    assert [item["data-fate"] for item in items] == rows["reason"].replace("", "used").tolist()
+    counted = rows["reason"].replace("", "used").value_counts().to_dict()
     assert {entry["fate"]: entry["shown"] for entry in facts["fates"]} == counted
     for item, row in zip(items, rows.to_dict("records"), strict=True):
         assert (
@@ -101,7 +101,7 @@ def test_montage_gives_each_patch_its_fate_and_reason(volume):
         assert f"plane {row['z'] + 1} of 3" in item["data-say"]
         assert f"b<i> {row['foreground_b<i>']:.1%}" in item["data-say"]
     of_all = table["reason"].value_counts()
-    assert f"Of {len(table)} patches of 4.0 µm: {of_all['']} kept" in soup.get_text()
+    assert f"Of {len(table)} patches of 4.0 µm: {of_all['']} used" in soup.get_text()
 
 
 def test_montage_shows_the_pixels_of_the_patch(volume):

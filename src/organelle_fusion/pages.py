@@ -3,6 +3,7 @@
 import html
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from organelle_fusion.provenance import hash_of, note_file
 from organelle_fusion.published import read_published
 from organelle_fusion.repository import project_root
 from organelle_fusion.wording import capital, decimals
+
+_TOGETHER = re.compile(r"\\\[[^][]*\\\]|&[lg]t; (?=\d)")
 
 
 class PageError(UserError):
@@ -269,4 +272,6 @@ def _cell(value: object) -> str:
     text = html.escape("" if missing else str(value), quote=False) or "–"
     for mark in "\\`*_[]{}$|":
         text = text.replace(mark, f"\\{mark}")
-    return "<br>".join(" ".join(line.split()) for line in text.splitlines())
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    # Lines may break between words, and not within an interval or after "<".
+    return _TOGETHER.sub(lambda found: found[0].replace(" ", "\xa0"), "<br>".join(lines))

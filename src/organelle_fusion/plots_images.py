@@ -9,6 +9,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -251,7 +252,8 @@ def attrition_figure(table: pd.DataFrame) -> Figure:
         inside = row.kept > 0.1 * top
         counts.text(
             x, row.kept - 0.02 * top if inside else 0.01 * top, f"{row.kept:,}", ha="center",
-            va="top" if inside else "bottom", fontsize=8, color="white" if inside else "#222222",
+            va="top" if inside else "bottom", fontsize=8, color="white",
+            path_effects=[patheffects.withStroke(linewidth=2.5, foreground="#0072B2")],
         )  # fmt: skip
     counts.set_ylabel("patches")
     counts.set_ylim(0, 1.1 * top)

@@ -10,7 +10,6 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from organelle_fusion.plots_images import composite
@@ -66,13 +65,14 @@ def prediction_figure(
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.02)
     axes = grid.ravel()
     axes[0].imshow(composite(planes[: len(LIGHT)]))
-    axes[0].set_title(f"plane z = {z}", loc="center", fontsize=8.5)
+    axes[0].set_title(f"plane z = {z}, from 0", loc="center", fontsize=8.5)
     scale_bar(axes[0], pixel_size_um, (height, width))
     for line, (name, light) in enumerate(zip(channels, LIGHT, strict=False)):
         axes[0].annotate(
             title(name), (0.03, 0.98), xycoords="axes fraction", xytext=(0, -9 * line),
             textcoords="offset points", ha="left", va="top", color=light, fontsize=6.5,
-            parse_math=False, path_effects=[withStroke(linewidth=1.5, foreground="black")],
+            parse_math=False,
+            bbox={"facecolor": "black", "alpha": 0.6, "pad": 0.8, "linewidth": 0},
         )  # fmt: skip
     colors = mpl.colormaps[HEAT].with_extremes(bad=SPARSE)
     best = int(np.argmax(probabilities))

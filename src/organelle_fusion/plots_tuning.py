@@ -150,5 +150,5 @@ def _draw_axis(axes: Axes, position: int, marks: np.ndarray, labels: Sequence) -
         axes.text(
             position - 0.09, mark, str(label), ha="right", va="center", fontsize=8, zorder=5,
             parse_math=True,  # powers of ten, and no names
-            path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")],
+            bbox={"facecolor": "white", "alpha": 0.85, "pad": 0.8, "linewidth": 0},
         )  # fmt: skip

@@ -221,8 +221,8 @@ def answer_sentence(projected: dict[str, pd.DataFrame], stacks: int) -> str:
         trainings.append(f"{_duration(rows['hours'].item())} with {name}")
     return (
         f"Projected, {stacks:,} stacks are thresholded and cut in {_duration(prepared)} on {most} "
-        f"workers. Training does not gain from so many and takes {' and '.join(trainings)}, on "
-        "processors like this one: training is what needs a GPU."
+        "workers, once they are in memory. Training does not gain from so many and takes "
+        f"{' and '.join(trainings)}, on processors like this one: training is what needs a GPU."
     )
 
 

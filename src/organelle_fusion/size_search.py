@@ -160,8 +160,8 @@ def best_size(curves: pd.DataFrame, images: str) -> int:
     return int(of_set["value"].idxmax())
 
 
-def size_lines(table: pd.DataFrame, covered: pd.Series, curves: pd.DataFrame) -> pd.DataFrame:
-    """The yield of preprocessing and the scores, a row for each size, for a page.
+def yield_lines(table: pd.DataFrame, covered: pd.Series) -> pd.DataFrame:
+    """The yield of preprocessing, a row for each size, for a page.
 
     Parameters
     ----------
@@ -169,31 +169,44 @@ def size_lines(table: pd.DataFrame, covered: pd.Series, curves: pd.DataFrame) ->
         Of `preprocessing.tabulate_patches`.
     covered
         Of `preprocessing.covered_share`.
+
+    Returns
+    -------
+    DataFrame
+        size (paper px), size (µm), extracted, kept, attrition, covered (the shares as per cent),
+        used (kept and within the limit per image).
+    """
+    found = preprocessing.patch_yield(table)
+    used = table.loc[table["kept"], "paper_px"].value_counts()
+    return found.assign(
+        size_um=found["size_um"].round(2),
+        covered=[f"{covered[size]:.0%}" for size in found["size_px"]],
+        attrition=[f"{share:.1%}" for share in found["attrition"]],
+        used=used.reindex(found["size_px"], fill_value=0).to_numpy(),
+    ).rename(columns={"size_px": "size (paper px)", "size_um": "size (µm)"})
+
+
+def size_lines(table: pd.DataFrame, covered: pd.Series, curves: pd.DataFrame) -> pd.DataFrame:
+    """The yield of preprocessing and the scores, a row for each size, for a page.
+
+    Parameters
+    ----------
+    table, covered
+        As in `yield_lines`.
     curves
         Of `size_curves`.
 
     Returns
     -------
     DataFrame
-        size (paper px), size (µm), extracted, kept, attrition, covered (the shares as per cent),
-        used (kept and within the limit per image), and a column of scores with their intervals for
-        each set of images, in the order of `curves`.
+        As of `yield_lines`, and a column of scores with their intervals for each set of images, in
+        the order of `curves`.
     """
-    found = preprocessing.patch_yield(table)
-    used = table.loc[table["kept"], "paper_px"].value_counts()
     numbers = curves[["value", "low", "high"]].itertuples(index=False)
     texts = curves.assign(score=[interval_text(*row, sign="") for row in numbers])
     scores = texts.pivot_table(index="size_px", columns="images", values="score", aggfunc="first")
-    return (
-        found.assign(
-            size_um=found["size_um"].round(2),
-            covered=[f"{covered[size]:.0%}" for size in found["size_px"]],
-            attrition=[f"{share:.1%}" for share in found["attrition"]],
-            used=used.reindex(found["size_px"], fill_value=0).to_numpy(),
-        )
-        .join(scores[curves["images"].unique()], on="size_px")
-        .rename(columns={"size_px": "size (paper px)", "size_um": "size (µm)"})
-    )
+    lines = yield_lines(table, covered)
+    return lines.join(scores[curves["images"].unique()], on="size (paper px)")
 
 
 def covered_sentence(covered: pd.Series) -> str:

@@ -123,8 +123,10 @@ def verdict_sentence(side_by_side: pd.DataFrame) -> str:
     if faster.all():
         return words + "."
     worst = peers.loc[peers["ratio"].idxmin()]
+    others = "the other" if (~faster).sum() == 1 else "the others"
+    most = "" if (~faster).sum() == 1 else "at most "
     return (
-        f"{words}. In the others it is slower, at most {two_digits(1 / worst['ratio'])} times "
+        f"{words}. In {others} it is slower, {most}{two_digits(1 / worst['ratio'])} times "
         f"({_named(worst)})."
     )
 

@@ -32,7 +32,7 @@ PATCH_EDGE = 72
 FACTORS = tuple(round(0.5 + 0.1 * step, 1) for step in range(16))
 """Multiples of Otsu's threshold to choose among, in ascending order."""
 
-FATES = ("kept", "sparse", "over the limit")
+FATES = ("used", "sparse", "over the limit")
 """What can become of a patch, see `patches.patch_tables`."""
 
 COLOR_NAMES = ("magenta", "green", "cyan", "yellow")
@@ -142,7 +142,7 @@ def montage_widget(
     )
     items = []
     for row, patch in zip(shown.to_dict("records"), pixels, strict=True):
-        fate = row["reason"] or "kept"
+        fate = row["reason"] or "used"
         place = plane_text(row["z"], volume.shape[1], volume.z_step_um)
         parts = ", ".join(
             f"{title(name)} {row[f'foreground_{name}']:.1%}" for name in volume.channels
@@ -155,7 +155,7 @@ def montage_widget(
             f"<span>{html.escape(fate)}<br>{row['foreground']:.1%}</span></li>"
         )
     size_um = shown["size_px"].iloc[0] * volume.pixel_size_um
-    of_all, of_shown = (frame["reason"].replace("", "kept") for frame in (table, shown))
+    of_all, of_shown = (frame["reason"].replace("", "used") for frame in (table, shown))
     found = [fate for fate in FATES if (of_all == fate).any()]
     fates = ", ".join(f"{(of_all == fate).sum()} {fate}" for fate in found)
     some = "" if len(shown) == len(table) else f" {len(shown)} of them, evenly spread,"
