@@ -363,6 +363,8 @@ def main(
     use_backend(settings)
     import keras
 
+    from organelle_fusion.training import PREDICTION_BATCH
+
     began = time.monotonic()
     facts = {
         "backend": keras.backend.backend(),
@@ -372,6 +374,7 @@ def main(
         "settings": settings.model_dump(mode="json", include={"encoder", "training", "channels"}),
         "batches": batches,
         "full_px": full_px,
+        "predicted": PREDICTION_BATCH,
         "matrix": matrix,
         "code": code_version("augmentation", "encoders", "mixing", "models", "training"),
     }

@@ -173,12 +173,15 @@ plots_images.attrition_figure(found)
 
 # %%
 covered = preprocessing.covered_share(tabulated.table, images)
+shown = size_search.yield_lines(tabulated.table, covered)
 show_table(
-    size_search.yield_lines(tabulated.table, covered),
+    shown,
     "Patches extracted and kept by the filter, the share removed, the share of the planes that the grid covers, and how many are used within "
     f"the limit per image, per patch size ({run.data}).",
     "tab-attrition",
-    data=found.assign(covered=covered[found["size_px"]].to_numpy()),
+    data=found.assign(
+        covered=covered[found["size_px"]].to_numpy(), used=shown["used"]
+    ),
 )
 
 # %% tags=["hide-input"]

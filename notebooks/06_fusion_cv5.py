@@ -494,7 +494,7 @@ display(
     *beside_reference(
         {"cv5": predictions},
         "phantom",
-        own=settings.name,
+        own=f"{settings.name}, {run.data}",
         name="tab-reference-phantom",
         **bootstrap,
     )

@@ -126,7 +126,8 @@ parted = sweep.train_cells(
 # Intervals resample whole images in both cases: what is uncertain is which images were taken, however
 # the folds were cut. With repeats, the predictions of all of them are pooled, so that each patch counts once per repeat
 # in every table and figure below, and an image is drawn with all of its predictions. The number of images stays the same.
-# What is estimated is another thing: not the score of one training, but the mean over trainings. Where trainings differ,
+# What is estimated is another thing: not the score of one training, but of balanced accuracy the mean over trainings; the other
+# scores are of all predictions together. Where trainings differ,
 # this mean varies less from image to image than one training does, and its interval is, as a rule, narrower.
 
 # %%
@@ -237,7 +238,8 @@ widgets_scores.pr_widget(
 # %% [markdown]
 # ## With large networks, at full resolution
 #
-# The reference run, see the chapter on five folds, repeats the three strategies that join channels in as many divisions.
+# The reference run, see the chapter on five folds, repeats the three strategies that join channels in six divisions into five folds, on
+# the phantom.
 
 # %%
 display(
@@ -245,7 +247,7 @@ display(
         {"cv5": groupings[repeated]},
         "phantom",
         repeated=True,
-        own=settings.name,
+        own=f"{settings.name}, {run.data}",
         name="tab-reference-repeated",
         **bootstrap,
     )

@@ -175,7 +175,7 @@
       above.src = maps[tiling][map];
       above.alt = `Its Grad-CAM map, ${facts.maps[map]}, squares ${facts.tilings[tiling]}`;
       if (bar) bar.hidden = !length;
-      if (length) {
+      if (bar && length) {
         bar.style.width = `${length[0]}%`;
         bar.firstElementChild.textContent = length[1];
       }

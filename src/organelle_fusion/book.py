@@ -70,8 +70,8 @@ def reproduce(profile: Profile, profile_name: str, manifest: str = "", chapter: 
         Another process makes the book of this folder.
     """
     root = project_root()
-    if DATA_VARIABLE in os.environ:  # relative to where the command was given
-        os.environ[DATA_VARIABLE] = os.path.abspath(os.environ[DATA_VARIABLE])
+    if given := os.environ.get(DATA_VARIABLE):  # relative to where the command was given
+        os.environ[DATA_VARIABLE] = os.path.abspath(given)
     os.chdir(root)
     with run_lock(root / EXECUTED):
         execute_chapters(root, profile, profile_name, manifest, chapter)

@@ -46,6 +46,8 @@ class Job(NamedTuple):
 # flood the page of the first.
 _SECONDS_BETWEEN_LINES = 10.0
 
+_SECONDS_TO_RESTART = 60
+
 
 class _Scene(NamedTuple):
     """What a worker takes over of the process that asks it to compute."""
@@ -239,9 +241,9 @@ def on_workers(jobs: Iterable[Job], workers: int, **bar: Any) -> Iterator[Comput
                 client.cancel(list(waiting))
                 if not is_named() and client.status == "running":
                     # Else what computes goes on, and writes files afterwards. Old workers are gone
-                    # even where new ones take too long to come.
-                    with suppress(TimeoutError):
-                        client.restart()
+                    # even where new ones take too long to come, or the scheduler has gone.
+                    with suppress(OSError):  # TimeoutError is one
+                        client.restart(timeout=_SECONDS_TO_RESTART)
 
 
 def asked_of_workers(question: Callable[[], Any], workers: int) -> Any:
