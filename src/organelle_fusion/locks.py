@@ -32,7 +32,8 @@ def run_lock(folder: Path) -> Iterator[None]:
 
     The system holds the lock and releases it when the process ends in whatever way, so none is
     ever left behind. Processes that this one starts, such as workers, do not hold it unless they
-    are given it, see `held_locks`, and need not ask for it. Within the block the same process may ask again.
+    are given it, see `held_locks`, and need not ask for it. Within the block the same process may
+    ask again.
 
     A folder that this process cannot write to is not locked, since the process cannot change what
     is in it. Where the file system has no locks, a line says so, and the block runs without.
