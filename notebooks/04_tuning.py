@@ -14,7 +14,7 @@
 # The paper tunes its networks by Hyperband {cite:p}`li2018` and reports batches of 32 patches, a dropout of
 # 0.4 and a learning rate that falls by a twentieth every 175 steps. On which images it searched, and between
 # which values, it does not say. Settings that are chosen on the images of a table flatter the table, so that no
-# setting here has seen an image that it is scored on: of the phantom, the search sees none that any chapter scores.
+# setting here has seen an image that it is scored on.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # name of a profile, or the path of a YAML file
@@ -58,8 +58,8 @@ data_banner(settings, run)
 # %% [markdown]
 # ## Images to search on
 #
-# For the phantom these are the separate images of the chapter on patch size: other images of the same laws, none of
-# which is ever scored. They are divided as the scored images are, and the search has the training and validation
+# For the phantom these are the separate images of the chapter on patch size: other images of the same laws, which
+# that chapter alone scores, to choose a patch size. They are divided as the scored images are, and the search has the training and validation
 # images of the first fold, as many as each network of the other chapters.
 #
 # One's own stacks have no separate images. There the search is *nested*: in each fold of the book it is made anew with

@@ -238,7 +238,7 @@ widgets_scores.pr_widget(
 # %% [markdown]
 # ## With large networks, at full resolution
 #
-# The reference run, see the chapter on five folds, repeats the three strategies that join channels in six divisions into five folds, on
+# The reference run, see the chapter on five folds, repeats the three strategies that join channels in further divisions into folds, on
 # the phantom.
 
 # %%

@@ -389,7 +389,7 @@ show_table(
 #   likeness to the image and the architecture. The network on labels by lot is one for all images, and may have seen some of them.
 # - *Another patch*: the same with the trained network's own map of another patch, which is of another image if the fold tests several. What maps have in common
 #   that have nothing to do with each other is what the two above are to be compared with. Maps of one network share its habits, so
-#   that those of a network that knows nothing may be less like each other than these.
+#   that the map of a network that knows nothing may be less like the trained network's than that of another patch is.
 #
 # Rows are to be read across with care. Each method has places of its own size, from single pixels to a few cells of a map, and
 # deletion, insertion and likeness depend on it: they say whether a method is better than lot, and do not rank methods.

@@ -56,7 +56,7 @@ plots_speed.ratios_figure(beside)
 # %%
 show_table(
     speed.shown_ratios(beside),
-    "Ours and others, side by side, on random pixels and planes of the phantom: seconds per unit that the task names, and in the first rows for a stack of 125 planes; the ratio of theirs to ours, "
+    "Ours and others, side by side, on random pixels and planes of the phantom: seconds per unit that the task names, and in the first rows for one whole stack; the ratio of theirs to ours, "
     "our peak memory, and how far the results agree.",
     "tab-side-by-side",
     data=speed.with_ratios(beside),

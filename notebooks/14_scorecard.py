@@ -69,7 +69,7 @@ data_banner(
 # chapters 6 and 7, adjusted for three comparisons, decide nothing here. That larger patches
 # are fewer (C7) is arithmetic, and that small patches of the phantom tell its classes (C13) was planted. So was that several
 # organelles beat one (C2, a part of C3 and of C9): each look is shared by two classes (chapter 1). Real cells
-# rest on one division into folds, and crops of one plate may be alike: those intervals may be too narrow too. How little their
+# rest on one division into folds, and crops of one plate may be alike: those intervals may be too narrow too. How much their
 # networks know of the crops that they learn from stands in chapter 9; so does what that means for their order.
 
 # %%

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -359,3 +360,23 @@ def mean_network():
     network = keras.Model(image, head(encoder(scaled)[1]), name="early")
     head.set_weights([8 * np.eye(2), np.zeros(2)])
     return network
+
+
+@pytest.fixture
+def certain():
+    """Predictions worked out by hand."""
+
+    def make(guesses, **columns):
+        """Two objects in each of four images, two of class a and two of b; the guess is certain."""
+        truth = ["a", "a", "a", "a", "b", "b", "b", "b"]
+        images = ["i1", "i1", "i2", "i2", "i3", "i3", "i4", "i4"]
+        right = np.array([guess == "a" for guess in guesses], float)
+        return pd.DataFrame(
+            {
+                "dataset": "d", "size_px": 0, "model": "shuffled", "fold": 0, "seed": 1,
+                "patch": range(8), "image": images, "group": images, "label": truth, "part": "test",
+                "p:a": right, "p:b": 1 - right, **columns,
+            }
+        )  # fmt: skip
+
+    return make

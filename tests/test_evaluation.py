@@ -445,21 +445,7 @@ def test_the_bootstrap_is_fast():
     assert time.process_time() - start < 5
 
 
-def certain(guesses, **columns):
-    """Two objects in each of four images, two of class a and two of b; the guess is certain."""
-    truth = ["a", "a", "a", "a", "b", "b", "b", "b"]
-    images = ["i1", "i1", "i2", "i2", "i3", "i3", "i4", "i4"]
-    right = np.array([guess == "a" for guess in guesses], float)
-    return pd.DataFrame(
-        {
-            "dataset": "d", "size_px": 0, "model": "shuffled", "fold": 0, "seed": 1,
-            "patch": range(8), "image": images, "group": images, "label": truth, "part": "test",
-            "p:a": right, "p:b": 1 - right, **columns,
-        }
-    )  # fmt: skip
-
-
-def test_levels_worked_out_by_hand():
+def test_levels_worked_out_by_hand(certain):
     """Objects: 3 of 4 and 3 of 4 right. Images: i1 and i4 are ties, which go to a."""
     results = {("by object", "All"): certain("abaabbab", fold=[0, 1] * 4)}
     table = evaluation.level_scores(
@@ -479,7 +465,7 @@ def test_levels_worked_out_by_hand():
     assert text.to_numpy().tolist() == [["by object", "All", 2, "0.50", score, score]]
 
 
-def test_printed_rows_keep_their_order():
+def test_printed_rows_keep_their_order(certain):
     results = {(panel, row): certain("aaaabbbb") for panel in "ba" for row in ("z", "a")}
     text = evaluation.printed_levels(
         evaluation.level_scores(results, {"patch": "object"}, repeats=100), "subset"

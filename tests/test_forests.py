@@ -155,27 +155,13 @@ def test_the_telling_feature_is_the_important_one(measured, tmp_path):
     assert abs(loss.loc["x", "value"]) < 0.1
 
 
-def frame(guesses, **columns):
-    """Two objects in each of four images, two of class a and two of b; the guess is certain."""
-    truth = ["a", "a", "a", "a", "b", "b", "b", "b"]
-    images = ["i1", "i1", "i2", "i2", "i3", "i3", "i4", "i4"]
-    right = np.array([guess == "a" for guess in guesses], float)
-    return pd.DataFrame(
-        {
-            "dataset": "d", "size_px": 0, "model": "shuffled", "fold": 0, "seed": 1,
-            "patch": range(8), "image": images, "group": images, "label": truth, "part": "test",
-            "p:a": right, "p:b": 1 - right, **columns,
-        }
-    )  # fmt: skip
-
-
-def test_importance_worked_out_by_hand():
+def test_importance_worked_out_by_hand(certain):
     """All right; one shuffle with one of eight wrong, one with three: mean loss 2/8."""
     found = pd.concat(
         [
-            frame("aaaabbbb", shuffled=UNCHANGED, shuffle=0),
-            frame("abaabbbb", shuffled="g", shuffle=0),
-            frame("abaababa", shuffled="g", shuffle=1),
+            certain("aaaabbbb", shuffled=UNCHANGED, shuffle=0),
+            certain("abaabbbb", shuffled="g", shuffle=0),
+            certain("abaababa", shuffled="g", shuffle=1),
         ]
     )
     loss = permutation_importance(found, repeats=4000, seed=5)

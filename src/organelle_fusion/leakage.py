@@ -113,7 +113,8 @@ def leakage_table(
     for data, grouping in wanted:
         frame = results[data, grouping]
         sample = sample_of(frame, "patch")
-        low, high = interval(sample.resampled(METRIC, **options))
+        scores = sample.with_resamples(METRIC, **options)
+        low, high = interval(scores[1:])
         difference = dict.fromkeys(("value", "low", "high"), np.nan)
         if grouping != baselines[data]:
             other = results[data, baselines[data]]
@@ -123,7 +124,7 @@ def leakage_table(
                 "data": data,
                 "grouping": grouping,
                 "runs": len(frame[["seed", "fold"]].drop_duplicates()),
-                "value": sample.scores()[METRIC],
+                "value": scores[0],
                 "low": low,
                 "high": high,
                 "chance": 1 / len(set(sample.labels)),
