@@ -32,6 +32,7 @@ use_backend(settings)
 
 from organelle_fusion import (
     earlier,
+    evidence,
     models,
     plots_maps,
     scorecard,
@@ -45,10 +46,10 @@ from organelle_fusion.pages import (
     show_table,
 )
 from organelle_fusion.patchset import check_manifest
+from organelle_fusion.provenance import write_csv
 from organelle_fusion.whole_images import (
     WITHOUT_SPARSE,
     explain_images,
-    sparse_sentence,
     time_stack,
 )
 
@@ -138,7 +139,7 @@ widgets_maps.gradcam_widget(
 )
 
 # %% tags=["hide-input"]
-Markdown(sparse_sentence(explained.planes))
+Markdown(evidence.sparse_sentence(explained.planes))
 
 # %% [markdown]
 # ## Does one organelle resemble the fused map?
@@ -214,9 +215,19 @@ scorecard.write_findings(
 # %% [markdown]
 # ## The answer
 #
-# Do the maps of one organelle resemble those of the others, and is it the network that makes them alike?
+# How much of what speaks for the class does each organelle have, do its maps resemble those of the others, and is it the
+# network that makes them alike? Shares add up to one whether or not an organelle tells anything: chapter 11 tests whether the
+# largest is that of what was planted.
 
 # %%
+shares = evidence.organelle_shares(
+    explained.planes[main],
+    images,
+    settings.channels,
+    repeats=settings.bootstrap_repeats,
+    seed=seed,
+)
+write_csv(run.folder / "gradcam-shares.csv", shares)
 dense = similarity.similarity_of(
     found, similarity.TRAINED, similarity.WITH_OTHERS, WITHOUT_SPARSE
 )
@@ -225,7 +236,8 @@ without_sparse = "; ".join(
     for name, value in dense["value"].items()
 )
 Markdown(
-    f"**Answer.** On overlapping squares, {similarity.others_sentence(found, main)} "
+    f"**Answer.** {evidence.shares_sentence(shares)} Where it lies, the figures show. "
+    f"On overlapping squares, {similarity.others_sentence(found, main)} "
     + (
         f"Without sparse squares these correlations are {without_sparse}. "
         if without_sparse

@@ -462,7 +462,9 @@ for number, shown in enumerate(at_home_shown):
     others = {"random weights": map_tests.all_maps(fresh, shown, **steps)}
     load_weights(network, lot_cell, predictions_folder)
     others["labels by lot"] = map_tests.all_maps(network, shown, **steps)
-    others["another patch"] = map_tests.of_other_patches(own)
+    others["another patch"] = map_tests.of_other_patches(
+        own, full.table["group"].to_numpy()[shown.rows]
+    )
     tested.append(map_tests.sanity_tests(own, others, shown.rows))
 
 # %%

@@ -290,9 +290,7 @@ Markdown(
 students = earlier.fold_cells(
     distillation.MODEL, split, seed, size_px=size_px, dataset="cv5-student"
 )
-student_weights = {
-    fold: cell.weights_path(stored) for fold, cell in students.items()
-}
+student_weights = earlier.find_weights(run, students, stored, "12")
 networks = [
     export.Network("teacher", "intermediate", settings, teacher_weights),
     export.Network(

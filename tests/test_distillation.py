@@ -169,5 +169,5 @@ def test_test_part_has_no_say(trained, monkeypatch):
 
 def test_missing_teacher_is_named(trained, tmp_path):
     *_, distil = trained
-    with pytest.raises(SweepError, match="expected the weights of a teacher, found none"):
+    with pytest.raises(SweepError, match="expected a prediction file, found none"):
         distil(folder=tmp_path)

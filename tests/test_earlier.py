@@ -9,7 +9,7 @@ from organelle_fusion import earlier
 from organelle_fusion.config import load_profile
 from organelle_fusion.folds import write_folds
 from organelle_fusion.pages import PageError, Run
-from organelle_fusion.predictions import Cell, write_predictions
+from organelle_fusion.predictions import Cell, SweepError, write_predictions
 from organelle_fusion.provenance import provenance
 
 PROFILE = load_profile("smoke")
@@ -75,8 +75,16 @@ def test_weights_are_found_or_their_chapter_is_named(run):
         path = cell.weights_path(run.folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+        record = provenance(cell={}, inputs={}, device=None, seconds=0)
+        frame = pd.DataFrame({"dataset": "cv5", "size_px": 350, "model": "early", "seed": 7,
+            "fold": [cell.fold], "patch": 0, "image": "i", "group": "i", "label": "x",
+            "part": "test", "p:x": 1.0})  # fmt: skip
+        write_predictions(frame, cell.path(run.folder), record, [path])
     found = earlier.find_weights(run, cells, run.folder, "06")
     assert found == {fold: cells[fold].weights_path(run.folder) for fold in (0, 1)}
+    Path(found[1]).write_text("of another training", "utf-8")
+    with pytest.raises(SweepError, match="predictions were made by, found others"):
+        earlier.find_weights(run, cells, run.folder, "06")
     Path(found[0]).unlink()
     with pytest.raises(PageError, match="written by chapter 06"):
         earlier.find_weights(run, cells, run.folder, "06")

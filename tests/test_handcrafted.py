@@ -279,6 +279,12 @@ def test_z_steps_are_those_of_most_images():
     assert found["step_um"].tolist() == pytest.approx(list(step_of.values()))
     assert found["step"].tolist() == [0.16, 0.2, 0.16, 0.25]
     assert usual_steps(found) == pytest.approx({"3x": (0.16 + 0.1604) / 2, "4x": 0.25})
+    # Objects of one height tell of no step.
+    flat = z_steps(objects.groupby("image").head(1))
+    assert flat["step"].isna().all()
+    assert usual_steps(pd.concat([found.query("batch == '3x'"), flat.query("batch == '4x'")])) == {
+        "3x": pytest.approx((0.16 + 0.1604) / 2)
+    }
 
 
 def test_subsets_for_the_zoom_have_the_height_or_do_not():

@@ -106,10 +106,19 @@ def test_sums_of_gradients_are_laid_beside_the_logits(network, maps):
 
 
 def test_maps_of_other_patches():
-    """Of five patches, the one that lies two further back in the cycle."""
+    """Of five patches, the one that lies two further back in the cycle, or before it."""
     maps = np.arange(5)[:, None, None, None] * np.ones((1, 2, 3, 3))
-    found = map_tests.of_other_patches({"m": maps})["m"]
-    assert found[:, 0, 0, 0].tolist() == [3, 4, 0, 1, 2]
+
+    def given(groups):
+        found = map_tests.of_other_patches({"m": maps[: len(groups)]}, groups)["m"]
+        return found[:, 0, 0, 0].tolist()
+
+    assert given(["a", "a", "b", "b", "c"]) == [3, 4, 0, 1, 2]
+    # Two further back than the third and fourth of three of one image are its first and second.
+    assert given(["b", "a", "a", "a", "c"]) == [3, 4, 0, 0, 2]
+    assert given(["a", "a", "b"]) == [2, 2, 1]
+    assert given(["a", "a", "a"]) == [2, 0, 1]
+    assert given(["a"]) == [0]
 
 
 def test_curves_are_listed_point_by_point():

@@ -289,10 +289,9 @@ def test_a_network_that_predicts_otherwise_is_not_written(clone, call, tmp_path,
     """Its weights are another fold's: what is stored beside them is not what it gives."""
     from organelle_fusion import packing
 
-    folder = clone / "data/runs/tiny/own-stacks/predictions"
-    other = Cell("cv5", 60, "intermediate", 1, 7).weights_path(folder)
-    build = packing._network
-    monkeypatch.setattr(packing, "_network", lambda facts, profile, _: build(facts, profile, other))
+    other = Cell("cv5", 60, "intermediate", 1, 7)
+    load = packing.load_weights
+    monkeypatch.setattr(packing, "load_weights", lambda network, _, at: load(network, other, at))
     monkeypatch.setattr(packing, "_TOLERANCE", 1e-6)
     result = call("pack", tmp_path / "x.keras", *RUN)
     assert "expected the stored probabilities of" in str(result.exception)

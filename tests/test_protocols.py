@@ -192,9 +192,10 @@ def test_forests_are_told_of_by_protocol_and_networks_in_one_line():
 def test_the_group_missed_most_is_named_in_every_panel():
     """Groups that are not compared do not count, however much they are missed."""
     rows = [("p", "x", 0.1), ("p", "y", 0.3), ("p", "z", 0.9), ("b", "x", 0.2), ("b", "y", 0.1),
-            ("c", "x", -0.1), ("c", "y", 0.0)]  # fmt: skip
+            ("c", "x", -0.1), ("c", "y", 0.0), ("d", "x", np.nan), ("d", "y", 0.2)]  # fmt: skip
     table = pd.DataFrame(rows, columns=["panel", "group", "value"])
     table = table.assign(low=table["value"] - 0.05, high=table["value"] + 0.05)
     assert protocols.most_missed(table, ["x", "y"]) == (
-        "y in p (loss 0.30 [0.25, 0.35]); x in b (loss 0.20 [0.15, 0.25]); none in c"
+        "y in p (loss 0.30 [0.25, 0.35]); x in b (loss 0.20 [0.15, 0.25]); none in c; "
+        "y in d (loss 0.20 [0.15, 0.25])"
     )

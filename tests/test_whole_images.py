@@ -16,7 +16,6 @@ from organelle_fusion.intensity import PatchError, display_plane, stack_statisti
 from organelle_fusion.manifest import open_image, read_manifest  # noqa: E402
 from organelle_fusion.models import build_model, set_seed  # noqa: E402
 from organelle_fusion.patches import patch_table  # noqa: E402
-from organelle_fusion.plots_maps import ExplainedPlane  # noqa: E402
 from organelle_fusion.predictions import Cell, write_predictions  # noqa: E402
 from organelle_fusion.similarity import map_similarity  # noqa: E402
 from organelle_fusion.volumes import open_volume, write_ome_tiff  # noqa: E402
@@ -25,7 +24,6 @@ from organelle_fusion.whole_images import (  # noqa: E402
     explain_images,
     plane_maps,
     sparse_places,
-    sparse_shares,
     stack_maps,
 )
 
@@ -203,35 +201,6 @@ def test_sparse_places_are_what_the_filter_would_drop(half_empty):
     assert found.any(axis=0).tolist() == [False] * 30 + [True] * 30
     options["min_foreground"] = 0
     assert not sparse_places(half_empty, 1, overlap=True, **options).any()
-
-
-def explained(maps, sparse):
-    maps = np.array(maps, np.float32)
-    return ExplainedPlane("a", "a", np.zeros(maps.shape), maps, 0.5, np.array(sparse))
-
-
-def test_shares_of_what_is_sparse():
-    """One pixel of four with 3 of 5 of what is positive; two of four with none of it."""
-    one = explained([[[1, 3], [0, -4]], [[0, 0], [1, 0]]], [[False, True], [False, False]])
-    two = explained([[[1, 0], [0, 0]], [[1, -1], [0, 0]]], [[False, True], [False, True]])
-    none = explained(-np.ones((2, 2, 2)), [[True, True], [False, False]])
-    assert sparse_shares({"i": one, "j": two}) == pytest.approx((3 / 8, 0.3))
-    assert sparse_shares({"i": one, "k": none}) == pytest.approx((3 / 8, 0.6))
-    assert sparse_shares({"k": none}) == pytest.approx((0.5, np.nan), nan_ok=True)
-
-
-def test_sparse_shares_are_said_for_every_way_to_cover():
-    """A quarter of the plane is sparse; without a positive place there is no share of it."""
-    sparse = np.zeros((2, 2), bool)
-    sparse[0, 0] = True
-    heat = explained(np.array([[[3.0, 1.0], [0.0, 0.0]]]), sparse)
-    cold = explained(np.full((1, 2, 2), -1.0), sparse)
-    found = whole_images.sparse_sentence({"side by side": {"i": heat}, "overlapping": {"i": cold}})
-    assert found == (
-        "Where squares are side by side, sparse ones alone cover 25% of the planes of all images, "
-        "with 75% of what speaks for the class in the fused maps; where squares are overlapping, "
-        "sparse ones alone cover 25% of the planes of all images."
-    )
 
 
 def test_a_stack_is_timed_on_the_patches_that_the_filter_keeps(images, monkeypatch):

@@ -20,7 +20,7 @@ from organelle_fusion.config import EncoderSettings, Profile, StudentSettings, T
 from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.folds import check_no_leakage, fold_parts
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import Cell, SweepError, prediction_frame, read_predictions
+from organelle_fusion.predictions import Cell, checked_weights, prediction_frame, read_predictions
 from organelle_fusion.provenance import atomic_path, code_version, file_hash, hash_of
 from organelle_fusion.sweep import NETWORK_CODE, default_workers, network_seed
 
@@ -134,12 +134,7 @@ def distill_cells(
     classes, channels = patch_set.classes, patch_set.channels
     labels = patch_set.class_numbers
     own, student = student_profile(profile), profile.beyond.student
-    for cell in teachers.values():
-        if not cell.weights_path(folder).is_file():
-            raise SweepError(
-                f"{cell.weights_path(folder)}: expected the weights of a teacher, found none; "
-                "train intermediate fusion first"
-            )
+    weights = {fold: checked_weights(cell, folder) for fold, cell in teachers.items()}
 
     def compute(cell: Cell) -> pd.DataFrame:
         from organelle_fusion import training
@@ -149,7 +144,7 @@ def distill_cells(
         teacher, _ = training.compiled_model(
             "intermediate", channels, len(classes), profile.encoder, profile.training
         )
-        teacher.load_weights(teachers[cell.fold].weights_path(folder))
+        teacher.load_weights(weights[cell.fold])
         # The validation part needs targets for its loss, on which nothing depends; the test part
         # is given none.
         shown = parts != "test"

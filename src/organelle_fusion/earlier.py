@@ -12,7 +12,7 @@ from organelle_fusion.config import Profile
 from organelle_fusion.folds import read_folds
 from organelle_fusion.pages import Run
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.predictions import Cell, read_predictions
+from organelle_fusion.predictions import Cell, checked_weights, read_predictions
 
 
 def read_patches(run: Run, profile: Profile) -> PatchSet:
@@ -77,5 +77,10 @@ def read_cells(run: Run, cells: Iterable[Cell], folder: Path, chapter: str) -> p
 def find_weights(
     run: Run, cells: Mapping[int, Cell], folder: Path, chapter: str
 ) -> dict[int, Path]:
-    """Files of the trained weights of the cells of `fold_cells`; arguments as `read_cells`."""
-    return {fold: run.require(cell.weights_path(folder), chapter) for fold, cell in cells.items()}
+    """Files of the trained weights of the cells of `fold_cells`; arguments as `read_cells`.
+
+    They are checked, see `predictions.checked_weights`.
+    """
+    for cell in cells.values():
+        run.require(cell.weights_path(folder), chapter)
+    return {fold: checked_weights(cell, folder) for fold, cell in cells.items()}

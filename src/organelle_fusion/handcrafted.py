@@ -277,7 +277,11 @@ def z_steps(objects: pd.DataFrame) -> pd.DataFrame:
 
 
 def usual_steps(steps: pd.DataFrame) -> dict[str, float]:
-    """Batch → its z-step, µm: the median of the images that have the most frequent of `z_steps`."""
+    """Batch → its z-step, µm: the median of the images that have the most frequent of `z_steps`.
+
+    A batch has none where no image shows two heights.
+    """
+    steps = steps.dropna(subset="step")
     usual = {batch: of["step"].mode()[0] for batch, of in steps.groupby("batch")}
     return {
         batch: steps.loc[(steps["batch"] == batch) & (steps["step"] == step), "step_um"].median()

@@ -196,13 +196,32 @@ def curve_rows(
     return pd.concat(frames, ignore_index=True).rename(columns={"test": "kind"})
 
 
-def of_other_patches(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Give every patch the maps of another: of the one that lies half of the patches before it.
+def of_other_patches(
+    maps: Mapping[str, np.ndarray], groups: Sequence[str] | np.ndarray
+) -> dict[str, np.ndarray]:
+    """Give every patch the maps of one of another group.
 
-    Patches come image by image, so that it is one of another image, where no image has half of
-    them or more. A patch alone is given its own.
+    Parameters
+    ----------
+    maps
+        Of `all_maps`, of N patches.
+    groups
+        Group of each, such as its image, (N,).
+
+    Returns
+    -------
+    dict
+        As `maps`. Of the patches of other groups it is the first, counted backwards round all
+        patches, that lies half of them or more before. Where all are of one group, that patch
+        itself; a patch alone is given its own.
     """
-    return {method: np.roll(found, len(found) // 2, axis=0) for method, found in maps.items()}
+    groups = np.asarray(groups)
+    number = len(groups)
+    # Row i: the patches in the order in which the i-th is offered them.
+    offered = (np.arange(number)[:, None] - number // 2 - np.arange(number)) % number
+    other = groups[offered] != groups[:, None]
+    chosen = offered[np.arange(number), other.argmax(axis=1)]  # the first if there is no other
+    return {method: found[chosen] for method, found in maps.items()}
 
 
 def sanity_tests(

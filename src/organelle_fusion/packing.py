@@ -25,9 +25,9 @@ from organelle_fusion.model_file import (
 from organelle_fusion.pages import Run
 from organelle_fusion.patches import patch_size_px
 from organelle_fusion.patchset import PatchSet, manifest_change
-from organelle_fusion.predictions import Cell, read_predictions, read_provenance
+from organelle_fusion.predictions import Cell, load_weights, read_predictions, read_provenance
 from organelle_fusion.preprocessing import Tabulated, tabulate_patches
-from organelle_fusion.provenance import atomic_path, code_version, note_file
+from organelle_fusion.provenance import atomic_path, code_version
 from organelle_fusion.sweep import training_inputs
 from organelle_fusion.wording import percent, title
 
@@ -95,7 +95,7 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
     for cell in cells:
         run.require(cell.path(folder), "06")
     cell = cells[numbers.index(fold)]
-    weights = run.require(cell.weights_path(folder), "06")
+    run.require(cell.weights_path(folder), "06")
     patch_set = PatchSet.load(run.require(run.folder / "patches" / f"{size_px}px", "02"))
     use_backend(profile)
     import_keras(to_save=True)
@@ -146,7 +146,8 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
         },
         trained=stored["created"],
     )
-    network = _network(facts, profile, weights)
+    network = _network(facts, profile)
+    load_weights(network, cell, folder)
     _write_checked(path, network, facts, of_fold, patch_set)
     return facts
 
@@ -317,24 +318,16 @@ def _other_manifest(run: Run, found: str) -> PackError:
     )
 
 
-def _network(facts: ModelFacts, profile: Profile, weights: Path) -> "keras.Model":
+def _network(facts: ModelFacts, profile: Profile) -> "keras.Model":
     from organelle_fusion.models import build_model
 
-    network = build_model(
+    return build_model(
         facts.strategy,
         channels=facts.channels,
         n_classes=len(facts.classes),
-        encoder=profile.encoder.model_copy(update={"weights": None}),  # read below
+        encoder=profile.encoder.model_copy(update={"weights": None}),  # read later
         training=profile.training,
     )
-    try:
-        network.load_weights(note_file(weights))
-    except (ValueError, OSError, KeyError) as error:
-        raise PackError(
-            f"{weights}: expected the weights of this network, found others or a damaged file "
-            f"({' '.join(str(error).split())[:120]}); run `make chapter N=06` again"
-        ) from error
-    return network
 
 
 def _write_checked(

@@ -24,6 +24,7 @@ _METADATA_KEY = b"organelle_fusion"
 _CHECKSUM_KEY = b"organelle_fusion_sha256"  # of the value of the other key
 
 _REMEDY = "delete it and run the sweep again"
+_AGAIN = "run the chapter that trains it again"
 
 
 class SweepError(UserError):
@@ -152,6 +153,32 @@ def read_provenance(path: Path) -> dict:
     return _read(path, rows=False)[0]
 
 
+def checked_weights(cell: Cell, folder: Path) -> Path:
+    """File of the trained weights of a cell, which lies beside its predictions.
+
+    Parameters
+    ----------
+    cell, folder
+        As for `load_weights`.
+
+    Raises
+    ------
+    SweepError
+        Predictions or weights are not there, or the weights are of another training than the
+        predictions.
+    """
+    path = cell.weights_path(folder)
+    written = read_provenance(cell.path(folder))["beside"].get(path.name)
+    if written is None or not path.is_file():
+        raise SweepError(f"{path}: expected the weights of {cell}, found none; {_AGAIN}")
+    if file_hash(note_file(path)) != written:
+        raise SweepError(
+            f"{path}: expected the weights that its predictions were made by, found others; "
+            f"{_AGAIN}"
+        )
+    return path
+
+
 def load_weights(network: "keras.Model", cell: Cell, folder: Path) -> None:
     """Load the trained weights of a cell into a network of its architecture.
 
@@ -167,24 +194,15 @@ def load_weights(network: "keras.Model", cell: Cell, folder: Path) -> None:
     Raises
     ------
     SweepError
-        Predictions or weights are not there, the weights are of another training than the
-        predictions, or of another architecture than the network.
+        See `checked_weights`; or they are of another architecture than the network.
     """
-    path = cell.weights_path(folder)
-    again = "run the chapter that trains it again"
-    written = read_provenance(cell.path(folder))["beside"].get(path.name)
-    if written is None or not path.is_file():
-        raise SweepError(f"{path}: expected the weights of {cell}, found none; {again}")
-    if file_hash(note_file(path)) != written:
-        raise SweepError(
-            f"{path}: expected the weights that its predictions were made by, found others; {again}"
-        )
+    path = checked_weights(cell, folder)
     try:
         network.load_weights(path)
     except ValueError as error:
         raise SweepError(
             f"{path}: expected weights of the profile's network, found those of another "
-            f"architecture; {again}"
+            f"architecture; {_AGAIN}"
         ) from error
 
 

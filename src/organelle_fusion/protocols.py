@@ -309,7 +309,7 @@ def most_missed(importance: pd.DataFrame, groups: Sequence[str]) -> str:
     """
     compared = importance[importance["group"].isin(list(groups))]
     most = [
-        of_panel.sort_values("value").iloc[-1]
+        of_panel.sort_values("value", na_position="first").iloc[-1]
         for _, of_panel in compared.groupby("panel", sort=False)
     ]
     return "; ".join(

@@ -23,7 +23,6 @@ from organelle_fusion.similarity import map_similarity
 from organelle_fusion.stitching import add_tiles, tile_table
 from organelle_fusion.training import predict_proba
 from organelle_fusion.volumes import Volume
-from organelle_fusion.wording import capital
 
 TILINGS = {"side by side": False, "overlapping": True}
 """Ways to cover a plane with squares: name → whether they overlap, as `plane_maps` asks."""
@@ -314,41 +313,3 @@ def _similarity(
         dense = map_similarity(maps, profile.channels, ~sparse)
         found.append(dense.assign(squares=WITHOUT_SPARSE))
     return pd.concat(found).assign(image=image.image, label=image.label, group=image.group)
-
-
-def sparse_sentence(planes: Mapping[str, Mapping[str, ExplainedPlane]]) -> str:
-    """Say of each way to cover planes, as in `Explained`, what its `sparse_shares` are."""
-    parts = []
-    for squares, of_squares in planes.items():
-        area, heat = sparse_shares(of_squares)
-        words = (
-            f"where squares are {squares}, sparse ones alone cover {area:.0%} of the planes of all "
-            "images"
-        )
-        if np.isfinite(heat):
-            words += f", with {heat:.0%} of what speaks for the class in the fused maps"
-        parts.append(words)
-    return f"{capital('; '.join(parts))}."
-
-
-def sparse_shares(planes: Mapping[str, ExplainedPlane]) -> tuple[float, float]:
-    """How much of some planes is sparse, and how much of what speaks for their classes lies there.
-
-    Parameters
-    ----------
-    planes
-        Image → plane, of one tiling.
-
-    Returns
-    -------
-    tuple of float
-        Means over images of the share of the pixels, and of the share of the fused map after ReLU;
-        images whose fused map is positive nowhere are left out of the latter, NaN if all are.
-    """
-    area = [plane.sparse.mean() for plane in planes.values()]
-    heat = []
-    for plane in planes.values():
-        fused = np.maximum(plane.maps.sum(axis=0, dtype=np.float64), 0)
-        if fused.any():
-            heat.append(fused[plane.sparse].sum() / fused.sum())
-    return float(np.mean(area)), float(np.mean(heat)) if heat else np.nan
