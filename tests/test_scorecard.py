@@ -199,10 +199,10 @@ def test_fusion_findings_are_the_differences_of_evaluation():
         ("C1", "intermediate minus late fusion", 1.0),
         ("C2", "intermediate fusion minus the best single channel", 0.25),
         ("C3", "mitochondria minus the other channel", 0.5),
-        ("C3", "intermediate fusion minus mitochondria", 0.25),
+        ("C3", "mitochondria minus intermediate fusion", -0.25),
     ]
-    assert [row["reference"] for row in found] == [0, 0, 0, 0, 0.05]
-    assert found[4]["sense"] == "below"
+    assert [row["reference"] for row in found] == [0, 0, 0, 0, -0.05]
+    assert found[4]["sense"] == "above"
     without = frame[frame["model"] != "mitochondria"]
     found = scorecard.fusion_findings(without, ["golgi"], data="x", repeats=50, seed=0)
     assert [row["claim"] for row in found] == ["C1", "C1", "C2"]
@@ -277,14 +277,14 @@ def test_what_decides_by_a_margin_or_against_the_best_is_said():
     rows = [
         ("C1", "intermediate minus early fusion", "above", 0.0),
         ("C3", "mitochondria minus the better of the other channels", "above", 0.0),
-        ("C3", "intermediate fusion minus mitochondria", "below", 0.05),
+        ("C10", "further parameters of early fusion", "below", 0.05),
         ("C12", "intermediate fusion minus the best handcrafted classifier", "above", -0.05),
         ("C12", "once more minus the best handcrafted classifier", "above", -0.0500001),
         ("C13", "balanced accuracy at 200 px, the best size", "above", 1 / 6),
     ]
     findings = pd.DataFrame(rows, columns=["claim", "measure", "sense", "reference"])
     assert scorecard.margin_sentence(findings) == (
-        "Compared with another value than 0 are C3, below 0.05; C12, above -0.05; C13, above 0.167."
+        "Compared with another value than 0 are C10, below 0.05; C12, above -0.05; C13, above 0.167."
     )
     assert scorecard.rival_sentence(findings).startswith("In C3, C12 something is compared with ")
     assert scorecard.margin_sentence(findings.head(2)) == ""

@@ -117,8 +117,8 @@ def fusion_findings(
     -------
     list of dict
         `finding` rows: intermediate minus early, minus late (C1), and minus the best single
-        channel (C2); mitochondria minus the better of the other channels, and what intermediate
-        fusion adds to them (C3).
+        channel (C2); mitochondria minus the better of the other channels, and minus intermediate
+        fusion (C3).
     """
     options = {"repeats": repeats, "seed": seed}
     decisive = {"reference": 0, "data": data}
@@ -133,16 +133,11 @@ def fusion_findings(
         others = [name for name in channels if name != "mitochondria"]
         other = "better of the other channels" if len(others) > 1 else "other channel"
         ahead = best_single_difference(predictions, others, "mitochondria", **options)
-        added = paired_difference(predictions, "intermediate", "mitochondria", **options)
+        short = paired_difference(predictions, "mitochondria", "intermediate", **options)
         findings += [
             finding("C3", f"mitochondria minus the {other}", ahead, **decisive),
             finding(
-                "C3",
-                "intermediate fusion minus mitochondria",
-                added,
-                data=data,
-                reference=0.05,
-                sense="below",
+                "C3", "mitochondria minus intermediate fusion", short, data=data, reference=-0.05
             ),
         ]
     return findings
