@@ -95,7 +95,7 @@ Markdown(speed.gpu_sentence(measured))
 None if measured.gpu is None else show_table(
     speed.shown_gpu(measured.gpu),
     "Images per second with ResNet50 encoders, on random pixels in place of the phantom; the ratio is to plain Keras, "
-    "or to the plain step where encoders are stacked.",
+    "or to the plain step where weights are stacked.",
     "tab-gpu",
 )
 

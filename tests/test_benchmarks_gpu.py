@@ -26,50 +26,55 @@ def gpu(monkeypatch):
     return importlib.import_module("benchmarks.gpu")
 
 
+@pytest.fixture
+def rates(gpu):
+    return importlib.import_module("benchmarks.rates")
+
+
 def small_profile(gpu):
     return gpu.settings_of("smoke", 32, "")
 
 
-def test_flops_by_hand(gpu):
+def test_flops_by_hand(gpu, rates):
     """Early fusion of 32 px: stem of 4 filters to 16 × 16, one block of 8 to 8 × 8, two layers."""
-    model = gpu.build("early", small_profile(gpu), "float32")
+    model = rates.build("early", small_profile(gpu), "float32")
     stem = 2 * 16 * 16 * (3 * 3 * 3 * 4)
     block = 2 * 8 * 8 * (3 * 3 * 4 * 8 + 4 * 8)
     head = 2 * (8 * 16 + 16 * 6)
-    assert 1e9 * gpu.gflop(model) == pytest.approx(stem + block + head)
+    assert 1e9 * rates.gflop(model) == pytest.approx(stem + block + head)
 
 
-def test_flops_of_a_depthwise_convolution(gpu):
+def test_flops_of_a_depthwise_convolution(gpu, rates):
     """Every channel by itself: 3 × 3 kernels at 4 × 4 places of 5 channels."""
     import keras
 
     model = keras.Sequential(
         [keras.Input((4, 4, 5)), keras.layers.DepthwiseConv2D(3, padding="same")]
     )
-    assert 1e9 * gpu.gflop(model) == pytest.approx(2 * 16 * 9 * 5)
+    assert 1e9 * rates.gflop(model) == pytest.approx(2 * 16 * 9 * 5)
 
 
-def test_the_precision_is_that_of_the_encoder(gpu):
+def test_the_precision_is_that_of_the_encoder(gpu, rates):
     """Sixteen bits where they are asked for; Keras' own policy stays as it was."""
     import keras
 
     before = keras.config.dtype_policy().name
     for precision, expected in (("mixed_bfloat16", "bfloat16"), ("float32", "float32")):
-        model = gpu.build("early", small_profile(gpu), precision)
+        model = rates.build("early", small_profile(gpu), precision)
         assert model.get_layer("encoder").get_layer("stem").compute_dtype == expected
     assert keras.config.dtype_policy().name == before
 
 
-def test_ratios_and_shares_by_hand(gpu):
+def test_ratios_and_shares_by_hand(gpu, rates):
     """A matrix product of 2 GFLOP takes a second; training of 3 GFLOP, 100 and 250 a second."""
     columns = [*gpu.Case._fields, *gpu.Timed._fields]
     rows = pd.DataFrame(
         [
-            ("matrix product", "", gpu.OURS, "bfloat16", 1, 1000.0, 1.0, 2.0),
-            ("training", "early", gpu.PLAIN, "float32", 4, 100.0, 1.0, 3.0),
-            ("training", "early", gpu.OURS, "mixed_bfloat16", 8, 250.0, 1.0, 3.0),
-            ("stacked encoders", "intermediate", "plain step", "float32", 4, 10.0, 1.0, 9.0),
-            ("stacked encoders", "intermediate", "stacked step", "float32", 4, 15.0, 1.0, 9.0),
+            ("matrix product", "", rates.OURS, "bfloat16", 1, 1000.0, 1.0, 2.0),
+            ("training", "early", rates.PLAIN, "float32", 4, 100.0, 1.0, 3.0),
+            ("training", "early", rates.OURS, "mixed_bfloat16", 8, 250.0, 1.0, 3.0),
+            ("stacked weights", "intermediate", "plain step", "float32", 4, 10.0, 1.0, 9.0),
+            ("stacked weights", "intermediate", "encoders stacked", "float32", 4, 15.0, 1.0, 9.0),
         ],
         columns=columns,
     )
@@ -79,7 +84,7 @@ def test_ratios_and_shares_by_hand(gpu):
     np.testing.assert_allclose(found["ratio"], [np.nan, 1, 2.5, 1, 1.5])
 
 
-def test_predictions_are_of_the_batch_that_is_named(gpu, monkeypatch):
+def test_predictions_are_of_the_batch_that_is_named(gpu, rates, monkeypatch):
     """Ours in the batches of `predict_proba`, and plain Keras in as large ones."""
     import keras
 
@@ -90,8 +95,8 @@ def test_predictions_are_of_the_batch_that_is_named(gpu, monkeypatch):
         "predict_on_batch",
         lambda self, batch: sizes.add(len(batch)) or genuine(self, batch),
     )
-    ours = [case for case in gpu.all_cases([4]) if case[:3] == ("prediction", "early", gpu.OURS)]
-    gpu.time_prediction(ours[0], small_profile(gpu), 2)
+    ours = [case for case in gpu.all_cases([4]) if case[:3] == ("prediction", "early", rates.OURS)]
+    rates.time_prediction(ours[0], small_profile(gpu), 2)
     named = {case.batch for case in gpu.all_cases([4]) if case.task in ("prediction", "full image")}
     assert sizes == named == {training.PREDICTION_BATCH}
 
@@ -113,7 +118,7 @@ def test_rehearsal_is_complete_and_goes_on(gpu, tmp_path):
     facts = json.loads((tmp_path / "gpu.json").read_text("utf-8"))
     cases = [tuple(case) for case in gpu.all_cases([4])]
     if facts["backend"] != "jax":
-        cases = [case for case in cases if case[0] != "stacked encoders"]
+        cases = [case for case in cases if case[0] != "stacked weights"]
     keys = list(gpu.Case._fields)
     assert list(found[keys].itertuples(index=False, name=None)) == cases
     assert found["per_second"].iloc[0] == first["per_second"].iloc[0]
@@ -125,17 +130,17 @@ def test_rehearsal_is_complete_and_goes_on(gpu, tmp_path):
     assert "per second" not in run()  # all is timed
 
 
-def test_stacked_encoders_are_the_plain_ones(gpu):
+def test_stacked_encoders_are_the_plain_ones(gpu, rates):
     """Logits, slopes and batch statistics of one training step, on JAX."""
     import keras
 
     if keras.backend.backend() != "jax":
-        pytest.skip("stacked encoders are tried on JAX only")
+        pytest.skip("stacked weights are tried on JAX only")
     import jax
 
     stacked = importlib.import_module("benchmarks.stacked")
-    model = gpu.build("intermediate", small_profile(gpu), "float32")
-    pixels, labels = gpu.noise(4, model)
+    model = rates.build("intermediate", small_profile(gpu), "float32")
+    pixels, labels = rates.noise(4, model)
     images = pixels.astype(np.float32)
     plain = stacked.variables(model)
     joined = stacked.with_stacked_encoders(plain)
@@ -173,3 +178,32 @@ def test_the_settings_are_the_reference_runs_unless_said(gpu):
     assert gpu.settings_of("reference", 0, "") == load_profile("reference")
     other = gpu.settings_of("reference", 64, "compact").encoder
     assert (other.kind, other.input_px) == ("compact", 64)
+
+
+def test_two_folds_step_as_each_by_itself(gpu, rates):
+    """Other weights, other patches: all that one step leaves, on JAX."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        pytest.skip("stacked weights are tried on JAX only")
+    import jax
+
+    stacked = importlib.import_module("benchmarks.stacked")
+    given = []
+    for seed in range(2):
+        keras.utils.set_random_seed(seed)
+        model = rates.build("intermediate", small_profile(gpu), "float32")
+        pixels, labels = rates.noise(4, model)
+        values = stacked.variables(model)
+        moments = stacked.first_moments(values["trainable"])
+        images = np.roll(pixels, seed, axis=1).astype(np.float32)
+        given.append((values["trainable"], values["non_trainable"], moments, images, labels))
+    alone = [stacked.training_step(stacked.forward(model))(*of_fold) for of_fold in given]
+    both = jax.tree.map(lambda *arrays: np.stack(arrays), *given)
+    found = stacked.step_of_folds(stacked.forward(model))(*both)
+    for fold in range(2):
+        mine = jax.tree.leaves(jax.tree.map(lambda array, fold=fold: array[fold], found))
+        for one, other in zip(mine, jax.tree.leaves(alone[fold]), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-4)
+    losses = [float(loss) for *_, loss in alone]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)

@@ -284,7 +284,8 @@ def test_what_decides_by_a_margin_or_against_the_best_is_said():
     ]
     findings = pd.DataFrame(rows, columns=["claim", "measure", "sense", "reference"])
     assert scorecard.margin_sentence(findings) == (
-        "Compared with another value than 0 are C10, below 0.05; C12, above -0.05; C13, above 0.167."
+        "Compared with another value than 0 are C10, below 0.05; C12, above -0.05; "
+        "C13, above 0.167."
     )
     assert scorecard.rival_sentence(findings).startswith("In C3, C12 something is compared with ")
     assert scorecard.margin_sentence(findings.head(2)) == ""
