@@ -97,6 +97,7 @@ build_random = partial(build, encoder=settings.encoder.without_weights())
 # square, so that it tells regions apart and not single organelles.
 
 # %%
+first_of_class = images.groupby("label")["image"].first()
 explained = explain_images(
     images,
     predictions,
@@ -106,8 +107,8 @@ explained = explain_images(
     cells=cells,
     folder=stored,
     random_seeds=range(seed, seed + 3),
+    shown=set(first_of_class),
 )
-first_of_class = images.groupby("label")["image"].first()
 
 # %% [markdown]
 # One image of each class, the first of the manifest. Colours show what speaks *for* the class (after
@@ -139,7 +140,7 @@ widgets_maps.gradcam_widget(
 )
 
 # %% tags=["hide-input"]
-Markdown(evidence.sparse_sentence(explained.planes))
+Markdown(evidence.sparse_sentence(explained.evidence))
 
 # %% [markdown]
 # ## Does one organelle resemble the fused map?
@@ -221,8 +222,7 @@ scorecard.write_findings(
 
 # %%
 shares = evidence.organelle_shares(
-    explained.planes[main],
-    images,
+    explained.evidence.query("squares == @main"),
     settings.channels,
     repeats=settings.bootstrap_repeats,
     seed=seed,

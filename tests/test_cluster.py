@@ -19,9 +19,10 @@ from organelle_fusion.computing import run_cells
 from organelle_fusion.config import ORGANELLES, load_profile
 from organelle_fusion.inputs import noted_files
 from organelle_fusion.manifest import read_manifest
+from organelle_fusion.measuring import measure_images
 from organelle_fusion.phantom import simulate_dataset
 from organelle_fusion.predictions import Cell, SweepError, read_predictions, read_provenance
-from organelle_fusion.preprocessing import tabulate_patches
+from organelle_fusion.preprocessing import build_patch_set, cut_places, tabulate_patches
 from organelle_fusion.rotation import rotate_dataset
 
 CELLS = [Cell("toy", 350, model, fold, 7) for model in ("early", "late") for fold in (0, 1)]
@@ -138,11 +139,12 @@ def test_a_worker_killed_in_a_cell_costs_that_cell_only(named, tmp_path):
 
 
 def test_images_are_worked_on_by_the_same_workers(named, tmp_path, monkeypatch):
-    """Simulated, turned and tabulated there as here, byte for byte; files are noted here."""
-    settings = load_profile("smoke").phantom
+    """Simulated, turned, tabulated, cut and measured there as here; files are noted here."""
+    profile = load_profile("smoke")
+    settings = profile.phantom
     settings = settings.model_copy(update={"images_per_class": (1, 0, 0, 0, 0, 1)})
-    patches = load_profile("smoke").patches
-    tables, files = {}, {}
+    patches = profile.patches
+    tables, files, pixels = {}, {}, {}
     for place in ("there", "here"):
         if place == "here":
             monkeypatch.delenv(cluster.SCHEDULER_VARIABLE)
@@ -154,12 +156,26 @@ def test_images_are_worked_on_by_the_same_workers(named, tmp_path, monkeypatch):
             turned = root / "turned"
             rotate_dataset(images, turned, degrees=30, channels=ORGANELLES, **quiet)
             images = read_manifest(turned / "manifest.csv")
-            tables[place] = tabulate_patches(images, channels=ORGANELLES, settings=patches, **quiet)
+            table = tabulate_patches(images, channels=ORGANELLES, settings=patches, **quiet)
+            built, *_ = build_patch_set(
+                images, channels=ORGANELLES, settings=patches, output_px=9, tabulated=table, **quiet
+            )
+            backwards = built.table[::-1]
+            again = cut_places(backwards, images, ORGANELLES, 9)
+            np.testing.assert_array_equal(again[::-1], built.patches)
+            pixels[place] = built.patches
+            measured = measure_images(
+                images, channels=ORGANELLES, settings=profile.handcrafted, folder=root,
+                workers=2 if place == "there" else cluster.HERE,
+            )  # fmt: skip
+            tables[place] = [*table, built.table, *measured]
         found = [path for path in root.rglob("*") if path.suffix in (".tif", ".csv")]
         assert {str(path) for path in found} <= set(noted)
         files[place] = {path.relative_to(root): path.read_bytes() for path in found}
     for there, here in zip(tables["there"], tables["here"], strict=True):
         pd.testing.assert_frame_equal(there, here)
+    np.testing.assert_array_equal(pixels["there"], pixels["here"])
+    assert len(np.unique(pixels["here"])) > 50
     assert files["there"] == files["here"]
     assert len(files["here"]) == 2 + 2 + 2 + 1 + 1  # stacks, labels, turned, and the manifests
 

@@ -10,6 +10,7 @@ from skimage.transform import resize  # noqa: E402
 
 from organelle_fusion import whole_images  # noqa: E402
 from organelle_fusion.config import PAPER_PIXEL_UM, EncoderSettings, load_profile  # noqa: E402
+from organelle_fusion.evidence import plane_evidence  # noqa: E402
 from organelle_fusion.explain import grad_cam  # noqa: E402
 from organelle_fusion.gradients import ExplainError  # noqa: E402
 from organelle_fusion.intensity import PatchError, display_plane, stack_statistics  # noqa: E402
@@ -83,7 +84,7 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
 
     found = explain_images(
         images, predictions, pretrained, network, profile=PROFILE, cells=cells, folder=tmp_path,
-        random_seeds=(4, 5),
+        random_seeds=(4, 5), shown=["one", "two"],
     )  # fmt: skip
     for name, fold, target in (("one", 0, 0), ("two", 1, 1)):
         model.load_weights(cells[fold].weights_path(tmp_path))
@@ -104,6 +105,10 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
             assert set(of_plane["group"]) == {name}
             own = map_similarity(expected, PROFILE.channels)["value"]
             np.testing.assert_allclose(of_plane["value"], own, atol=1e-4)
+            of_image = found.evidence.query("image == @name and squares == @squares")
+            own = plane_evidence(plane.maps, plane.sparse, PROFILE.channels)
+            assert of_image[list(own)].to_numpy().tolist() == own.to_numpy().tolist()
+            assert of_image[["label", "group"]].to_numpy().tolist() == [[plane.label, name]]
             assert plane.sparse.shape == (40, 52)
             assert not plane.sparse.any()
             if overlap:  # the rows without sparse squares are the same, as there are none
@@ -115,6 +120,12 @@ def test_each_image_is_explained_by_the_network_that_tested_it(images, tmp_path)
     for drawn in (one, two):
         assert len(drawn) == len(drawn.drop_duplicates(keys)) == len(found.similarity)
     assert not np.allclose(one["value"], two["value"], equal_nan=True)
+    fewer = explain_images(
+        images, predictions, pretrained, network, profile=PROFILE, cells=cells, folder=tmp_path,
+        random_seeds=(4, 5), shown=["two"],
+    )  # fmt: skip
+    assert [list(planes) for planes in fewer.planes.values()] == [["two"], ["two"]]
+    pd.testing.assert_frame_equal(fewer.similarity, found.similarity)
 
 
 @pytest.fixture(scope="module")

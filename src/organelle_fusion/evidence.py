@@ -1,6 +1,6 @@
 """What speaks for the class on whole planes: how much of it is where, and whose it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,82 +8,82 @@ import pandas as pd
 from organelle_fusion.bootstrap import mean_interval
 from organelle_fusion.faithfulness import organelle_mass
 from organelle_fusion.pages import score_words
-from organelle_fusion.plots_maps import ExplainedPlane
 from organelle_fusion.wording import capital, title
 
 
-def sparse_sentence(planes: Mapping[str, Mapping[str, ExplainedPlane]]) -> str:
-    """Say what the `sparse_shares` are, of each tiling as in `whole_images.Explained`."""
+def plane_evidence(maps: np.ndarray, sparse: np.ndarray, channels: Sequence[str]) -> pd.DataFrame:
+    """How much of a plane is sparse, how much speaks for the class there, and whose the rest is.
+
+    Parameters
+    ----------
+    maps : (C, H, W) float
+        Of each organelle, before ReLU and on one scale.
+    sparse : (H, W) bool
+        Where only squares lie that the sparsity filter drops.
+    channels
+        Names of the C organelles.
+
+    Returns
+    -------
+    DataFrame
+        One row: ``sparse``, share of the pixels; ``heat``, share of the fused map after ReLU that
+        lies there, NaN where it is positive nowhere; and for each organelle its share of what
+        speaks for the class elsewhere, see `faithfulness.organelle_mass`, NaN if there is no
+        other place.
+    """
+    fused = np.maximum(maps.sum(axis=0, dtype=np.float64), 0)
+    heat = fused[sparse].sum() / fused.sum() if fused.any() else np.nan
+    shares = np.full(len(channels), np.nan)
+    if not sparse.all():
+        shares = organelle_mass(maps[None, :, None, ~sparse])[0]
+    return pd.DataFrame([[sparse.mean(), heat, *shares]], columns=["sparse", "heat", *channels])
+
+
+def sparse_sentence(evidence: pd.DataFrame) -> str:
+    """Say how much is sparse, and how much speaks for the class there, by ``squares``.
+
+    Parameters
+    ----------
+    evidence
+        Rows of `plane_evidence` for every image and way to cover it, with ``squares``.
+    """
     parts = []
-    for squares, of_squares in planes.items():
-        area, heat = sparse_shares(of_squares)
+    for squares, rows in evidence.groupby("squares", sort=False):
         words = (
-            f"where squares are {squares}, sparse ones alone cover {area:.0%} of the planes of all "
-            "images"
+            f"where squares are {squares}, sparse ones alone cover {rows['sparse'].mean():.0%} of "
+            "the planes of all images"
         )
-        if np.isfinite(heat):
-            words += f", with {heat:.0%} of what speaks for the class in the fused maps"
+        if rows["heat"].notna().any():
+            words += f", with {rows['heat'].mean():.0%} of what speaks for the class in the fused "
+            words += "maps"
         parts.append(words)
     return f"{capital('; '.join(parts))}."
 
 
-def sparse_shares(planes: Mapping[str, ExplainedPlane]) -> tuple[float, float]:
-    """How much of some planes is sparse, and how much of what speaks for their classes lies there.
-
-    Parameters
-    ----------
-    planes
-        Image → plane, of one tiling.
-
-    Returns
-    -------
-    tuple of float
-        Means over images of the share of the pixels, and of the share of the fused map after ReLU;
-        images whose fused map is positive nowhere are left out of the latter, NaN if all are.
-    """
-    area = [plane.sparse.mean() for plane in planes.values()]
-    heat = []
-    for plane in planes.values():
-        fused = np.maximum(plane.maps.sum(axis=0, dtype=np.float64), 0)
-        if fused.any():
-            heat.append(fused[plane.sparse].sum() / fused.sum())
-    return float(np.mean(area)), float(np.mean(heat)) if heat else np.nan
-
-
 def organelle_shares(
-    planes: Mapping[str, ExplainedPlane],
-    images: pd.DataFrame,
-    channels: Sequence[str],
-    **bootstrap: int,
+    evidence: pd.DataFrame, channels: Sequence[str], **bootstrap: int
 ) -> pd.DataFrame:
     """How much of what speaks for the class each organelle has, where squares are not sparse.
 
     Parameters
     ----------
-    planes
-        As in `sparse_shares`.
-    images
-        As in `whole_images.explain_images`.
+    evidence
+        Rows of `plane_evidence` for every image, with ``label`` and ``group``.
     channels
-        Of the maps.
+        Names of the organelles.
     bootstrap
         ``repeats`` and ``seed``, see `bootstrap.mean_interval`.
 
     Returns
     -------
     DataFrame
-        organelle, value, low, high: mean over images of `faithfulness.organelle_mass`. Images
-        that are sparse throughout are left out; where all are, there are no rows.
+        organelle, value, low, high: the mean over images. Images that are sparse throughout are
+        left out; where all are, there are no rows.
     """
-    dense = {name: plane.maps[:, ~plane.sparse] for name, plane in planes.items()}
-    dense = {name: maps[None, :, None] for name, maps in dense.items() if maps.size}
-    if not dense:
-        return pd.DataFrame(columns=["organelle", "value", "low", "high"])
-    about = images.set_index("image").loc[list(dense)]
-    shares = np.concatenate([organelle_mass(maps) for maps in dense.values()])
+    known = evidence.dropna(subset=list(channels))
     rows = [
-        (channel, *mean_interval(of_channel, about["label"], about["group"], **bootstrap))
-        for channel, of_channel in zip(channels, shares.T, strict=True)
+        (channel, *mean_interval(known[channel], known["label"], known["group"], **bootstrap))
+        for channel in (channels if len(known) else ())
     ]
     return pd.DataFrame(rows, columns=["organelle", "value", "low", "high"])
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from organelle_fusion.config import PatchSettings, paper_px_to_um
 from organelle_fusion.image_paths import note_image
@@ -231,16 +230,21 @@ def build_patch_set(
             )
     ends = np.cumsum([len(of_image) for of_image in kept])
     patches = new_patches((ends[-1], output_px, output_px, len(channels)))
-    for row, of_image, end in zip(
-        tqdm(rows, desc="cutting", unit="image", disable=not progress), kept, ends, strict=True
-    ):
-        volume = open_image(row).select(channels)
-        patches[end - len(of_image) : end] = extract_patches(
-            volume,
+    jobs = {row.image: (row, of_image) for row, of_image in zip(rows, kept, strict=True)}
+    starts = dict(zip(jobs, ends - [len(of_image) for of_image in kept], strict=True))
+
+    def cut(image: str) -> np.ndarray:
+        row, of_image = jobs[image]
+        return extract_patches(
+            open_image(row).select(channels),
             of_image,
             output_px=output_px,
-            statistics=statistics[statistics["image"] == row.image],
+            statistics=statistics[statistics["image"] == image],
         )
+
+    for image, found in of_each(cut, list(jobs), "cutting", progress=progress):
+        note_image(jobs[image][0].path)
+        patches[starts[image] : starts[image] + len(found)] = found
     patch_set = PatchSet(
         patches,
         pd.concat(kept, ignore_index=True).drop(columns=["kept", "reason"]),
@@ -286,16 +290,18 @@ def cut_places(
             "cut the patches from this manifest"
         )
     patches = new_patches((len(places), output_px, output_px, len(channels)))
-    for row in manifest.itertuples(index=False):
-        of_image = (places["image"] == row.image).to_numpy()
-        if of_image.any():
-            volume = open_image(row).select(channels)
-            patches[of_image] = extract_patches(
-                volume,
-                places[of_image].assign(kept=True),
-                output_px=output_px,
-                statistics=stack_statistics(volume),
-            )
+    rows = {row.image: row for row in manifest.itertuples(index=False)}
+    wanted = dict(list(places.assign(kept=True).groupby("image", sort=False)))
+
+    def cut(image: str) -> np.ndarray:
+        volume = open_image(rows[image]).select(channels)
+        return extract_patches(
+            volume, wanted[image], output_px=output_px, statistics=stack_statistics(volume)
+        )
+
+    for image, found in of_each(cut, list(wanted), "cutting", progress=False):
+        note_image(rows[image].path)
+        patches[(places["image"] == image).to_numpy()] = found
     return patches
 
 

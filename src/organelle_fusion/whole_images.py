@@ -1,7 +1,7 @@
 """Whole planes and images explained, each by the network of the fold that tested it (Fig 6)."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.config import Profile, paper_px_to_um
+from organelle_fusion.evidence import plane_evidence
 from organelle_fusion.explain import explain_patches
 from organelle_fusion.gradients import BATCH, check_channels
 from organelle_fusion.intensity import display_plane, stack_statistics
@@ -136,9 +137,10 @@ def stack_maps(model: keras.Model, volume: Volume, target: int, **settings) -> I
 
 
 class Explained(NamedTuple):
-    """Maps of some images, and how alike the organelles' maps are in each."""
+    """Maps of some images, and how alike the organelles' maps are in every one."""
 
-    planes: dict[str, dict[str, ExplainedPlane]]  # tiling → image → plane
+    planes: dict[str, dict[str, ExplainedPlane]]  # tiling → image that is shown → plane
+    evidence: pd.DataFrame  # squares (`TILINGS`), image, label, group, and `plane_evidence`'s
     similarity: pd.DataFrame  # squares (`TILINGS`, `WITHOUT_SPARSE`), image…, map_similarity's
     randomised: pd.DataFrame  # likewise with random weights, a row for each seed
 
@@ -153,6 +155,7 @@ def explain_images(
     cells: Mapping[int, Cell],
     folder: Path,
     random_seeds: Sequence[int],
+    shown: Collection[str],
 ) -> Explained:
     """Grad-CAM over the middle plane of every image, for the logit of its true class.
 
@@ -176,6 +179,9 @@ def explain_images(
         Root of the stored files.
     random_seeds
         For each, all images are explained once more by a network with freshly drawn weights.
+    shown
+        Images whose maps are kept. Of the others a few numbers are, so that many images need no
+        more memory than few.
 
     Returns
     -------
@@ -193,22 +199,28 @@ def explain_images(
     guesses = tested.groupby("image")[columns].mean().idxmax(axis=1).str.removeprefix("p:")
     fold_of = tested.groupby("image")["fold"].first()
     planes: dict[str, dict[str, ExplainedPlane]] = {name: {} for name in TILINGS}
-    similarities, randomised, statistics, sparse = [], [], {}, {}
+    similarities, randomised, evidence, statistics = [], [], [], {}
     for fold, cell in cells.items():
         load_weights(network, cell, folder)
         for image in images[images["image"].map(fold_of) == fold].itertuples():
             volume = open_image(image).select(profile.channels)
             # Of all planes, so they are kept for the networks that follow.
             known = statistics[image.image] = stack_statistics(volume)
-            shown = display_plane(volume, volume.shape[1] // 2, known)
             target = classes.index(image.label)
-            sparse[image.image] = _sparse_middle(volume, known, profile)
+            sparse = _sparse_middle(volume, known, profile)
             for name, maps in _middle_maps(network, volume, known, target, profile):
-                places = sparse[image.image][name]
-                planes[name][image.image] = ExplainedPlane(
-                    image.label, guesses[image.image], shown, maps, volume.pixel_size_um, places
-                )
-                similarities.append(_similarity(image, name, maps, places, profile))
+                similarities.append(_similarity(image, name, maps, sparse[name], profile))
+                found = plane_evidence(maps, sparse[name], profile.channels)
+                evidence.append(_of_image(image, found.assign(squares=name)))
+                if image.image in shown:
+                    planes[name][image.image] = ExplainedPlane(
+                        image.label,
+                        guesses[image.image],
+                        display_plane(volume, volume.shape[1] // 2, known),
+                        maps,
+                        volume.pixel_size_um,
+                        sparse[name],
+                    )
     explained = images[images["image"].isin(statistics)]
     random = build_random()
     for seed in random_seeds:
@@ -216,12 +228,13 @@ def explain_images(
         random.set_weights(build_random().get_weights())
         for image in explained.itertuples():
             volume, known = open_image(image).select(profile.channels), statistics[image.image]
-            target = classes.index(image.label)
+            target, sparse = classes.index(image.label), _sparse_middle(volume, known, profile)
             for name, maps in _middle_maps(random, volume, known, target, profile):
-                found = _similarity(image, name, maps, sparse[image.image][name], profile)
+                found = _similarity(image, name, maps, sparse[name], profile)
                 randomised.append(found.assign(seed=seed))
     return Explained(
         planes,
+        pd.concat(evidence, ignore_index=True),
         pd.concat(similarities, ignore_index=True),
         pd.concat(randomised, ignore_index=True),
     )
@@ -312,4 +325,8 @@ def _similarity(
     if squares == "overlapping" and not sparse.all():
         dense = map_similarity(maps, profile.channels, ~sparse)
         found.append(dense.assign(squares=WITHOUT_SPARSE))
-    return pd.concat(found).assign(image=image.image, label=image.label, group=image.group)
+    return _of_image(image, pd.concat(found))
+
+
+def _of_image(image, found: pd.DataFrame) -> pd.DataFrame:
+    return found.assign(image=image.image, label=image.label, group=image.group)
