@@ -11,7 +11,6 @@ import resource
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -600,7 +599,6 @@ def test_any_bytes_are_a_stack_or_are_refused(tmp_path, small, data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "a.tif"
     path.write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
-    started = time.monotonic()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         volume = open_volume(path)
@@ -608,5 +606,4 @@ def test_any_bytes_are_a_stack_or_are_refused(tmp_path, small, data):
             assert volume.plane(z).shape == (volume.shape[0], *volume.shape[2:])
     except UserError as error:
         one_line(error, path)
-    assert time.monotonic() - started < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # kB

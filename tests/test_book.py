@@ -41,7 +41,7 @@ def test_execute_passes_declared_parameters_only(project):
     done = book.execute_chapter(source, project, {"profile": "smoke", "manifest": "m.csv"}, "x")
     notebook = nbformat.read(project / "book/executed/01_first.ipynb", as_version=4)
     assert notebook.cells[-1].outputs[0].text == "smoke False\n"
-    assert 0 < done.seconds < 120
+    assert done.seconds > 0
     assert done.complete
 
 

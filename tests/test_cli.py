@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from organelle_fusion import __version__, cli
+from organelle_fusion import __version__, book, cli, cluster
 from organelle_fusion.locks import run_lock
 from organelle_fusion.volumes import write_ome_tiff
 
@@ -112,6 +112,10 @@ def test_importing_the_package_is_cheap():
         (["reproduce", "--profile", "paper"], "name it by MANIFEST=stacks.csv"),
         (["reproduce", "--profile", "paper", "--dry-run"], "name it by MANIFEST=stacks.csv"),
         (["reproduce", "--dry-run", "--chapter", "06"], "--dry-run: expected no --chapter"),
+        (
+            ["reproduce", "--profile", "reference", "--scheduler", "tcp://a:1"],
+            "no --manifest, --ch",
+        ),
         (["simulate", "nowhere", "--profile", "paper"], "expected a section phantom"),
         (["fetch", "no-such-set"], "no-such-set"),
         (["pack", "network.h5"], "network.h5: expected a name that ends in .keras"),
@@ -123,6 +127,19 @@ def test_importing_the_package_is_cheap():
 def test_mistakes_are_one_line(arguments, message):
     """A wrong name says what there is."""
     assert message in one_line(run(*arguments))
+
+
+def test_chapters_compute_on_the_scheduler_that_is_named(monkeypatch):
+    """Its address is where the processes of the chapters look for it."""
+    found = []
+    monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, "")
+    monkeypatch.setattr(
+        book, "reproduce", lambda *_: found.append(os.environ[cluster.SCHEDULER_VARIABLE])
+    )
+    arguments = ["reproduce", "--profile", "smoke", "--scheduler", "tcp://host:8786"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.exception
+    assert found == ["tcp://host:8786"]
 
 
 @pytest.fixture

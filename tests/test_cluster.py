@@ -152,9 +152,9 @@ def test_images_are_worked_on_by_the_same_workers(named, tmp_path, monkeypatch):
         root = tmp_path / place
         quiet = {"progress": False}
         with noted_files() as noted:
-            images = read_manifest(simulate_dataset(root / "full", settings, **quiet))
+            simulated = read_manifest(simulate_dataset(root / "full", settings, **quiet))
             turned = root / "turned"
-            rotate_dataset(images, turned, degrees=30, channels=ORGANELLES, **quiet)
+            rotate_dataset(simulated, turned, degrees=30, channels=ORGANELLES, **quiet)
             images = read_manifest(turned / "manifest.csv")
             table = tabulate_patches(images, channels=ORGANELLES, settings=patches, **quiet)
             built, *_ = build_patch_set(
@@ -165,7 +165,7 @@ def test_images_are_worked_on_by_the_same_workers(named, tmp_path, monkeypatch):
             np.testing.assert_array_equal(again[::-1], built.patches)
             pixels[place] = built.patches
             measured = measure_images(
-                images, channels=ORGANELLES, settings=profile.handcrafted, folder=root,
+                simulated, channels=ORGANELLES, settings=profile.handcrafted, folder=root,
                 workers=2 if place == "there" else cluster.HERE,
             )  # fmt: skip
             tables[place] = [*table, built.table, *measured]

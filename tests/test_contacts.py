@@ -70,6 +70,13 @@ def test_what_was_named_before_is_kept_or_not():
         "x minus y above 0, not decided; late minus x above -0.10, yes; early minus late above 0, "
         "yes; late minus early above 0, no"
     )
+    table = contacts.margin_table(differences, margins)
+    assert table["kept"].tolist() == ["not decided", "yes", "yes", "no"]
+    assert table[["first", "second", "margin"]].apply(tuple, axis=1).tolist() == [
+        (*pair, margin) for pair, margin in margins.items()
+    ]
+    lows = [differences[pair]["low"] for pair in margins]
+    np.testing.assert_array_equal(table["low"], lows)
 
 
 def test_correlations_of_blocks_by_hand():

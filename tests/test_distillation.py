@@ -53,9 +53,10 @@ def test_loss_by_hand():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="slow to build on others")
-def test_student_has_at_most_a_tenth_of_the_parameters():
+@pytest.mark.parametrize("name", ["quick", "reference"])
+def test_student_has_at_most_a_tenth_of_the_parameters(name):
     """Of intermediate fusion, with six classes."""
-    profile = load_profile("quick")
+    profile = load_profile(name)
     small = distillation.student_profile(profile)
     sizes = [
         count_parameters(

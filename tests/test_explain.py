@@ -28,21 +28,21 @@ def channels_of(strategy):
     return CHANNELS[:1] if strategy == "single" else CHANNELS
 
 
-def new_model(strategy):
+def new_model(strategy, encoder=ENCODER):
     set_seed(3)
     return build_model(
         strategy,
         channels=channels_of(strategy),
         n_classes=4,
-        encoder=ENCODER,
+        encoder=encoder,
         training=TRAINING,
     )
 
 
 @lru_cache
-def build(strategy):
+def build(strategy, encoder=ENCODER):
     """A model whose every weight matters, the statistics of batch normalisation among them."""
-    model = new_model(strategy)
+    model = new_model(strategy, encoder)
     random = np.random.default_rng(4)
     for weight in model.weights:
         if "norm" in weight.path or "bias" in weight.path:
@@ -331,15 +331,16 @@ def test_maps_are_those_of_tf_keras_vis(strategy, patches):
 
 OTHER_BACKEND = """
 import sys, keras, numpy as np
+from pathlib import Path
 from organelle_fusion import explain, gradients
 folder = sys.argv[1]
 given = np.load(folder + "/given.npz")
 found = {}
-for strategy in ("intermediate", "spatial"):
-    model = keras.saving.load_model(f"{folder}/{strategy}.keras")
-    found[f"{strategy} logits"] = model.predict_on_batch(given["patches"])
+for path in Path(folder).glob("*.keras"):
+    model = keras.saving.load_model(path)
+    found[f"{path.stem} logits"] = model.predict_on_batch(given["patches"])
     for name, maps in evidence(explain, gradients, model, given["patches"], given["targets"]):
-        found[f"{strategy} {name}"] = maps
+        found[f"{path.stem} {name}"] = maps
 np.savez(folder + "/found.npz", **found)
 """
 
@@ -364,12 +365,14 @@ def test_backends_agree(patches, tmp_path):
     scope = {"np": np}
     exec(EVIDENCE, scope)
     expected = {}
-    for strategy in ("intermediate", "spatial"):
-        model = build(strategy)
-        model.save(tmp_path / f"{strategy}.keras")
-        expected[f"{strategy} logits"] = model.predict_on_batch(patches)
+    convnext = EncoderSettings(kind="compact_convnext", input_px=16, filters=(4, 8))
+    networks = {name: build(name) for name in ("early", "intermediate", "spatial")}
+    networks["convnext"] = build("intermediate", convnext)
+    for network, model in networks.items():
+        model.save(tmp_path / f"{network}.keras")
+        expected[f"{network} logits"] = model.predict_on_batch(patches)
         for name, maps in scope["evidence"](explain, gradients, model, patches, TARGETS):
-            expected[f"{strategy} {name}"] = maps
+            expected[f"{network} {name}"] = maps
     np.savez(tmp_path / "given.npz", patches=patches, targets=TARGETS)
     subprocess.run(
         [sys.executable, "-c", EVIDENCE + OTHER_BACKEND, str(tmp_path)],
@@ -380,7 +383,9 @@ def test_backends_agree(patches, tmp_path):
     assert set(found) == set(expected)
     for name, maps in expected.items():
         assert np.abs(maps).max() > 1e-3, name
-        np.testing.assert_allclose(found[name], maps, atol=1e-4, rtol=1e-4, err_msg=name)
+        # Of the largest value: maps of these small networks are of some hundredths.
+        deviation = np.abs(found[name] - maps).max() / np.abs(maps).max()
+        assert deviation < 1e-4, name
 
 
 @pytest.mark.parametrize("strategy", ["early", "intermediate", "spatial"])

@@ -331,6 +331,21 @@ def test_paper_parameters_are_those_of_keras_and_a_head_by_hand(strategy, width,
     assert paper_parameters(strategy, width) == pytest.approx(published, rel=0.03)
 
 
+def test_small_spatial_fusion_is_nearly_as_large_as_intermediate():
+    """Of the profile quick, with six classes: a tenth larger at most."""
+    quick = load_profile("quick")
+    sizes = {
+        strategy: count_parameters(
+            build_model(
+                strategy, channels=quick.channels, n_classes=6, encoder=quick.encoder,
+                training=quick.training,
+            )
+        )["total"]
+        for strategy in ("intermediate", "spatial")
+    }  # fmt: skip
+    assert 1 < sizes["spatial"] / sizes["intermediate"] < 1.10
+
+
 def test_resnet50_of_spatial_fusion_is_nearly_as_large_as_of_intermediate():
     """Encoders up to the last stage, 14 × 14 cells of a patch of 224 px, mixed and taken on."""
     larger = paper_parameters("spatial", 256) / paper_parameters("intermediate", 256)

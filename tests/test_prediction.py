@@ -64,12 +64,20 @@ def test_planes_are_predicted_as_all_squares_at_once(
         volume = volume.select(["b"])
     model, statistics = network(strategy, volume.channels), stack_statistics(volume)
     monkeypatch.setattr(training, "PREDICTION_BATCH", 4)
-    batches = []
-    predict = model.predict_on_batch
+    batches, read_before = [], []  # how many planes each batch had to wait for
+    predict, plane, read = model.predict_on_batch, type(volume).plane, set()
+
+    def noted_batch(batch):
+        batches.append(batch)
+        read_before.append(len(read))
+        return predict(batch)
+
+    monkeypatch.setattr(model, "predict_on_batch", noted_batch)
     monkeypatch.setattr(
-        model, "predict_on_batch", lambda batch: (batches.append(batch), predict(batch))[1]
+        type(volume), "plane", lambda self, z, **out: (read.add(z), plane(self, z, **out))[1]
     )
     table = predicted(model, volume, statistics, overlap=overlap)
+    assert read_before[0] < read_before[-1] == 5
     places = [(z, y, x) for z in range(5) for y in starts[0] for x in starts[1]]
     assert table[["z", "y", "x"]].to_numpy().tolist() == [list(place) for place in places]
     assert (table["size_px"] == 30).all()

@@ -115,7 +115,8 @@ def test_scores_stand_side_by_side_with_device_and_dates(tmp_path):
     assert "| Intermediate fusion | 0.00 \\[no\u00a0interval\\] |" in table  # wrong in all images
     assert "mitochondria" not in table  # not in the run's contact phantom
     assert "computed on A GPU by jax, 2027-01-01 to 2027-01-02, version 0.1.0." in table
-    spatial, early = answers.splitlines()
+    spatial, early, third = answers.splitlines()
+    assert third.startswith("- Reference run, spatial minus intermediate fusion, by patch: +0.50")
     assert spatial.startswith("- Reference run, spatial minus early fusion, by patch: +0.12")
     assert "the interval lies above 0; a loss of 0.03 or more is excluded." in spatial
     assert spatial.endswith("named before the run: is a loss of 0.03 or more excluded?")
@@ -207,6 +208,7 @@ def test_late_fusion_names_no_device(tmp_path):
     [
         ("contact", ("spatial", "early", -0.03)),
         ("contact", ("early", "intermediate", 0.0)),
+        ("contact", ("spatial", "intermediate", 0.0)),
         ("phantom", ("spatial", "intermediate", -0.03)),
         ("cell-lines-9", ("spatial", "intermediate", -0.03)),
     ],

@@ -154,8 +154,16 @@ def test_plane_is_put_together_from_its_tiles(volume, small_network, overlap, mo
     model = small_network
     statistics = stack_statistics(volume)
     monkeypatch.setattr(whole_images, "TILES_AT_ONCE", 4)  # of 6 and 15
+    at_once, explain = [], whole_images.explain_patches
+
+    def noted(model, patches, *more):
+        at_once.append(len(patches))
+        return explain(model, patches, *more)
+
+    monkeypatch.setattr(whole_images, "explain_patches", noted)
     found = list(stack_maps(model, volume, 2, size_um=10, statistics=statistics, overlap=overlap))
     assert len(found) == volume.shape[1]
+    assert at_once == ([4, 4, 4, 3] if overlap else [4, 2]) * 2
     found = found[1]
     low, high = (statistics[name].to_numpy()[:, None, None] for name in ("low", "high"))
     plane = np.clip((volume.plane(1) - low) / (high - low), 0, 1) * 255

@@ -88,12 +88,32 @@ def kept_words(
     str
         Such as "early minus intermediate above 0, yes; spatial minus early above -0.10, no".
     """
-    words = []
-    for (a, b), margin in margins.items():
-        low = differences[a, b]["low"]
+    return "; ".join(
+        f"{row.first} minus {row.second} above {f'{row.margin:.2f}' if row.margin else 0}, "
+        f"{row.kept}"
+        for row in margin_table(differences, margins).itertuples()
+    )
+
+
+def margin_table(
+    differences: Mapping[tuple[str, str], Mapping[str, float]],
+    margins: Mapping[tuple[str, str], float],
+) -> pd.DataFrame:
+    """Lay the differences named beforehand beside their margins; arguments as for `kept_words`.
+
+    Returns
+    -------
+    DataFrame
+        first, second, value, low, high, margin, kept: "yes" or "no", or "not decided" without an
+        interval.
+    """
+    rows = []
+    for pair, margin in margins.items():
+        value, low, high = (differences[pair][key] for key in ("value", "low", "high"))
         kept = "not decided" if np.isnan(low) else "yes" if low > margin else "no"
-        words.append(f"{a} minus {b} above {f'{margin:.2f}' if margin else 0}, {kept}")
-    return "; ".join(words)
+        rows.append((*pair, value, low, high, margin, kept))
+    columns = ["first", "second", "value", "low", "high", "margin", "kept"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def block_correlations(patches: np.ndarray, blocks: int) -> np.ndarray:

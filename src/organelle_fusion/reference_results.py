@@ -29,7 +29,11 @@ SUFFIXES = {"cv5-wide-head": ", wide head"}
 
 QUESTIONS = {
     "phantom": [("spatial", "intermediate", -0.03)],
-    "contact": [("spatial", "early", -0.03), ("early", "intermediate", 0.0)],
+    "contact": [
+        ("spatial", "early", -0.03),
+        ("early", "intermediate", 0.0),
+        ("spatial", "intermediate", 0.0),
+    ],
     "cell-lines-9": [("spatial", "intermediate", -0.03)],
 }
 """What the run was made to decide, named before it: the lower end of the 95 % interval of the
