@@ -6,11 +6,12 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cpuinfo
@@ -19,6 +20,7 @@ import psutil
 
 from benchmarks import ROOT
 from organelle_fusion import __version__
+from organelle_fusion.cluster import one_thread
 from organelle_fusion.colophon import SYSTEMS
 from organelle_fusion.inputs import PACKAGE, versions
 from organelle_fusion.provenance import code_version
@@ -29,10 +31,13 @@ SCRIPTS = ("preprocessing", "tiling", "training", "gradcam", "scaling")
 PEERS = ("monai", "patchify", "scikit-image", "tf-keras-vis", "tiler", "torch")
 
 
-def frame_of(module: str, call: str) -> pd.DataFrame:
+def frame_of(
+    module: str, call: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> pd.DataFrame:
     """Frame that a call gives, such as ``compare()``, in a Python process of its own.
 
-    No script has then the backend, the threads or the memory of another.
+    No script has then the backend, the threads or the memory of another. `environment` is added
+    to that of this process.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def frame_of(module: str, call: str) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.csv"
         code = f"import benchmarks.{module} as m; m.{call}.to_csv({str(path)!r}, index=False)"
-        _run([sys.executable, "-c", code], f"benchmarks/{module}.py, {call}")
+        _run([sys.executable, "-c", code], f"benchmarks/{module}.py, {call}", environment)
         return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
@@ -101,12 +106,13 @@ def function_table(report: dict[str, Any]) -> pd.DataFrame:
 
 
 def stages() -> pd.DataFrame:
-    """Costs of all stages, see `stages`."""
+    """Costs of all stages, see `stages`, in processes of one thread, as Dask's workers are."""
+    alone = {**one_thread(), "OMP_NUM_THREADS": "1"}
     calls = ("stack_costs()", "network_costs('quick')", "network_costs('paper')")
     frames = []
     for call in (*calls, "measuring_cost()"):
         print(f"benchmarks.stages, {call}", flush=True)
-        frames.append(frame_of("stages", call))
+        frames.append(frame_of("stages", call, alone))
     return pd.concat(frames, ignore_index=True).fillna({"profile": ""})
 
 
@@ -132,9 +138,12 @@ def machine(peers: Iterable[str] = PEERS) -> dict[str, Any]:
     }
 
 
-def _run(command: list[str], what: str) -> None:
+def _run(
+    command: list[str], what: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> None:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, check=False)
+    variables = {**os.environ, **environment, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=ROOT, env=variables, check=False)
     if done.returncode:
         raise SpeedError(
             f"{what}: expected exit status 0, found {done.returncode}; what it says above is why"

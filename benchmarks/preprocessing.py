@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,12 +27,14 @@ from skimage.transform import resize_local_mean
 from organelle_fusion.config import PAPER_PIXEL_UM
 from organelle_fusion.intensity import stack_statistics
 from organelle_fusion.patches import extract_patches, patch_tables
+from organelle_fusion.speed import OURS, READING, TABLE
 from organelle_fusion.volumes import open_volume
 
-OURS = "organelle-fusion"
-READING, TABLE, PATCHES = "reading once", "thresholds and patch table", "the same and patches"
 EDGE, CHANNELS, SIZE, OUTPUT = 1364, 3, 350, 112
-MIN_FOREGROUND, LIMIT = 0.03, 36  # of the patches, 36 are cut
+MIN_FOREGROUND, LIMIT = 0.03, 36
+SOME, ALL = f"the same and {LIMIT} patches", "the same and all patches"
+MOST = {TABLE: 0, SOME: LIMIT, ALL: None}
+"""Task → how many patches are cut at most; None: all that are not sparse."""
 
 
 def write_stack(path: Path, planes: int) -> None:
@@ -69,8 +72,8 @@ def read(path: Path) -> None:
             each.asarray(out=page)
 
 
-def ours(path: Path, cut: bool) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray | None]:
-    """Statistics, patch table and, if asked for, patches."""
+def ours(path: Path, most: int | None) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray | None]:
+    """Statistics, patch table and as many patches as `MOST` says."""
     volume = open_volume(path)
     statistics = stack_statistics(volume)
     (table,) = patch_tables(
@@ -78,9 +81,9 @@ def ours(path: Path, cut: bool) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray 
         [SIZE * PAPER_PIXEL_UM],
         min_foreground=MIN_FOREGROUND,
         statistics=statistics,
-        max_patches=LIMIT,
+        max_patches=most or None,
     )
-    if not cut:
+    if most == 0:
         return statistics, table, None
     return (
         statistics,
@@ -138,7 +141,7 @@ def agree(
     )
 
 
-def print_peak(path: str, cut: bool, start: int) -> None:
+def print_peak(path: str, most: int | None, start: int) -> None:
     """Print the most memory that ours took beyond `start` bytes, imports and all, in MB."""
     process, done, peak = psutil.Process(), threading.Event(), [0]
 
@@ -148,18 +151,18 @@ def print_peak(path: str, cut: bool, start: int) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    ours(Path(path), cut)
+    ours(Path(path), most)
     done.set()
     watcher.join()
     print((peak[0] - start) / 1e6)
 
 
-def peak_mb(path: Path, *, cut: bool) -> float:
+def peak_mb(path: Path, most: int | None) -> float:
     """Most memory of a fresh process that runs ours, beyond that of the bare interpreter, MB."""
     script = (
         "import psutil; start = psutil.Process().memory_info().rss; "
         "from benchmarks.preprocessing import print_peak; "
-        f"print_peak({str(path)!r}, {cut}, start)"
+        f"print_peak({str(path)!r}, {most}, start)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
@@ -194,26 +197,18 @@ def compare(planes: int = 125, repeats: int = 3) -> pd.DataFrame:
     with TemporaryDirectory() as folder:
         deep, half = Path(folder) / "deep.ome.tif", Path(folder) / "half.ome.tif"
         write_stack(deep, planes)
-        mine = ours(deep, True)  # and what is compiled once
-        seconds, found = fastest(
-            {
-                (READING, reader): lambda: read(deep),
-                (TABLE, OURS): lambda: ours(deep, False),
-                (PATCHES, OURS): lambda: ours(deep, True),
-                (TABLE, peer): lambda: theirs(deep, None),
-                (PATCHES, peer): lambda: theirs(deep, mine),
-            },
-            repeats,
-        )
-        peaks = {
-            (TABLE, OURS): peak_mb(deep, cut=False),
-            (PATCHES, OURS): peak_mb(deep, cut=True),
-        }
+        mine = {task: ours(deep, most) for task, most in MOST.items()}  # and compiles once
+        ways = {(READING, reader): lambda: read(deep)}
+        for task, most in MOST.items():
+            ways[task, OURS] = partial(ours, deep, most)
+            ways[task, peer] = partial(theirs, deep, mine[task] if most != 0 else None)
+        seconds, found = fastest(ways, repeats)
+        peaks = {(task, OURS): peak_mb(deep, most) for task, most in MOST.items()}
         write_stack(half, planes // 2)
-        shallow = f"{PATCHES}, {planes // 2} of {planes} planes"
-        peaks[shallow, OURS] = peak_mb(half, cut=True)
-        seconds |= fastest({(shallow, OURS): lambda: ours(half, True)}, repeats)[0]
-    equal = {way: agree(mine, found[way]) for way in found if way[1] == peer}
+        shallow = f"{SOME}, {planes // 2} of {planes} planes"
+        peaks[shallow, OURS] = peak_mb(half, LIMIT)
+        seconds |= fastest({(shallow, OURS): partial(ours, half, LIMIT)}, repeats)[0]
+    equal = {way: agree(mine[way[0]], found[way]) for way in found if way[1] == peer}
     return pd.DataFrame(
         {
             "benchmark": "preprocessing",

@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.scaling`` prints seconds, ratios and agreement. Trainings are done by one and
 by two plain processes without Dask too: what two of these lose, the machine loses, whose cores
-share their memory, and no scheduler can give it back.
+share their memory, and no scheduler can give it back. And by one process of as many threads as
+there are processors, which `cluster.network_workers` could choose instead.
 """
 
 import os
@@ -29,7 +30,8 @@ from organelle_fusion.sweep import train_cells
 CELLS = 10  # an even number, so that two workers end together
 PROCESS_CELLS = 4  # of each of two seeds
 IMAGES = 4
-ONE_PROCESS = "one process without Dask"
+ONE_PROCESS = "one process of one thread, without Dask"
+ALL_THREADS = "one process of all threads, without Dask"
 
 
 def train(
@@ -50,7 +52,7 @@ def train_here(patch_set: PatchSet, folds: pd.DataFrame, profile, seed: int) -> 
 
 
 def in_processes(pool: ProcessPoolExecutor, *task) -> np.ndarray:
-    """Probabilities as of `train_here` with two seeds, by the processes of a pool."""
+    """Probabilities as of `train_here` with two seeds, by the process or processes of a pool."""
     jobs = [pool.submit(train_here, *task, seed) for seed in (1, 2)]
     return np.concatenate([job.result() for job in jobs])
 
@@ -106,7 +108,11 @@ def compare() -> pd.DataFrame:
             "OMP_NUM_THREADS": "1",
             "KERAS_BACKEND": os.environ["KERAS_BACKEND"],
         }
-        pools = {number: ProcessPoolExecutor(number, env=env) for number in (1, 2)}
+        pools = {
+            OURS: ProcessPoolExecutor(2, env=env),
+            ONE_PROCESS: ProcessPoolExecutor(1, env=env),
+            ALL_THREADS: ProcessPoolExecutor(1, env={"KERAS_BACKEND": env["KERAS_BACKEND"]}),
+        }
         clusters = {OURS: two.scheduler_address, ONE_WORKER: one.scheduler_address}
         tasks = {
             "training early fusion of the profile quick, s per training": (
@@ -117,10 +123,7 @@ def compare() -> pd.DataFrame:
                 CELLS,
             ),
             "the same in two processes without Dask, s per training": (
-                {
-                    who: partial(in_processes, pools[number], *fewer, profile)
-                    for who, number in ((OURS, 2), (ONE_PROCESS, 1))
-                },
+                {who: partial(in_processes, pool, *fewer, profile) for who, pool in pools.items()},
                 2 * PROCESS_CELLS,
             ),
             "measuring objects of a phantom stack, s per stack": (

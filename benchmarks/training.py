@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,8 +33,10 @@ from organelle_fusion.speed import PIPELINE
 
 FOLDS = 5
 CLASSES = 6
+GROUP = 32  # patches of an image, of which each part is a whole number
 TRAININGS = 8  # of each way, whose epochs tell what the input pipeline costs
 PEER, BARE = f"Keras {version('keras')}", "the steps alone"
+UNSTEPPED = "without their steps"
 BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow"}
 TITLES = {"single": "one organelle", "early": "early fusion", "intermediate": "intermediate fusion"}
 
@@ -129,6 +133,52 @@ def plain_folds(strategy: str, profile: Profile) -> Callable[[int], np.ndarray]:
         return softmax(model.predict(patches[~train], verbose=0), axis=1)
 
     return fold
+
+
+def swept(strategies: tuple[str, ...], profile: Profile) -> float:
+    """Seconds of the trainings of all `strategies` by `sweep.train_cells`, without their steps.
+
+    In one process and all in all, with what Keras compiles first, and with the files that are
+    written for each.
+    """
+    from organelle_fusion.cluster import HERE
+    from organelle_fusion.patchset import PatchSet
+    from organelle_fusion.sweep import train_cells
+
+    patches, _, parts = folds_of(profile, len(profile.channels))
+    groups = np.arange(len(patches)) // GROUP
+    names = np.array([f"group-{number:02d}" for number in range(groups[-1] + 1)])
+    classes = np.array([f"class-{number}" for number in range(CLASSES)])
+    table = pd.DataFrame({"image": names[groups], "group": names[groups], "z": 0, "y": 0, "x": 0})
+    table["label"] = classes[groups % CLASSES]
+    folds = pd.concat(
+        pd.DataFrame(
+            {
+                "fold": fold,
+                "group": names,
+                "label": classes[np.arange(len(names)) % CLASSES],
+                "part": part[::GROUP],
+            }
+        )
+        for fold, part in enumerate(parts)
+    )
+    models = {"single": profile.channels}
+    with TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        train_cells(
+            PatchSet(patches, table, profile.channels, None),
+            folds,
+            models=[name for found in strategies for name in models.get(found, (found,))],
+            profile=profile,
+            dataset="noise",
+            size_px=profile.patches.size_px,
+            folder=Path(folder),
+            seed=1,
+            workers=HERE,
+        )
+        seconds = time.perf_counter() - begun
+    steps = [len(numbers_of(found, profile)) * epochs_of(found, profile)[0] for found in strategies]
+    return seconds - profile.training.epochs * sum(steps)
 
 
 def epochs_of(strategy: str, profile: Profile) -> tuple[float, float]:
@@ -286,11 +336,20 @@ def compare(
     rows += [
         {
             "benchmark": "training",
-            "task": f"all {len(own)} networks of {FOLDS} folds: without their steps, s per network",
+            "task": f"all {len(own)} networks of {FOLDS} folds: {UNSTEPPED}, s per network",
             "who": who,
             "seconds": np.mean(own),
         }
         for who, own in overheads.items()
+    ]
+    by_sweep = _in_new_process(swept, strategies, settings)
+    task = f"the same by the sweep, which writes files: {UNSTEPPED}, s per network"
+    rows += [
+        {"benchmark": "training", "task": task, "who": who, "seconds": seconds}
+        for who, seconds in (
+            (OURS, by_sweep / len(overheads[OURS])),
+            (PEER, np.mean(overheads[PEER])),
+        )
     ]
     for backend, strategy in itertools.product(BACKENDS, strategies):
         steps, fit = _in_new_process(_epochs_on, backend, strategy, settings)

@@ -68,7 +68,11 @@ show_table(
 # all pixels of a tile alike, so that it is asked for tiles side by side only. Peak memory, where it could be seen, is in the file.
 
 # %% tags=["hide-input"]
-Markdown(speed.pipeline_sentence(measured.side_by_side))
+Markdown(
+    speed.reading_sentence(measured.side_by_side)
+    + " "
+    + speed.pipeline_sentence(measured.side_by_side)
+)
 
 # %% [markdown]
 # ## Single functions
@@ -116,7 +120,7 @@ show_table(
             "Theirs, s": "One worker, s",
         }
     ),
-    "Two workers of one thread beside one, on the phantom.",
+    "Two workers of one thread beside one, and beside one process of as many threads as there are processors, on the phantom.",
     "tab-workers",
 )
 

@@ -61,7 +61,7 @@ def test_work_is_units_times_seconds(stages):
         "predicting, compact": 120_000,
     }
     np.testing.assert_allclose(work["hours"], [1, 1 / 3, 12, 3072 / 3600, 60 / 3600])
-    assert work["at_most"].tolist() == [1200, 1200, 1200, 5, 1200]
+    assert work["at_most"].tolist() == [1200, 1200, 1200, 5, 5]
     without = stages[stages["stage"] != "train"]
     with pytest.raises(SpeedError, match="profile quick, found no train; run `make bench`"):
         scaling.planned_work(without, 1200, QUICK)

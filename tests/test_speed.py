@@ -84,6 +84,19 @@ def test_the_input_pipeline_is_what_an_epoch_takes_beyond_its_steps(side_by_side
         speed.pipeline_sentence(side_by_side)
 
 
+def test_reading_is_set_beside_thresholds_and_table(side_by_side):
+    """5 s beside 2 s; the peer's seconds do not count."""
+    rows = [
+        ("preprocessing", speed.READING, "tifffile", 2.0, "", None),
+        ("preprocessing", speed.TABLE, "peer", 50.0, "", None),
+        ("preprocessing", speed.TABLE, "organelle-fusion", 5.0, "", None),
+    ]
+    both = pd.concat([side_by_side, pd.DataFrame(rows, columns=speed.COLUMNS)])
+    assert "take 2.5 times as long as merely reading" in speed.reading_sentence(both)
+    with pytest.raises(speed.SpeedError, match=r"reading once and thresholds .*found not both"):
+        speed.reading_sentence(side_by_side)
+
+
 def test_verdict_counts_a_task_once_and_no_part_of_it(side_by_side):
     """Beside the fastest variant of the fastest peer, whole folds alone."""
     rows = [

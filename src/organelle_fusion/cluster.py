@@ -77,9 +77,9 @@ def image_workers() -> int:
 def network_workers(kind: str, backend: str) -> int:
     """Workers that networks with this kind of encoder are trained on, each with about 1.3 GB.
 
-    A small network cannot fill two processors: two processes of one thread each were measured to
-    train 1.2 times as many (early and intermediate fusion of the quick profile, JAX) as one process
-    of two threads. A large one can, and needs the memory of all.
+    A small network cannot fill two processors: two processes of one thread each train more of them
+    than one process of two threads, as ``benchmarks/scaling.py`` measures. A large one can, and
+    needs the memory of all.
 
     Parameters
     ----------

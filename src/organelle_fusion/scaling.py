@@ -63,7 +63,8 @@ def planned_work(stages: pd.DataFrame, stacks: int, profile: Profile) -> pd.Data
     -------
     DataFrame
         stage; units (how many of what ``unit`` names); seconds (of one); hours (of all, on one
-        worker); at_most (workers that can share the stage: one per stack, or one per training).
+        worker); at_most (workers that can share the stage: one per stack, or one per training,
+        which predicts its own part as well).
     """
     shared, own = _by_stage(stages, ""), _by_stage(stages, profile.name)
     measured = stages[stages["stage"] == "measure"].iloc[0]
@@ -79,7 +80,7 @@ def planned_work(stages: pd.DataFrame, stacks: int, profile: Profile) -> pd.Data
         (f"training, {profile.encoder.kind}", trained, "patch and epoch",
          own.loc["train", "seconds"], folds.n_splits),
         (f"predicting, {profile.encoder.kind}", patches, "patch",
-         own.loc["predict", "seconds"], stacks),
+         own.loc["predict", "seconds"], folds.n_splits),
     ]  # fmt: skip
     work = pd.DataFrame(rows, columns=["stage", "units", "unit", "seconds", "at_most"])
     work["units"] = work["units"].round().astype(int)
@@ -94,7 +95,7 @@ def projected_hours(work: pd.DataFrame, workers: Sequence[int], share: float) ->
     work
         Of `planned_work`.
     workers
-        Numbers of workers, each with as many cores as the costs were measured on.
+        Numbers of workers, each of one thread, as the costs were measured in.
     share
         Of `efficiency`: n workers together do as much as n times this share of one.
 
@@ -172,12 +173,14 @@ def assumption_lines(
         f"({' or '.join(f'{n} with {kind}' for n, kind in zip(epochs, kinds, strict=True))}), on "
         "all patches of the training part; validation after each epoch is not counted. "
         "Early stopping would end it sooner. "
-        f"One training runs on one worker, so that more than {folds} workers do not shorten it.",
+        f"One training, and the prediction of its test part, run on one worker, so that more than "
+        f"{folds} workers do not shorten them.",
         "A cost per patch is taken to stay the same however many patches there are, though they "
         "no longer fit into memory and would have to be read in each epoch.",
-        f"A worker is a machine as this one. Two workers on one machine did {share:.0%} each of "
-        "what one does alone, and every number of workers is taken to lose as much: on "
-        "machines of their own they lose less, until the disk that they share is slower than they.",
+        "A worker is a process of one thread, as Dask's are here, and costs were measured in such "
+        f"ones. Two workers on one machine did {share:.0%} each of what one does alone, and every "
+        "number of workers is taken to lose as much: on machines of their own they lose less, "
+        "until the disk that they share is slower than they.",
     ]
 
 

@@ -17,6 +17,9 @@ COLUMNS = ("benchmark", "task", "who", "seconds", "equal", "peak_mb")
 """Of the side-by-side scripts."""
 PIPELINE = "input pipeline"
 """Benchmark of epochs as they are fed, beside their training steps alone, which nobody can beat."""
+READING = "reading once"
+TABLE = "thresholds and patch table"
+"""Tasks of the benchmark ``preprocessing``, of one stack."""
 PARTS = (" without its steps", " without their steps")
 """In the names of tasks that are a part of another, such as a fold without its training steps."""
 
@@ -138,6 +141,28 @@ def _named(row: pd.Series) -> str:
 def without_unit(task: str) -> str:
     """Name of a task without the unit of its seconds, which is of no matter to a ratio."""
     return task.partition(", s per ")[0]
+
+
+def reading_sentence(side_by_side: pd.DataFrame) -> str:
+    """Say how much longer thresholds and patch table take than reading the file once.
+
+    Raises
+    ------
+    SpeedError
+        One of the two was not measured.
+    """
+    rows = side_by_side.set_index("task")["seconds"]
+    ours = side_by_side[side_by_side["who"] == OURS].set_index("task")["seconds"]
+    if READING not in rows.index or TABLE not in ours.index:
+        raise SpeedError(
+            f"side-by-side.csv: expected the tasks {READING} and {TABLE}, found not both; run "
+            "`make bench`"
+        )
+    return (
+        "Thresholds and patch table of a stack, which is read twice for them, take "
+        f"{two_digits(ours[TABLE] / rows[READING])} times as long as merely reading its file once, "
+        "from memory."
+    )
 
 
 def pipeline_sentence(side_by_side: pd.DataFrame) -> str:
