@@ -66,7 +66,8 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per channel: ``channel``; ``smallest``, ``largest``; ``range`` (between the
+        One row per channel: ``channel``; ``smallest``, ``largest`` (of floats the middles of the
+        first and last bin of `intensity.count_channels`); ``range`` (between the
         percentiles that become 0 and 255 in patches); ``saturated`` (share of the voxels at the
         largest value, if that is the last one of the data type or they are a pile-up, see
         `PILED_UP`; else 0; so cut 12- and 14-bit data are found in 16 bits as well);
@@ -79,7 +80,7 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
     Raises
     ------
     PatchError, VolumeError
-        NaN, or a type that is not analysed; the file is damaged.
+        NaN, floats that cannot be told apart, or a type that is not analysed; the file is damaged.
     """
     digests: dict[tuple[int, int], bytes] = {}
     moments: dict[tuple[int, int], tuple[float, float]] = {}
