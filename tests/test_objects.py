@@ -250,8 +250,22 @@ def test_small_objects_empty_cells_and_missing_nuclei_are_counted(tmp_path):
     ]
     volume, cells = stack_of(tmp_path, {"a": ball, "nucleus": nothing}, noise=5.0)
     empty = measure_objects(volume, "a", cells, voxel_um=VOXEL, min_volume_um3=0.01)
-    assert empty.empty
+    assert len(empty) == 0
     assert empty.attrs["dropped"] == [{"what": "cells", "reason": NO_NUCLEUS, "number": 1}]
+
+
+def test_tables_without_objects_have_the_columns_of_others(tmp_path):
+    """Without a cell, and with a nucleus alone, they are those of two organelles in a cell."""
+    balls = {name: ellipsoid((1.5, 1.5, x), [0.4] * 3) for name, x in (("a", 1.2), ("b", 3.5))}
+    expected = {name: dtype.kind for name, dtype in measured(tmp_path, balls).dtypes.items()}
+    volume, cells = stack_of(tmp_path, {**balls, "nucleus": ellipsoid(*NUCLEUS)})
+    options = {"voxel_um": VOXEL, "min_volume_um3": 0.01}
+    none = cells._replace(labels=np.zeros_like(cells.labels))
+    large = {**options, "min_volume_um3": 1.0}  # balls have 0.27 µm³
+    for given, how in ((none, options), (cells, large)):
+        found = measure_stack(volume, ["a", "b"], given, **how)
+        assert len(found) == 0
+        assert {name: dtype.kind for name, dtype in found.dtypes.items()} == expected
 
 
 def test_stacks_that_cannot_be_measured_are_refused(tmp_path):

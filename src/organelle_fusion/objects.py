@@ -18,6 +18,7 @@ from organelle_fusion.cells import Cells
 from organelle_fusion.config import NUCLEUS, UserError
 from organelle_fusion.resampling import cell_boxes, resample
 from organelle_fusion.surfaces import (
+    DESCRIBED,
     Mesh,
     describe_objects,
     drop_small,
@@ -89,12 +90,7 @@ def measure_objects(
 
 
 def measure_stack(
-    volume: Volume,
-    channels: Sequence[str],
-    cells: Cells,
-    *,
-    voxel_um: float,
-    min_volume_um3: float,
+    volume: Volume, channels: Sequence[str], cells: Cells, *, voxel_um: float, min_volume_um3: float
 ) -> pd.DataFrame:
     """Measure the objects of several organelles, and their contacts, in all cells of a stack.
 
@@ -125,8 +121,8 @@ def measure_stack(
         nucleus' long axis, on the side where the cell reaches farther; distance_to_nucleus_um and
         distance_to_<channel>_um, see `surfaces.signed_distances` (NaN to itself, of contacts, and
         where a cell has none of it). For contacts area_um2 is the contact area and volume_um3
-        that of their voxels. ``attrs["dropped"]``: a list of what, reason and number of all that
-        was left out.
+        that of their voxels. Without objects there are the columns, and no rows.
+        ``attrs["dropped"]``: a list of what, reason and number of all that was left out.
 
     Raises
     ------
@@ -140,13 +136,23 @@ def measure_stack(
     for number, fields, territory in _isotropic_cells(volume, channels, cells, voxel_um):
         found = _measure_cell(fields, territory, voxel_um, min_volume_um3, dropped)
         frames.append(found.assign(cell=str(number)))
-    objects = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    some = any(len(found) for found in frames)
+    objects = pd.concat(frames, ignore_index=True) if some else no_objects(channels)
     objects.attrs["dropped"] = [
         {"what": what, "reason": why, "number": int(number)}
         for (what, why), number in dropped.items()
         if number
     ]
     return objects
+
+
+def no_objects(channels: Sequence[str]) -> pd.DataFrame:
+    """Make a table of `measure_stack` without rows."""
+    columns = dict.fromkeys(DESCRIBED, float) | {"triangles": int, "voxels": int}
+    columns |= {f"position_{axis}_um": float for axis in "xyz"}
+    columns |= {f"distance_to_{name}_um": float for name in (NUCLEUS, *channels)}
+    columns |= dict.fromkeys(("kind", "object", "cell"), str)
+    return pd.DataFrame(columns=list(columns)).astype(columns)
 
 
 def cell_pictures(
@@ -345,11 +351,7 @@ def _find_contacts(bodies: Mapping[str, _Body]) -> dict[str, _Body]:
 
 
 def _find_objects(
-    field: np.ndarray,
-    territory: np.ndarray,
-    least_voxels: float,
-    *,
-    largest: bool,
+    field: np.ndarray, territory: np.ndarray, least_voxels: float, *, largest: bool
 ) -> tuple[_Body | None, dict[str, int]]:
     """Objects of one channel in one cell, the largest alone if asked; and what was dropped."""
     values = field[:, territory]
