@@ -11,6 +11,7 @@ from organelle_fusion.objects import (
     NO_NUCLEUS,
     TOO_SMALL,
     ObjectError,
+    cell_pictures,
     contact_objects,
     measure_objects,
     measure_stack,
@@ -266,6 +267,28 @@ def test_tables_without_objects_have_the_columns_of_others(tmp_path):
         found = measure_stack(volume, ["a", "b"], given, **how)
         assert len(found) == 0
         assert {name: dtype.kind for name, dtype in found.dtypes.items()} == expected
+
+
+def test_a_cell_that_was_removed_leaves_the_others_their_numbers(tmp_path):
+    """Three cells side by side in x; of the first and third the table is as before."""
+    channels = {
+        name: sum(ellipsoid((1.5, y, x), axes) for x in (0.9, 2.5, 4.1))
+        for name, y, axes in (("a", 1.5, [0.3] * 3), ("nucleus", 3.5, (0.8, 0.8, 0.5)))
+    }
+    volume, _ = stack_of(tmp_path, channels)
+    labels = np.zeros(volume.shape[2:], np.uint16)
+    for number, start in enumerate((3, 49, 95), start=1):
+        labels[3:-3, start : start + 45] = number
+    options = {"voxel_um": 0.07, "min_volume_um3": 0.01}
+    whole = measure_stack(volume, ["a"], Cells(labels, labels, {}), **options)
+    assert whole["cell"].tolist() == ["1", "2", "3"]
+    cells = Cells(np.where(labels == 2, 0, labels), labels, {})
+    found = measure_stack(volume, ["a"], cells, **options)
+    assert found.equals(whole[whole["cell"] != "2"].reset_index(drop=True))
+    _, of_third = cell_pictures(volume, ["a"], cells, 3, **options)
+    assert set(of_third) == {"a", "nucleus"}
+    with pytest.raises(ObjectError, match=r"cell 2: expected a number .* found none; take"):
+        cell_pictures(volume, ["a"], cells, 2, **options)
 
 
 def test_stacks_that_cannot_be_measured_are_refused(tmp_path):

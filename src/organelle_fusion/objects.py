@@ -106,7 +106,7 @@ def measure_stack(
     channels
         The organelles.
     cells
-        Of `cells.segment_cells`.
+        Of `cells.segment_cells`; a cell whose pixels were set to 0 is left out.
     voxel_um
         Edge of the isotropic voxels, µm.
     min_volume_um3
@@ -171,7 +171,7 @@ def cell_pictures(
     volume, channels, cells, voxel_um, min_volume_um3
         As in `measure_stack`.
     number
-        Of the cell, from 1.
+        Of the cell, as in ``cells.labels``.
 
     Returns
     -------
@@ -179,6 +179,11 @@ def cell_pictures(
         Channel, and the nucleus → float32 (Z', Y', X').
     labels
         Channel, nucleus and contacts → int (Z', Y', X'); kinds of which there is none are missing.
+
+    Raises
+    ------
+    ObjectError, VolumeError
+        As `measure_stack`, or there is no such cell.
     """
     for which, fields, territory in _isotropic_cells(volume, channels, cells, voxel_um):
         if which == number:
@@ -189,7 +194,7 @@ def cell_pictures(
             labels = {kind: body.labels[1:-1] for kind, body in (bodies | contacts).items()}
             return fields, labels
     raise ObjectError(
-        f"{volume.path}: cell {number}: expected one of {int(cells.labels.max())}, found none"
+        f"{volume.path}: cell {number}: expected a number in cells.labels, found none; take another"
     )
 
 
@@ -227,8 +232,7 @@ def _isotropic_cells(
                 "everywhere; check channel_map, or leave the image out"
             )
     spacing = (volume.z_step_um, volume.pixel_size_um, volume.pixel_size_um)
-    boxes = cell_boxes(cells.labels, volume.pixel_size_um, voxel_um)
-    for number, (box, territory) in enumerate(boxes, start=1):
+    for number, box, territory in cell_boxes(cells.labels, volume.pixel_size_um, voxel_um):
         fields = (
             (name, resample(part[:, *box].astype(np.float32), spacing, voxel_um))
             for name, part in zip(names, stack, strict=True)
