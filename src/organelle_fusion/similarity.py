@@ -56,7 +56,7 @@ def map_similarity(
     rows = []
     for number, (channel, own) in enumerate(zip(channels, flat, strict=True)):
         # Not fused - own, which rounding makes uneven where all others are constant.
-        others = np.delete(flat, number, axis=0).sum(axis=0)
+        others = flat[:number].sum(axis=0) + flat[number + 1 :].sum(axis=0)
         rows.append((channel, WITH_OTHERS, _pearson(own, others)))
         rows.append((channel, WITH_FUSED, _pearson(own, fused)))
     return pd.DataFrame(rows, columns=[*_COMPARED, "value"])
