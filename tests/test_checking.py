@@ -244,6 +244,22 @@ def test_nan_is_an_error_of_its_image(data):
     assert "NaN" in problem.what
 
 
+def test_nan_in_a_channel_that_is_not_analysed_is_no_error(data):
+    """But it is where a channel is missing, since any may be the one, and in the nucleus."""
+    bright = np.full((1, 2, EDGE, EDGE), np.nan)
+    array = np.concatenate([picture(2), bright]).astype(np.float32)
+    data.write(2, array, (*ORGANELLES, "bright field"))
+    report = data.check()
+    assert (report.errors, report.images["readable"].all()) == (0, True)
+    assert report.channels.query("image == 'i2'")["channel"].tolist() == list(ORGANELLES)
+    data.write(2, array, (*ORGANELLES, "nucleus"))
+    assert [problem.where for problem in data.check().problems if problem.severity == "error"] == [
+        "i2"
+    ]
+    data.write(2, array, (*ORGANELLES[:2], "bright field", "Tom20"))
+    assert any("NaN" in problem.what for problem in data.check().problems)
+
+
 def test_a_patch_larger_than_the_image(data):
     """17.67 µm are 167 pixels of 0.106 µm."""
     data.write(2, picture(2, edge=166))

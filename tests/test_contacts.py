@@ -97,6 +97,16 @@ def test_correlations_of_blocks_by_hand():
     np.testing.assert_allclose(contacts.block_correlations(patches, 4)[:, 0], expected)
 
 
+def test_channels_that_are_the_same_in_all_blocks_do_not_correlate():
+    """Patterns of 3 × 3 px in 49 blocks: their means are rounded, and so are the deviations."""
+    patterns = np.random.default_rng(0).integers(0, 256, (20, 3, 3, 2), dtype=np.uint8)
+    patches = np.tile(patterns, (1, 7, 7, 1))
+    np.testing.assert_array_equal(contacts.block_correlations(patches, 7), np.zeros((20, 1)))
+    patches[:, 4, 4, :] ^= 1  # one pixel of one block, by one grey level
+    found = np.abs(contacts.block_correlations(patches, 7))
+    np.testing.assert_allclose(found, 1, rtol=1e-9)
+
+
 def test_the_probe_sees_contacts_on_a_fine_grid_only():
     """A dot of the second channel on that of the first, or beside it within a quarter."""
     rng = np.random.default_rng(0)

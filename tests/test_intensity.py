@@ -106,6 +106,39 @@ def test_range_falls_back_to_the_extremes_where_the_percentiles_coincide(tmp_pat
     assert (row.low, row.high) == (0, 40)
 
 
+def ramp(*others):
+    """Two planes of the numbers 0 to 49, each 100 times, the first of which are replaced."""
+    array = (np.arange(5000, dtype=np.float32) % 50).reshape(1, 2, 50, 50)
+    array[0, 0, 0, 10 : 10 + len(others)] = others
+    return array
+
+
+@pytest.mark.parametrize("far", [131_072, -131_072])
+def test_floats_beside_one_far_voxel_are_refused(tmp_path, far):
+    """Bins are 2 wide: 0 to 49 lie in 25 of them (below, from −131,072, 49 is in the last)."""
+    message = r"ome.tif: channel channel-0: .* 65,536 bins .* in 25 of the bins 98.9 % of .*; repl"
+    with pytest.raises(PatchError, match=message) as error:
+        stack_statistics(stack(tmp_path, ramp(far)))
+    assert "\n" not in str(error.value)
+
+
+def test_floats_beside_a_voxel_that_is_not_so_far_are_counted(tmp_path):
+    """Bins are 1 wide, and numbers half a bin from their middles."""
+    (row,) = stack_statistics(stack(tmp_path, ramp(65_536))).itertuples(index=False)
+    assert row == ("channel-0", 49.5, 0.5, 49.5, 1 / 5000)
+
+
+def test_floats_of_one_value_but_for_a_few_are_told_apart(tmp_path):
+    """Bins are 2 wide, in the middle of which all the percentiles are equal."""
+    array = np.full((1, 2, 50, 50), 0.25)
+    array[0, 0, 0, :2] = -65_536, 65_536
+    (row,) = stack_statistics(stack(tmp_path, array)).itertuples(index=False)
+    assert (row.low, row.high, row.saturated) == (-65_535, 65_535, 1 / 5000)
+    array[0, 1, 4, 4] = 0.5  # in the same bin
+    with pytest.raises(PatchError, match="in 1 of the bins 98"):
+        stack_statistics(stack(tmp_path, array))
+
+
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_a_constant_channel_is_refused_in_one_line(tmp_path, dtype):
     array = blobs(dtype, 1)

@@ -10,9 +10,11 @@ import tifffile
 from organelle_fusion import measuring, phantom
 from organelle_fusion.cells import segment_cells
 from organelle_fusion.config import ORGANELLES, load_profile
-from organelle_fusion.handcrafted import TPG
+from organelle_fusion.handcrafted import MEASURED, TPG
 from organelle_fusion.manifest import read_manifest
+from organelle_fusion.objects import TOO_SMALL
 from organelle_fusion.predictions import SweepError
+from organelle_fusion.topologies import class_topologies, measured_table, planted_table
 from organelle_fusion.volumes import open_volume, write_ome_tiff
 
 SETTINGS = load_profile("smoke").handcrafted
@@ -51,6 +53,25 @@ def test_one_process_or_two_measure_the_same_once(manifest, tmp_path, capsys):
     capsys.readouterr()
     measure(manifest, tmp_path / "two", 2)
     assert "2 images: 2 stored, 0 to compute" in capsys.readouterr().out
+
+
+def test_images_without_objects_have_empty_tables(manifest, tmp_path):
+    """None is as large as a cubic millimetre; tables of none count 0."""
+    settings = SETTINGS.model_copy(update={"min_volume_um3": 1e9})
+    objects, dropped = measuring.measure_images(
+        manifest, channels=ORGANELLES, settings=settings, folder=tmp_path, workers=1
+    )
+    assert len(objects) == 0
+    assert {*MEASURED, "kind", "object", "cell", "image", "label", "group"} <= set(objects)
+    assert (dropped["reason"] == TOO_SMALL).any()
+    kinds = [*ORGANELLES, *measuring.contact_kinds(ORGANELLES)]
+    assert [len(part) for part in measuring.topology(objects, kinds)] == [0, 0, 0]
+    assert measured_table(objects, kinds)["objects"].tolist() == [0] * len(kinds)
+    folds = manifest[["group", "label"]].assign(fold=0, part="train")
+    tables, report = class_topologies(objects, {"all": kinds}, [folds])
+    assert (tables, len(report)) == ({}, 0)
+    planted = pd.DataFrame({"image": "full-000", "kind": ["er"], "planted": [4]})
+    assert planted_table(planted, objects)["measured"].tolist() == [0]
 
 
 def test_planted_objects_are_counted_in_the_cells_that_are_found(manifest):

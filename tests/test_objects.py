@@ -11,6 +11,7 @@ from organelle_fusion.objects import (
     NO_NUCLEUS,
     TOO_SMALL,
     ObjectError,
+    cell_pictures,
     contact_objects,
     measure_objects,
     measure_stack,
@@ -250,8 +251,44 @@ def test_small_objects_empty_cells_and_missing_nuclei_are_counted(tmp_path):
     ]
     volume, cells = stack_of(tmp_path, {"a": ball, "nucleus": nothing}, noise=5.0)
     empty = measure_objects(volume, "a", cells, voxel_um=VOXEL, min_volume_um3=0.01)
-    assert empty.empty
+    assert len(empty) == 0
     assert empty.attrs["dropped"] == [{"what": "cells", "reason": NO_NUCLEUS, "number": 1}]
+
+
+def test_tables_without_objects_have_the_columns_of_others(tmp_path):
+    """Without a cell, and with a nucleus alone, they are those of two organelles in a cell."""
+    balls = {name: ellipsoid((1.5, 1.5, x), [0.4] * 3) for name, x in (("a", 1.2), ("b", 3.5))}
+    expected = {name: dtype.kind for name, dtype in measured(tmp_path, balls).dtypes.items()}
+    volume, cells = stack_of(tmp_path, {**balls, "nucleus": ellipsoid(*NUCLEUS)})
+    options = {"voxel_um": VOXEL, "min_volume_um3": 0.01}
+    none = cells._replace(labels=np.zeros_like(cells.labels))
+    large = {**options, "min_volume_um3": 1.0}  # balls have 0.27 µm³
+    for given, how in ((none, options), (cells, large)):
+        found = measure_stack(volume, ["a", "b"], given, **how)
+        assert len(found) == 0
+        assert {name: dtype.kind for name, dtype in found.dtypes.items()} == expected
+
+
+def test_a_cell_that_was_removed_leaves_the_others_their_numbers(tmp_path):
+    """Three cells side by side in x; of the first and third the table is as before."""
+    channels = {
+        name: sum(ellipsoid((1.5, y, x), axes) for x in (0.9, 2.5, 4.1))
+        for name, y, axes in (("a", 1.5, [0.3] * 3), ("nucleus", 3.5, (0.8, 0.8, 0.5)))
+    }
+    volume, _ = stack_of(tmp_path, channels)
+    labels = np.zeros(volume.shape[2:], np.uint16)
+    for number, start in enumerate((3, 49, 95), start=1):
+        labels[3:-3, start : start + 45] = number
+    options = {"voxel_um": 0.07, "min_volume_um3": 0.01}
+    whole = measure_stack(volume, ["a"], Cells(labels, labels, {}), **options)
+    assert whole["cell"].tolist() == ["1", "2", "3"]
+    cells = Cells(np.where(labels == 2, 0, labels), labels, {})
+    found = measure_stack(volume, ["a"], cells, **options)
+    assert found.equals(whole[whole["cell"] != "2"].reset_index(drop=True))
+    _, of_third = cell_pictures(volume, ["a"], cells, 3, **options)
+    assert set(of_third) == {"a", "nucleus"}
+    with pytest.raises(ObjectError, match=r"cell 2: expected a number .* found none; take"):
+        cell_pictures(volume, ["a"], cells, 2, **options)
 
 
 def test_stacks_that_cannot_be_measured_are_refused(tmp_path):

@@ -38,6 +38,12 @@ def test_foreground_ratio_is_the_mean_of_each_patch():
     np.testing.assert_allclose(foreground_ratio(mask[0], 7), np.transpose(expected)[0], rtol=1e-14)
 
 
+def test_numbers_are_foreground_where_they_are_not_0():
+    """Labels of eight bytes each: patches of 2 px hold 3, 0 and 1 of 4."""
+    mask = np.array([[5, 0, 0, 0, 0, 0], [1, 9, 0, 0, 0, 256]])
+    assert foreground_ratio(mask, 2).tolist() == [0.75, 0, 0.25]
+
+
 def test_table_counted_by_hand(tmp_path, by_hand):
     table = patch_table(stack(tmp_path, by_hand), 2.0, min_foreground=0.1)
     expected = pd.DataFrame(
@@ -226,3 +232,26 @@ def test_patches_without_pixels_are_refused(tmp_path, by_hand):
     table = patch_table(volume, 2.0, min_foreground=0)
     with pytest.raises(PatchError, match="output_px: expected a pixel or more, found 0; "):
         extract_patches(volume, table, output_px=0, statistics=stack_statistics(volume))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("z", -1), ("z", 2), ("y", -1), ("y", 2), ("x", 6), ("size_px", 0)]
+)
+def test_a_place_outside_the_stack_is_refused_by_its_row(tmp_path, by_hand, name, value):
+    """Of 2 planes of 5×9 px; patches of 4 px begin at y = 1 and x = 5 at the latest."""
+    volume = stack(tmp_path, by_hand)
+    statistics = stack_statistics(volume)
+    table = pd.DataFrame(
+        {
+            "z": [-5, 1, 0],
+            "y": [0, 1, 1],
+            "x": [0, 5, 5],
+            "size_px": 4,
+            "kept": [False, True, True],
+        },
+        index=[3, 7, 9],
+    )
+    assert len(extract_patches(volume, table, output_px=2, statistics=statistics)) == 2
+    table.loc[9, name] = value
+    with pytest.raises(PatchError, match=r"ome.tif: row 9: expected .* 2 planes of 5×9 px, found "):
+        extract_patches(volume, table, output_px=2, statistics=statistics)

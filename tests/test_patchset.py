@@ -132,6 +132,26 @@ def test_parts_that_do_not_belong_together_are_refused(patch_set):
             PatchSet(*arguments, 0.2)
 
 
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [([1, 2, 10, 10], r"1 \(int64\)"), (["a", 2.5, "b", "a"], r"2.5 \(float\)"),
+     (["a", None, "b", "a"], "nan"), (pd.Categorical([3, 1, 3, 1]), r"3 \(int\)")],
+)  # fmt: skip
+def test_labels_that_are_no_text_are_refused(patch_set, labels, found):
+    """As numbers 2 comes before 10, as texts after it: labels and classes would be mixed up."""
+    table = patch_set.table.assign(label=labels)
+    with pytest.raises(PatchError, match=f"column label: expected text, found {found}.*; name"):
+        PatchSet(patch_set.patches, table, patch_set.channels, 0.2)
+
+
+def test_class_numbers_of_texts_that_are_numbers(patch_set):
+    """Sorted as texts, 10 is between 1 and 2."""
+    table = patch_set.table.assign(label=np.array([2, 10, 1, 10]).astype(str))
+    found = PatchSet(patch_set.patches, table, patch_set.channels, 0.2)
+    assert found.classes == ("1", "10", "2")
+    assert found.class_numbers.tolist() == [2, 1, 0, 1]
+
+
 def test_crops_become_patches_without_a_scale():
     """Channels go last, pixels stay as they are, and nothing is in µm."""
     crops = np.arange(2 * 3 * 2 * 2, dtype=np.uint8).reshape(2, 3, 2, 2)

@@ -14,6 +14,7 @@ from organelle_fusion.manifest import read_manifest
 from organelle_fusion.preprocessing import (
     build_patch_set,
     covered_share,
+    cut_places,
     each_patch_set,
     patch_yield,
     seconds_of_one,
@@ -113,6 +114,15 @@ def test_an_image_without_patches_is_named_with_the_remedy(manifest, tmp_path, b
             manifest, channels=("a", "b"), settings=SETTINGS, output_px=2, progress=False
         )
     assert "\n" not in str(error.value)
+
+
+def test_a_place_beyond_the_border_of_its_image_is_refused(manifest):
+    """Images have 5×9 px, and a patch of 4 px that begins at y = 2 ends at 6."""
+    places = pd.DataFrame(
+        {"image": ["one", "two", "one", "two"], "z": 0, "y": [1, 1, 2, 0], "x": 0, "size_px": 4}
+    )
+    with pytest.raises(PatchError, match=r"row 2: expected a patch .* y, x = 0, 2, 0; "):
+        cut_places(places, manifest, ["a"], 2)
 
 
 def test_a_channel_that_no_file_has_is_refused(manifest):

@@ -49,6 +49,16 @@ def test_a_constant_map_has_no_correlation():
     np.testing.assert_allclose(found["value"], [np.nan, np.nan, 1, 1, 1, 1])
 
 
+@pytest.mark.parametrize("constants", [[0.1], [0.1, 0.3]])
+def test_constant_others_have_no_correlation(constants):
+    """0.1 + own − own is not 0.1 everywhere."""
+    own = np.random.default_rng(0).normal(size=(8, 8))
+    maps = np.stack([*(np.full((8, 8), value) for value in constants), own])
+    found = map_similarity(maps, CHANNELS[: len(maps)])
+    others = found.loc[found["compared_with"] == WITH_OTHERS, "value"]
+    assert others.isna().all()
+
+
 def test_pixels_can_be_left_out():
     """Alike in the left half and opposite in the right one; of no pixel there is no correlation."""
     maps = np.array([[[1, 2, 1, 2], [3, 4, 3, 4]], [[1, 2, -1, -2], [3, 4, -3, -4]]], dtype=float)

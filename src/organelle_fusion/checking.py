@@ -18,7 +18,7 @@ from organelle_fusion.inspecting import (
     SATURATED,
     acquisition_date,
     image_suffix,
-    inspect_channels,
+    inspect_analysed,
 )
 from organelle_fusion.manifest import group_problems, open_image, read_leniently
 from organelle_fusion.manifest_cells import channels_remedy
@@ -62,7 +62,7 @@ class Report(NamedTuple):
     manifest: Path
     profile: str
     images: pd.DataFrame  # `COLUMNS`; channels are a tuple
-    channels: pd.DataFrame  # image, label, and the columns of `inspect_channels`
+    channels: pd.DataFrame  # image, label, and the columns of `inspect_analysed`
     problems: list[Problem]
     confounding: list[Finding]
 
@@ -102,7 +102,7 @@ def check_data_set(manifest: str | Path, profile: Profile, *, progress: bool = F
     rows, channels = [], []
     shown = tqdm(frame.itertuples(), "images", len(frame), disable=None if progress else True)
     for row in shown:
-        described, of_channels, found = _inspect(row)
+        described, of_channels, found = _inspect(row, profile.channels)
         rows.append(described)
         channels.append(of_channels)
         problems += found
@@ -134,7 +134,7 @@ def _of_error(error: UserError, path: str | Path, where: str = "") -> Problem:
     return Problem("error", where, what if parted else text, remedy if parted else "")
 
 
-def _inspect(row: Any) -> tuple[dict[str, Any], pd.DataFrame, list[Problem]]:
+def _inspect(row: Any, wanted: Sequence[str]) -> tuple[dict[str, Any], pd.DataFrame, list[Problem]]:
     """Describe one image and its channels, and say why that cannot be done."""
     described: dict[str, Any] = {
         "image": row.image or row.path,
@@ -160,7 +160,7 @@ def _inspect(row: Any) -> tuple[dict[str, Any], pd.DataFrame, list[Problem]]:
     described |= dict(zip(SIZES, sizes, strict=True))
     described |= {"channels": volume.channels, "date": acquisition_date(row.path)}
     try:
-        columns = inspect_channels(volume)
+        columns = inspect_analysed(volume, wanted)
     except UserError as error:
         return described, pd.DataFrame(), [*problems, _of_error(error, row.path, where)]
     columns.insert(0, "image", where)

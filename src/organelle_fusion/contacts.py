@@ -137,12 +137,15 @@ def block_correlations(patches: np.ndarray, blocks: int) -> np.ndarray:
     cut = patches[:, : blocks * edge, : blocks * edge].astype(np.float64)
     means = cut.reshape(len(cut), blocks, edge, blocks, edge, -1).mean(axis=(2, 4))
     flat = means.reshape(len(cut), blocks * blocks, -1)
+    level = np.sqrt((flat**2).sum(axis=1))
     flat = flat - flat.mean(axis=1, keepdims=True)
     size = np.sqrt((flat**2).sum(axis=1))
+    varies = size > 1e-12 * level  # more than the means are rounded by
     pairs = list(combinations(range(flat.shape[2]), 2))
     product = np.stack([(flat[..., a] * flat[..., b]).sum(axis=1) for a, b in pairs], axis=1)
     scale = np.stack([size[:, a] * size[:, b] for a, b in pairs], axis=1)
-    return np.divide(product, scale, out=np.zeros_like(product), where=scale > 0)
+    both = np.stack([varies[:, a] & varies[:, b] for a, b in pairs], axis=1)
+    return np.divide(product, scale, out=np.zeros_like(product), where=both)
 
 
 def coarse_probe(patch_set: PatchSet, folds: pd.DataFrame, blocks: Sequence[int]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,8 +12,9 @@ import pandas as pd
 import tifffile
 from skimage.filters import threshold_otsu
 
+from organelle_fusion.config import NUCLEUS
 from organelle_fusion.image_paths import split_path
-from organelle_fusion.intensity import count_channels, histogram_percentiles
+from organelle_fusion.intensity import PatchError, count_channels, histogram_percentiles
 from organelle_fusion.volumes import Volume
 
 PILED_UP = 2
@@ -66,7 +68,8 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per channel: ``channel``; ``smallest``, ``largest``; ``range`` (between the
+        One row per channel: ``channel``; ``smallest``, ``largest`` (of floats the middles of the
+        first and last bin of `intensity.count_channels`); ``range`` (between the
         percentiles that become 0 and 255 in patches); ``saturated`` (share of the voxels at the
         largest value, if that is the last one of the data type or they are a pile-up, see
         `PILED_UP`; else 0; so cut 12- and 14-bit data are found in 16 bits as well);
@@ -79,7 +82,7 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
     Raises
     ------
     PatchError, VolumeError
-        NaN, or a type that is not analysed; the file is damaged.
+        NaN, floats that cannot be told apart, or a type that is not analysed; the file is damaged.
     """
     digests: dict[tuple[int, int], bytes] = {}
     moments: dict[tuple[int, int], tuple[float, float]] = {}
@@ -117,6 +120,38 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def inspect_analysed(volume: Volume, wanted: Sequence[str]) -> pd.DataFrame:
+    """`inspect_channels` of all channels, or of those that are analysed if others prevent it.
+
+    Parameters
+    ----------
+    volume
+        The stack.
+    wanted
+        The channels that are analysed, beside the nucleus.
+
+    Returns
+    -------
+    DataFrame
+        Of `inspect_channels`.
+
+    Raises
+    ------
+    PatchError, VolumeError
+        As `inspect_channels`, of a channel that is analysed, or of any where one is missing.
+    """
+    try:
+        return inspect_channels(volume)
+    except PatchError:
+        others = set(volume.channels) - {*wanted, NUCLEUS}
+        analysed = [name for name in volume.channels if name not in others]
+        # Where a name is missing, or stands there twice, any channel may be the one.
+        unsure = not set(wanted).issubset(analysed) or len(analysed) > len(set(analysed))
+        if unsure or not others:
+            raise
+        return inspect_channels(volume.select(analysed))
 
 
 def _of_histogram(counts: np.ndarray, values: np.ndarray, dtype: np.dtype) -> dict[str, Any]:

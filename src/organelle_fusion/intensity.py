@@ -16,6 +16,9 @@ from organelle_fusion.volumes import Volume
 
 FLOAT_BINS = 65_536
 """Bins of the histogram of a float channel, from its smallest to its largest value."""
+FEWEST_BINS = 32
+"""So many bins apart are the two `PERCENTILES` of floats at least, each off by half a bin: together
+by 3 % of the range between them. One voxel far from all others makes the bins wide."""
 PERCENTILES = (1.0, 99.9)
 """Intensities that become 0 and 255 in a patch; what lies beyond is clipped."""
 
@@ -29,7 +32,8 @@ def stack_statistics(volume: Volume) -> pd.DataFrame:
 
     Integers of 8 and 16 bits are counted exactly, one bin per value, so that the threshold is
     that of ``skimage.filters.threshold_otsu`` of the whole array. Floats are counted in 65,536
-    bins between their extremes; threshold and percentiles are then bin centres.
+    bins between their extremes; threshold, percentiles and extremes are then bin centres, and the
+    voxels of the last bin count as those with the largest value.
 
     Parameters
     ----------
@@ -46,7 +50,8 @@ def stack_statistics(volume: Volume) -> pd.DataFrame:
     Raises
     ------
     PatchError
-        A channel is constant, holds NaN or infinity, or the data type is none of the above.
+        A channel is constant, or holds NaN, infinity or floats that the bins cannot tell apart; or
+        the data type is none of the above.
     """
     rows = []
     for channel, (counts, values) in zip(volume.channels, channel_histograms(volume), strict=True):
@@ -101,7 +106,8 @@ def count_channels(
     Raises
     ------
     PatchError
-        A channel holds NaN or infinity, or the data type is none of `stack_statistics`'s.
+        A channel holds NaN, infinity or floats that the bins cannot tell apart, or the data type is
+        none of `stack_statistics`'s.
     """
     if volume.dtype.kind in "iu" and volume.dtype.itemsize <= 2:
         return _integer_histograms(volume, each)
@@ -218,7 +224,30 @@ def _float_histograms(
 
     counts = _total_of_pages(volume, count, (FLOAT_BINS,), np.int64, each)
     edges = np.linspace(low, high, FLOAT_BINS + 1, axis=1)
+    for single, found, of_channel in zip(volume.split(), counts, edges, strict=True):
+        _check_resolved(single, found, of_channel)
     return list(zip(counts, (edges[:, 1:] + edges[:, :-1]) / 2, strict=True))
+
+
+def _check_resolved(volume: Volume, counts: np.ndarray, edges: np.ndarray) -> None:
+    """Refuse a channel of which nearly all voxels share a few bins, unless they have one value."""
+    first, last = histogram_percentiles(counts, np.arange(FLOAT_BINS))
+    if edges[0] == edges[-1] or last - first >= FEWEST_BINS:
+        return
+    lower, upper = edges[first], edges[last + 1] if last + 1 < FLOAT_BINS else np.inf
+
+    def extremes(_: int, plane: np.ndarray) -> tuple[float, float]:
+        inside = plane[(plane >= lower) & (plane < upper)]
+        return inside.min(initial=np.inf), inside.max(initial=-np.inf)
+
+    lows, highs = zip(*map_planes(volume, extremes), strict=True)
+    if min(lows) < max(highs):
+        raise PatchError(
+            f"{volume.path}: channel {volume.channels[0]}: expected intensities that "
+            f"{FLOAT_BINS:,} bins can tell apart, found {edges[0]:.6g} to {edges[-1]:.6g} and in "
+            f"{last - first + 1} of the bins {PERCENTILES[1] - PERCENTILES[0]:g} % of the voxels; "
+            "replace the voxels that lie far from all others, or leave the image out"
+        )
 
 
 def _total_of_pages(

@@ -18,7 +18,7 @@ from organelle_fusion.config import NUCLEUS, HandcraftedSettings
 from organelle_fusion.handcrafted import TPG, drop_unusable, object_features
 from organelle_fusion.image_paths import image_hash, note_image
 from organelle_fusion.manifest import open_image
-from organelle_fusion.objects import BETWEEN, measure_stack
+from organelle_fusion.objects import BETWEEN, measure_stack, no_objects
 from organelle_fusion.predictions import read_provenance
 from organelle_fusion.provenance import code_version, hash_of, note_file
 from organelle_fusion.volumes import READERS, open_volume
@@ -86,7 +86,7 @@ def measure_images(
     -------
     objects
         Columns of `objects.measure_stack`, and image, label and group; ``cell`` is unique among
-        all images.
+        all images. Without objects there are the columns, and no rows.
     dropped
         image, what (cells, or a kind of objects), reason, number.
 
@@ -128,7 +128,10 @@ def measure_images(
             frames.append(frame.assign(**own, cell=cell))
         of_image = read_provenance(path)["details"]["dropped"]
         dropped += [{"image": row.image, **entry} for entry in of_image]
-    objects = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if not frames:
+        texts = {name: pd.Series(dtype=str) for name in ("image", "label", "group")}
+        frames.append(no_objects(channels).assign(**texts))
+    objects = pd.concat(frames, ignore_index=True)
     return objects, pd.DataFrame(dropped, columns=["image", "what", "reason", "number"])
 
 

@@ -18,6 +18,7 @@ from organelle_fusion.cells import Cells
 from organelle_fusion.config import NUCLEUS, UserError
 from organelle_fusion.resampling import cell_boxes, resample
 from organelle_fusion.surfaces import (
+    DESCRIBED,
     Mesh,
     describe_objects,
     drop_small,
@@ -89,12 +90,7 @@ def measure_objects(
 
 
 def measure_stack(
-    volume: Volume,
-    channels: Sequence[str],
-    cells: Cells,
-    *,
-    voxel_um: float,
-    min_volume_um3: float,
+    volume: Volume, channels: Sequence[str], cells: Cells, *, voxel_um: float, min_volume_um3: float
 ) -> pd.DataFrame:
     """Measure the objects of several organelles, and their contacts, in all cells of a stack.
 
@@ -110,7 +106,7 @@ def measure_stack(
     channels
         The organelles.
     cells
-        Of `cells.segment_cells`.
+        Of `cells.segment_cells`; a cell whose pixels were set to 0 is left out.
     voxel_um
         Edge of the isotropic voxels, µm.
     min_volume_um3
@@ -125,8 +121,8 @@ def measure_stack(
         nucleus' long axis, on the side where the cell reaches farther; distance_to_nucleus_um and
         distance_to_<channel>_um, see `surfaces.signed_distances` (NaN to itself, of contacts, and
         where a cell has none of it). For contacts area_um2 is the contact area and volume_um3
-        that of their voxels. ``attrs["dropped"]``: a list of what, reason and number of all that
-        was left out.
+        that of their voxels. Without objects there are the columns, and no rows.
+        ``attrs["dropped"]``: a list of what, reason and number of all that was left out.
 
     Raises
     ------
@@ -140,13 +136,23 @@ def measure_stack(
     for number, fields, territory in _isotropic_cells(volume, channels, cells, voxel_um):
         found = _measure_cell(fields, territory, voxel_um, min_volume_um3, dropped)
         frames.append(found.assign(cell=str(number)))
-    objects = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    some = any(len(found) for found in frames)
+    objects = pd.concat(frames, ignore_index=True) if some else no_objects(channels)
     objects.attrs["dropped"] = [
         {"what": what, "reason": why, "number": int(number)}
         for (what, why), number in dropped.items()
         if number
     ]
     return objects
+
+
+def no_objects(channels: Sequence[str]) -> pd.DataFrame:
+    """Make a table of `measure_stack` without rows."""
+    columns = dict.fromkeys(DESCRIBED, float) | {"triangles": int, "voxels": int}
+    columns |= {f"position_{axis}_um": float for axis in "xyz"}
+    columns |= {f"distance_to_{name}_um": float for name in (NUCLEUS, *channels)}
+    columns |= dict.fromkeys(("kind", "object", "cell"), str)
+    return pd.DataFrame(columns=list(columns)).astype(columns)
 
 
 def cell_pictures(
@@ -165,7 +171,7 @@ def cell_pictures(
     volume, channels, cells, voxel_um, min_volume_um3
         As in `measure_stack`.
     number
-        Of the cell, from 1.
+        Of the cell, as in ``cells.labels``.
 
     Returns
     -------
@@ -173,6 +179,11 @@ def cell_pictures(
         Channel, and the nucleus → float32 (Z', Y', X').
     labels
         Channel, nucleus and contacts → int (Z', Y', X'); kinds of which there is none are missing.
+
+    Raises
+    ------
+    ObjectError, VolumeError
+        As `measure_stack`, or there is no such cell.
     """
     for which, fields, territory in _isotropic_cells(volume, channels, cells, voxel_um):
         if which == number:
@@ -183,7 +194,7 @@ def cell_pictures(
             labels = {kind: body.labels[1:-1] for kind, body in (bodies | contacts).items()}
             return fields, labels
     raise ObjectError(
-        f"{volume.path}: cell {number}: expected one of {int(cells.labels.max())}, found none"
+        f"{volume.path}: cell {number}: expected a number in cells.labels, found none; take another"
     )
 
 
@@ -221,8 +232,7 @@ def _isotropic_cells(
                 "everywhere; check channel_map, or leave the image out"
             )
     spacing = (volume.z_step_um, volume.pixel_size_um, volume.pixel_size_um)
-    boxes = cell_boxes(cells.labels, volume.pixel_size_um, voxel_um)
-    for number, (box, territory) in enumerate(boxes, start=1):
+    for number, box, territory in cell_boxes(cells.labels, volume.pixel_size_um, voxel_um):
         fields = (
             (name, resample(part[:, *box].astype(np.float32), spacing, voxel_um))
             for name, part in zip(names, stack, strict=True)
@@ -345,11 +355,7 @@ def _find_contacts(bodies: Mapping[str, _Body]) -> dict[str, _Body]:
 
 
 def _find_objects(
-    field: np.ndarray,
-    territory: np.ndarray,
-    least_voxels: float,
-    *,
-    largest: bool,
+    field: np.ndarray, territory: np.ndarray, least_voxels: float, *, largest: bool
 ) -> tuple[_Body | None, dict[str, int]]:
     """Objects of one channel in one cell, the largest alone if asked; and what was dropped."""
     values = field[:, territory]

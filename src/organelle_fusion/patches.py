@@ -36,7 +36,7 @@ def foreground_ratio(mask: np.ndarray, size_px: int) -> np.ndarray:
     Parameters
     ----------
     mask
-        Boolean, `(…, H, W)`.
+        Boolean, `(…, H, W)`; numbers count as true where they are not 0.
     size_px
         Edge of a patch, pixels.
 
@@ -47,7 +47,7 @@ def foreground_ratio(mask: np.ndarray, size_px: int) -> np.ndarray:
     from organelle_fusion.kernels import count_foreground
 
     *leading, height, width = mask.shape
-    planes = np.ascontiguousarray(mask).view(np.uint8).reshape(-1, height, width)
+    planes = np.ascontiguousarray(mask, bool).view(np.uint8).reshape(-1, height, width)
     counts = count_foreground(planes, np.zeros(len(planes), np.uint8), np.array([size_px]))[:-1]
     return counts.reshape(*leading, -1) / size_px**2
 
@@ -208,13 +208,15 @@ def extract_patches(
     Raises
     ------
     PatchError
-        `output_px` is no edge, or the statistics are of other channels.
+        `output_px` is no edge, a patch lies outside the stack, or the statistics are of other
+        channels.
     """
     from organelle_fusion.kernels import average_areas
 
     if output_px < 1:
         raise PatchError(f"output_px: expected a pixel or more, found {output_px}; enlarge it")
     kept = table[table["kept"]]
+    _check_places(volume, kept)
     low = _per_channel(volume, statistics, "low")
     high = _per_channel(volume, statistics, "high")
     result = np.empty((len(kept), output_px, output_px, len(volume.channels)), np.uint8)
@@ -229,6 +231,21 @@ def extract_patches(
 
     deque(map_planes(volume, cut, np.unique(z)), maxlen=0)
     return result
+
+
+def _check_places(volume: Volume, places: pd.DataFrame) -> None:
+    """Refuse patches that are not wholly in the stack: compiled loops would not notice."""
+    _, planes, height, width = volume.shape
+    z, y, x, size = places[["z", "y", "x", "size_px"]].to_numpy(np.int64).T
+    inside = (z >= 0) & (z < planes) & (y >= 0) & (x >= 0) & (size >= 1)
+    inside &= (y + size <= height) & (x + size <= width)
+    if not inside.all():
+        row = int(np.argmin(inside))
+        raise PatchError(
+            f"{volume.path}: row {places.index[row]}: expected a patch within {planes} planes of "
+            f"{height}×{width} px, found {size[row]} px at z, y, x = {z[row]}, {y[row]}, {x[row]}; "
+            "cut it from the image that its place was chosen in"
+        )
 
 
 def _area_weights(size: int, output: int) -> tuple[np.ndarray, np.ndarray]:

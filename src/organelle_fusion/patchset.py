@@ -54,11 +54,16 @@ class PatchSet:
         uint8, `(N, H, W, C)`; read-only. A `numpy.memmap` where they are too many for the memory,
         see `new_patches`.
     table
-        At least ``image``, ``label``, ``group``, ``z``, ``y``, ``x``.
+        At least ``image``, ``label`` (text), ``group``, ``z``, ``y``, ``x``.
     channels
         Names of the last axis.
     pixel_size_um
         Edge of one pixel of `patches`, µm; None where the source has no scale.
+
+    Raises
+    ------
+    PatchError
+        A column is missing, a label is no text, or patches, table and channels do not fit.
     """
 
     patches: np.ndarray
@@ -71,6 +76,13 @@ class PatchSet:
         expected = (len(self.table), len(self.channels))
         if missing:
             raise PatchError(f"patch set: expected column {min(missing)} in its table; add it")
+        # Numbers would be sorted in another order than the texts that files and scores have.
+        for label in self.table["label"].unique():
+            if not isinstance(label, str):
+                raise PatchError(
+                    f"patch set: column label: expected text, found {label} "
+                    f"({type(label).__name__}); name every class, numbers with astype(str)"
+                )
         if self.patches.dtype != np.uint8 or self.patches.ndim != 4:
             raise PatchError(
                 "patch set: expected uint8 patches (N, H, W, C), found "

@@ -279,7 +279,7 @@ def cut_places(
     Raises
     ------
     PatchError
-        An image is not in the manifest.
+        An image is not in the manifest, or a place is not within its image.
     VolumeError
         An image lacks a channel.
     """

@@ -43,18 +43,20 @@ def resample(stack: np.ndarray, spacing: tuple[float, float, float], voxel: floa
 
 def cell_boxes(
     labels: np.ndarray, pixel: float, voxel: float
-) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """Box of every cell with a margin around it, and where in it the cell is.
+) -> Iterator[tuple[int, tuple[slice, slice], np.ndarray]]:
+    """Number and box of every cell, with a margin around it, and where in it the cell is.
 
     Parameters
     ----------
     labels
-        int (Y, X), cells numbered from 1 without gaps.
+        int (Y, X), the numbers of the cells, from 1; 0 outside. Some may be missing.
     pixel, voxel
         Edges of a pixel and of an isotropic voxel, in one unit.
 
     Yields
     ------
+    number
+        Of the cell.
     box
         Rows and columns of `labels`.
     territory
@@ -65,6 +67,8 @@ def cell_boxes(
     # The last voxel may lie by nearly one voxel before the last pixel.
     margin = max(_MARGIN, int(np.ceil(voxel / pixel + 0.5)))
     for number, found in enumerate(ndimage.find_objects(labels), start=1):
+        if found is None:
+            continue
         box = tuple(slice(max(0, one.start - margin), one.stop + margin) for one in found)
         part = labels[box]
         y, x = (
@@ -72,7 +76,7 @@ def cell_boxes(
         )
         territory = part[np.ix_(y, x)] == number
         territory[[0, -1]] = territory[:, [0, -1]] = False
-        yield box, territory
+        yield number, box, territory
 
 
 def isotropic_places(length: int, step: float) -> np.ndarray:

@@ -54,8 +54,10 @@ def map_similarity(
         flat = flat[:, np.ravel(where)]
     fused = flat.sum(axis=0)
     rows = []
-    for channel, own in zip(channels, flat, strict=True):
-        rows.append((channel, WITH_OTHERS, _pearson(own, fused - own)))
+    for number, (channel, own) in enumerate(zip(channels, flat, strict=True)):
+        # Not fused - own, which rounding makes uneven where all others are constant.
+        others = flat[:number].sum(axis=0) + flat[number + 1 :].sum(axis=0)
+        rows.append((channel, WITH_OTHERS, _pearson(own, others)))
         rows.append((channel, WITH_FUSED, _pearson(own, fused)))
     return pd.DataFrame(rows, columns=[*_COMPARED, "value"])
 

@@ -17,6 +17,15 @@ _EVERY = 12
 _REFINEMENTS = 2
 
 
+DESCRIBED = (
+    *("area_um2", "volume_um3", "triangles", "voxels"),
+    *(f"ellipsoid_axis_{axis}_um" for axis in "abc"),
+    *(f"bbox_aa_{axis}_um" for axis in "xyz"),
+    *(f"bbox_oo_{axis}_um" for axis in "abc"),
+)
+"""Columns of `describe_objects`, but for the centre."""
+
+
 class Mesh(NamedTuple):
     """Closed surfaces of labelled objects.
 
