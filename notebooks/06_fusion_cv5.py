@@ -254,7 +254,11 @@ show_table(
 )
 
 # %% tags=["hide-input"]
-Markdown(published_sentence(published, "table1", run.data))
+Markdown(
+    published_sentence(published, "table1", run.data)
+    + " Nothing was measured in these images, so that no classifier of OTCCP was trained; [chapter 5](05_handcrafted.ipynb) "
+    "says why." * baseline.empty
+)
 
 # %% mystnb={"figure": {"name": "fig-scores5", "caption": "Scores with 95 % group-bootstrap intervals, folds by image; data: {data}. The dashed line is chance."}, "image": {"alt": "Dot plot of four metrics for all classifiers with interval bars and a chance line"}}
 chance = evaluation.chance_levels(patch_set.table["label"], classes)

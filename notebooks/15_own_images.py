@@ -182,10 +182,10 @@ print(
 )
 
 # %%
-path = shlex.quote(os.path.relpath(image.path, folder))
+arguments = own_images.predict_arguments(image, folder)
 print(
     own_images.terminal(
-        f"organelle-fusion predict network.keras {path}", folder
+        f"organelle-fusion predict network.keras {arguments}", folder
     )
 )
 

@@ -406,7 +406,7 @@ def test_paper_table_has_the_rows_of_the_paper():
     ]
     assert shown.columns.tolist() == ["Balanced accuracy", "AUROC", "MCC", "Macro F1"]
     assert shown.loc["Late fusion", "AUROC"] == "0.91 [0.85, 0.95]"
-    assert (shown.iloc[[2, 6, 7, 8, 9, 10]] == "not yet computed").all(axis=None)
+    assert (shown.iloc[[2, 6, 7, 8, 9, 10]] == "not computed").all(axis=None)
 
 
 def test_paper_table_takes_published_values_and_other_channels():
@@ -423,7 +423,7 @@ def test_paper_table_takes_published_values_and_other_channels():
     shown = evaluation.paper_table(table, rows, published)
     assert shown.loc["Single channel: nucleus", "MCC"] == "0.50 [0.40, 0.60]\npublished -0.13"
     assert shown.loc["Single channel: nucleus", "AUROC"] == "0.50 [0.40, 0.60]"
-    assert shown.loc["Early fusion", "MCC"] == "not yet computed\npublished 0.12"
+    assert shown.loc["Early fusion", "MCC"] == "not computed\npublished 0.12"
     bare = evaluation.paper_table(table, rows)
     pd.testing.assert_frame_equal(evaluation.paper_table(table, rows, published.head(0)), bare)
     with pytest.raises(EvaluationError, match="found nucleus"):

@@ -71,7 +71,7 @@ def test_opening_says_data_answer_and_verdicts(folder):
     assert len(rows) == 13
     assert rows["C1"].endswith("| a property of the method, shown on the phantom |")
     assert rows["C2"].endswith("| phantom: refuted<br>real cells: refuted |")
-    assert rows["C3"].endswith("| not yet computed: cannot tell |")
+    assert rows["C3"].endswith("| not computed: cannot tell |")
 
 
 def test_figure_shows_the_networks_only(folder, monkeypatch):

@@ -1,5 +1,7 @@
 """The spoilt stacks have the faults that the chapter tells of, and a check finds just these."""
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from organelle_fusion import own_images
 from organelle_fusion.checking import check_data_set
 from organelle_fusion.config import load_profile
 from organelle_fusion.inputs import noted_files
+from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import PageError, Run
 from organelle_fusion.volumes import VolumeError, open_volume
 
@@ -90,6 +93,29 @@ def test_the_image_to_predict_is_one_of_the_test_part(tmp_path):
     (tmp_path / "folds").mkdir()
     folds.to_csv(tmp_path / "folds" / f"cv{profile.folds.n_splits}.csv", index=False)
     assert own_images.unseen_image(run, profile)["image"] == "b"
+
+
+def test_predict_is_told_what_the_file_lacks(tmp_path):
+    """Channel map and pixel size of the manifest's row; a shell reads them as they are."""
+    text = (
+        "image,path,label,channel_map,pixel_size_um\n"
+        'a,my stack.tif,x,"nucleus=0;mitochondria=Tom 20",0.1\n'
+        "b,b.tif,y,,\n"
+    )
+    (tmp_path / "m.csv").write_text(text, "utf-8")
+    for name in ("my stack.tif", "b.tif"):
+        (tmp_path / name).touch()
+    (tmp_path / "own").mkdir()
+    first, second = (row for _, row in read_manifest(tmp_path / "m.csv").iterrows())
+    assert shlex.split(own_images.predict_arguments(first, tmp_path / "own")) == [
+        "../my stack.tif", "--channel-map", "nucleus=0;mitochondria=Tom 20",
+        "--pixel-size-um", "0.1",
+    ]  # fmt: skip
+    assert own_images.predict_arguments(second, tmp_path) == "b.tif"
+
+
+def test_an_image_without_a_class_has_no_picture(tmp_path):
+    assert own_images.predicted_figure(tmp_path, pd.Series({"image": "a"}), ["x"]) is None
 
 
 def test_a_prediction_is_shown_as_a_column(tmp_path):

@@ -134,7 +134,7 @@ def test_scorecard_has_a_row_per_claim_and_data():
     assert card["figures"].tolist() == [
         "one: 0.20 [0.10, 0.30]\ntwo: 0.20 [0.10, 0.30]",
         "a minus b: 0.10 [-0.10, 0.30]",
-        "not yet computed",
+        "not computed",
         "seconds: 3.25",
     ]
 

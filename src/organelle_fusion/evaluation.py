@@ -19,7 +19,7 @@ from organelle_fusion.metrics import METRICS, EvaluationError
 from organelle_fusion.significance import interval_text
 from organelle_fusion.wording import METRIC_TITLES, title
 
-NOT_COMPUTED = "not yet computed"
+NOT_COMPUTED = "not computed"
 
 
 def chance_levels(labels: np.ndarray, classes: Sequence[str]) -> dict:
@@ -268,7 +268,7 @@ def paper_table(
         Result of `score_table`, or several of them concatenated.
     rows
         Model → title of its row, in order; see `paper_rows`. A model without scores reads
-        "not yet computed".
+        "not computed".
     published
         model, metric, value of the article, as far as somebody has them (see
         `published.read_published`): the copy we work from has lost the numbers.

@@ -3,6 +3,7 @@
 They are planes of the phantom, sorted into folders as people sort theirs, some of them spoilt.
 """
 
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -134,8 +135,29 @@ def read_predicted(folder: Path) -> pd.DataFrame:
     return read_csv(folder / "predictions" / TABLE, text=("image", "label"))
 
 
-def predicted_figure(folder: Path, image: pd.Series, channels: Sequence[str]) -> Figure:
+def predict_arguments(image: pd.Series, folder: Path) -> str:
+    """What ``predict`` is to be told in a folder of an image: its path, and what its file lacks.
+
+    Parameters
+    ----------
+    image
+        Row of a manifest, see `unseen_image`.
+    folder
+        Where it is run.
+    """
+    words = [shlex.quote(os.path.relpath(image["path"], folder))]
+    if isinstance(image["channel_map"], dict):
+        text = ";".join(f"{ours}={theirs}" for ours, theirs in image["channel_map"].items())
+        words.append(f"--channel-map {shlex.quote(text)}")
+    if not np.isnan(image["pixel_size_um"]):
+        words.append(f"--pixel-size-um {image['pixel_size_um']:g}")
+    return " ".join(words)
+
+
+def predicted_figure(folder: Path, image: pd.Series, channels: Sequence[str]) -> Figure | None:
     """Draw the picture that ``predict`` makes, of the files that it has written of its one image.
+
+    Nothing, if it has no class: the command has said why.
 
     Parameters
     ----------
@@ -146,7 +168,9 @@ def predicted_figure(folder: Path, image: pd.Series, channels: Sequence[str]) ->
     channels
         Those of the network.
     """
-    (path,) = (folder / "predictions").glob("*/probabilities.ome.tif")
+    path = next((folder / "predictions").glob("*/probabilities.ome.tif"), None)
+    if path is None:
+        return None
     maps, volume = open_volume(path), open_image(image).select(channels)
     patches = read_csv(path.with_name("patches.csv"))
     predicted = read_predicted(folder).iloc[0]

@@ -307,7 +307,7 @@ def scorecard(
     -------
     DataFrame
         claim (number), wording, data, figures (a line per measure: value and 95 % interval),
-        verdict. A claim that no chapter has measured reads "not yet computed".
+        verdict. A claim that no chapter has measured reads "not computed".
     """
     rows = []
     for name, about in claims.items():
