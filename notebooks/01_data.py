@@ -108,12 +108,12 @@ show_table(
 # %% [markdown]
 # ## How they look
 #
-# One image of each class, middle plane.
+# One image of each class, middle plane. All are drawn equally wide: compare sizes by the scale bars.
 
 # %% mystnb={"figure": {"name": "fig-classes", "caption": "One middle plane per class; data: {data}. Top row: the organelles together; below, each organelle alone."}, "image": {"alt": "Grid of microscope planes, one column per class, composite on top and one row per organelle"}}
 plots_images.stack_overview(
     stack_facts.middle_planes(images, settings.channels),
-    stack_facts.common_pixel_size(overview),
+    stack_facts.pixel_sizes(overview),
     channels=settings.channels,
 )
 

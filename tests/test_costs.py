@@ -1,12 +1,13 @@
 """Memory, disk and time of a plan: worked out by hand from made-up and from measured steps."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion import costs, plan, plan_data
+from organelle_fusion import costs, plan, plan_data, preprocessing, rotation
 from organelle_fusion.config import load_profile
 from organelle_fusion.costs import NetworkCost
 from organelle_fusion.encoders import ModelError
@@ -112,6 +113,28 @@ def test_the_first_call_does_not_count(monkeypatch):
     assert costs._median_seconds(call) == 2.0  # 1 + 3 + 2 s are more than five
     durations = iter([0.0, 9.0])
     assert costs._median_seconds(call) == 9.0  # one at least
+
+
+def test_preprocessing_is_timed_when_all_is_compiled(monkeypatch):
+    """Each takes 60 s at first, then 2, 6 and 4; a folder that holds what is made takes none."""
+    now, made = [0.0], set()
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
+    patch_set = SimpleNamespace(table=range(3))
+
+    def timed(name, seconds, found):
+        def call(images, folder="", **_):
+            if (name, folder) not in made or not folder:
+                now[0] += seconds if any(name == one for one, _ in made) else 60.0
+            made.add((name, folder))
+            return found
+
+        return call
+
+    monkeypatch.setattr(preprocessing, "tabulate_patches", timed("tabulate", 2.0, "table"))
+    monkeypatch.setattr(preprocessing, "build_patch_set", timed("cut", 6.0, (patch_set, None)))
+    monkeypatch.setattr(rotation, "rotate_dataset", timed("turn", 4.0, None))
+    found = costs.time_preprocessing(SMOKE, STACKS, PHANTOM)
+    assert found == costs.PreprocessingCost(0.0, 4.0, 2.0, 2.0)  # 3 patches in 6 s
 
 
 @pytest.mark.keras

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from organelle_fusion.image_paths import image_hash, note_image, split_path
+from organelle_fusion.image_paths import as_stored, image_hash, note_image, split_path
 from organelle_fusion.provenance import FILES_VARIABLE, file_hash
 
 
@@ -25,6 +25,19 @@ from organelle_fusion.provenance import FILES_VARIABLE, file_hash
 def test_split(path, parts):
     assert split_path(path) == (Path(parts[0]), parts[1])
     assert split_path(Path(path)) == (Path(parts[0]), parts[1])
+
+
+def test_a_part_is_found_under_its_name_on_the_disk(tmp_path):
+    """ö as two signs finds ö as one, and the reverse; between two that are alike none is chosen."""
+    one, two = "\u00f6", "o\u0308"
+    (tmp_path / one).mkdir()
+    (tmp_path / one / f"{two}.tif").touch()
+    assert as_stored(tmp_path / two / f"{one}.tif") == tmp_path / one / f"{two}.tif"
+    assert as_stored(tmp_path / two / "none.tif") == tmp_path / one / "none.tif"
+    for name in (one + two, two + one):
+        (tmp_path / name).touch()
+        assert as_stored(tmp_path / name) == tmp_path / name
+    assert as_stored(tmp_path / (two + two)) == tmp_path / (two + two)
 
 
 def test_hash_is_that_of_the_file_and_of_which_image(tmp_path):

@@ -442,6 +442,23 @@ def test_names_have_one_form_of_their_letters(tmp_path):
     assert set(read_manifest(write(tmp_path, *rows))["group"]) == {"M\u00fcller"}
 
 
+def test_paths_and_channel_maps_have_any_form_of_their_letters(tmp_path):
+    """Of the two forms of ö one stands in the table, the other on the disk and in the file."""
+    one, two = "\u00f6", "o\u0308"
+    for disk, written in ((one, two), (two, one)):
+        path = tmp_path / f"{disk}.ome.tif"
+        array = np.arange(32, dtype=np.uint16).reshape(2, 1, 4, 4)
+        names = ("AF488", f"Mit{disk}")
+        write_ome_tiff(path, array, names, pixel_size_um=0.1, z_step_um=None)
+        row = f"a,{written}.ome.tif#image=0,x,mitochondria=Mit{written}"
+        frame = read_manifest(write(tmp_path, "image,path,label,channel_map", row))
+        assert frame["path"].item() == f"{path}#image=0"
+        volume = open_image(frame.iloc[0])
+        assert volume.channels == ("AF488", "mitochondria")
+        np.testing.assert_array_equal(volume.plane(0)[1], array[1, 0])
+        path.unlink()
+
+
 def test_a_name_that_a_map_cannot_hold_is_given_by_its_number():
     """Spaces at an end are dropped where a map is read."""
     channels = ("Tom20 ", "EEA1")

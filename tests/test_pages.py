@@ -8,6 +8,7 @@ import pytest
 
 from organelle_fusion import pages
 from organelle_fusion.config import load_profile
+from organelle_fusion.manifest import ManifestError
 
 
 @pytest.fixture
@@ -46,8 +47,35 @@ def test_runs_do_not_share_folders(project):
 def test_missing_result_names_the_chapter_to_run(project):
     """A chapter that finds no file of its predecessor says which one to run."""
     run = pages.open_run(load_profile("smoke"))
-    with pytest.raises(pages.PageError, match="run `make chapter N=01` first"):
+    with pytest.raises(pages.PageError, match="run `make chapter N=01` first") as caught:
         run.read()
+    assert str(caught.value).startswith("data/runs/smoke/phantom/images/manifest.csv: expected")
+    assert str(caught.value).endswith("with the same PROFILE and MANIFEST")
+
+
+def test_missing_result_names_the_profiles_that_have_it(project, monkeypatch):
+    """Of the same data alone, and from below the folder of the repository too."""
+    for place in ("smoke/own-cells", "paper/own-cells", "mine/phantom"):
+        file = project / "data" / "runs" / place / "folds" / "cv5.csv"
+        file.parent.mkdir(parents=True)
+        file.touch()
+    for folder in (".", "notebooks"):
+        monkeypatch.chdir(project / folder)
+        run = pages.open_run(load_profile("quick"), "cells.csv")
+        with pytest.raises(pages.PageError) as caught:
+            run.require(run.folder / "folds" / "cv5.csv", "06")
+        message = str(caught.value)
+        assert message.startswith("data/runs/quick/own-cells/folds/cv5.csv: expected a result")
+        assert "; found for profiles paper, smoke: name it by PROFILE, by" in message
+        assert "mine" not in message
+
+
+def test_own_table_that_is_missing_is_no_result_of_a_chapter(project):
+    """Its whole path is named, and no chapter."""
+    with pytest.raises(ManifestError) as caught:
+        pages.open_run(load_profile("smoke"), "mine/cells.csv").read()
+    assert str(caught.value).startswith(f"{project / 'mine' / 'cells.csv'}: expected")
+    assert "chapter" not in str(caught.value)
 
 
 def test_table_escapes_what_labels_hold():

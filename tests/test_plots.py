@@ -72,16 +72,20 @@ def test_scale_bar_is_a_round_length(width_um, length):
 
 
 def test_scale_bar_has_its_length_in_pixels():
-    """100 px of 0.2 µm are 20 µm: a bar of 5 µm, 25 px. Without a pixel size there is none."""
+    """100 px of 0.2 µm are 20 µm: a bar of 5 µm, 25 px; of 0.1 µm, one of 2 µm, 20 px.
+
+    Without a pixel size there is none.
+    """
     images = {"tubular": np.zeros((3, 100, 100)), "looped": np.ones((3, 100, 100))}
-    figure = plots_images.stack_overview(images, 0.2)
+    figure = plots_images.stack_overview(images, {"tubular": 0.2, "looped": 0.1})
     assert len(figure.axes) == 8
-    bar = next(p for p in figure.axes[0].patches if isinstance(p, Rectangle))
-    assert bar.get_width() == pytest.approx(25)
-    assert texts(figure).count("5 µm") == 2
+    for column, (pixels, length) in enumerate(((25, "5 µm"), (20, "2 µm"))):
+        bar = next(p for p in figure.axes[column].patches if isinstance(p, Rectangle))
+        assert bar.get_width() == pytest.approx(pixels)
+        assert texts(figure).count(length) == 1
     assert {"tubular", "together", "recycling\nendosomes"} <= set(texts(figure))
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), 1.0)
-    bare = plots_images.stack_overview(images, None)
+    bare = plots_images.stack_overview(images, {})
     assert not any("µm" in text for text in texts(bare))
     assert not bare.axes[0].patches
 

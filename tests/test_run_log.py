@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,6 +46,31 @@ def test_progress_goes_to_stdout_and_the_rest_to_stderr(capsys, options, out, er
         with run_log.on_terminal(**options):
             say_all()
         assert capsys.readouterr() == (out, err)
+
+
+def test_a_pipe_that_is_closed_ends_nothing(tmp_path):
+    """As by `| head -1`: of 1000 lines one is read, all are logged, and no error is said."""
+    code = f"""
+import logging, pathlib, sys
+from organelle_fusion import run_log
+with run_log.on_terminal(), run_log.run_file(pathlib.Path({str(tmp_path)!r}), "many"):
+    for number in range(1000):
+        logging.getLogger("organelle_fusion.some_module").info("image %d", number)
+        if number == 0:
+            sys.stdin.readline()
+print("Results")
+"""
+    command = [sys.executable, "-c", code]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stdout.readline() == "image 0\n"
+        process.stdout.close()
+        process.stdin.write("go on\n")
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    _, lines = lines_of(tmp_path)
+    assert sum("image" in line for line in lines) == 1000
 
 
 def test_without_a_command_the_package_is_as_silent_as_any_other(capsys):

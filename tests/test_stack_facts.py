@@ -21,10 +21,10 @@ def test_sizes_in_words():
     assert stack_facts.size_words(alike) == "7 slices of 20 × 30 pixels of 0.2000 µm"
 
 
-def test_one_pixel_size_for_all_or_none():
-    """Half a per cent apart is one size, two per cent are two."""
-    assert stack_facts.common_pixel_size(pd.DataFrame({"pixel_size_um": [0.2, 0.201]})) == 0.2
-    assert stack_facts.common_pixel_size(pd.DataFrame({"pixel_size_um": [0.2, 0.204]})) is None
+def test_pixel_size_of_the_first_image_of_each_class():
+    """Of b 0.2 µm, and not the 0.1 µm of its second image."""
+    overview = pd.DataFrame({"label": ["b", "a", "b"], "pixel_size_um": [0.2, 0.3, 0.1]})
+    assert stack_facts.pixel_sizes(overview) == {"b": 0.2, "a": 0.3}
 
 
 def test_middle_planes_of_the_first_image_of_each_class(tmp_path):

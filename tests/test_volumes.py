@@ -193,6 +193,14 @@ def test_channel_map_by_name_and_by_index(tmp_path):
     np.testing.assert_array_equal(volume.select(["mitochondria"]).plane(0), STACK[[1], 0])
 
 
+def test_names_of_channels_have_one_form_of_their_letters(tmp_path):
+    """ö as two signs in the file or in the map is ö as one."""
+    path = save(tmp_path / "a.ome.tif", channels=("AF488", "Mito\u0308", "DAPI"))
+    assert open_volume(path).channels[1] == "Mit\u00f6"
+    for theirs in ("Mito\u0308", "Mit\u00f6"):
+        assert open_volume(path, channel_map={"mito": theirs}).channels[1] == "mito"
+
+
 def test_channel_map_prefers_a_name_to_an_index(tmp_path):
     path = save(tmp_path / "a.ome.tif", channels=("2", "1", "0"))
     volume = open_volume(path, channel_map={"ours": "0"})

@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ NETWORKS = ("single", "early", "intermediate", "spatial")
 
 TRAINING_COPIES = {"jax": 1, "tensorflow": 3}
 """How often Keras holds the patches it trains on, by backend; measured, at the peak of `fit`."""
+
+Result = TypeVar("Result")
 
 # Timed until so many seconds have passed or so many repeats are done, one of them at least.
 _SECONDS, _REPEATS = 5.0, 5
@@ -177,6 +179,14 @@ def time_network(network: str, profile: Profile, n_classes: int) -> NetworkCost:
     )
 
 
+def _warm_seconds(call: Callable[[], Result]) -> tuple[float, Result]:
+    """Time of a second call, and what it returned; the first compiles, or loads what is."""
+    call()
+    started = time.perf_counter()
+    found = call()
+    return time.perf_counter() - started, found
+
+
 def _median_seconds(call: Callable[[], object]) -> float:
     """Median of a few calls after the first, which compiles."""
     call()
@@ -217,7 +227,8 @@ def time_preprocessing(profile: Profile, stacks: pd.DataFrame, run: Run) -> Prep
     """Time the preprocessing of one plane: the middle one of the first stack.
 
     The phantom's is simulated, with its whole stack. The plane is written into a temporary folder
-    and goes through the functions of the chapters, with no patch left out as sparse.
+    and goes through the functions of the chapters, with no patch left out as sparse; the first
+    time each of them compiles, or loads what is, and does not count.
 
     Parameters
     ----------
@@ -252,21 +263,26 @@ def time_preprocessing(profile: Profile, stacks: pd.DataFrame, run: Run) -> Prep
         (folder / "manifest.csv").write_text("image,path,label\nplane,plane.ome.tif,any\n", "utf-8")
         images = read_manifest(folder / "manifest.csv")
         common = {"channels": profile.channels, "settings": settings, "progress": False}
-        started = time.perf_counter()
-        tabulated = tabulate_patches(images, sizes_px=settings.sizes_px, **common)
-        tabulating = time.perf_counter() - started
-        started = time.perf_counter()
-        patch_set, *_ = build_patch_set(
-            images, output_px=profile.encoder.input_px, tabulated=tabulated, **common
+        tabulating, tabulated = _warm_seconds(
+            lambda: tabulate_patches(images, sizes_px=settings.sizes_px, **common)
         )
-        cutting = (time.perf_counter() - started) / len(patch_set.table)
-        turning = 0.0
-        for angle in settings.rotations_deg[:1]:
-            started = time.perf_counter()
-            rotate_dataset(
-                images, folder / "turned", degrees=angle, channels=profile.channels, progress=False
+        seconds, (patch_set, *_) = _warm_seconds(
+            lambda: build_patch_set(
+                images, output_px=profile.encoder.input_px, tabulated=tabulated, **common
             )
-            turning = time.perf_counter() - started
+        )
+        cutting = seconds / len(patch_set.table)
+        turning = 0.0
+        if settings.rotations_deg:
+            turning, _ = _warm_seconds(
+                lambda: rotate_dataset(
+                    images,
+                    Path(tempfile.mkdtemp(dir=folder)),  # what one holds is not made again
+                    degrees=settings.rotations_deg[0],
+                    channels=profile.channels,
+                    progress=False,
+                )
+            )
     return PreprocessingCost(simulated, turning, tabulating, cutting)
 
 

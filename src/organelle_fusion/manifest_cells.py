@@ -9,7 +9,7 @@ from pathlib import Path
 
 from organelle_fusion import csv_rows
 from organelle_fusion.config import UserError
-from organelle_fusion.image_paths import split_path
+from organelle_fusion.image_paths import as_stored, split_path
 
 _LONGEST_NAME = 200
 
@@ -37,13 +37,18 @@ def name_of(path: Path, number: int, column: str, text: str) -> str:
 def image_path_of(path: Path, number: int, column: str, text: str, *, exists: bool = True) -> str:
     """Absolute path of an image, which a relative one cannot lead out of the manifest's folder.
 
-    With `exists` a file that is missing is an error.
+    Letters may have another form (NFC, NFD) than in the names of the folders and the file. With
+    `exists` a file that is missing is an error.
     """
     if "\0" in text:
         raise cell_error(path, number, column, "a path", ascii(text), "remove the character NUL")
     image_path = Path(os.path.abspath(path.parent / text))
     file, _ = split_path(image_path)
     try:
+        if not file.exists():
+            choice = str(image_path)[len(str(file)) :]
+            file = as_stored(file)
+            image_path = Path(f"{file}{choice}")
         found = file.exists()
     except OSError as error:  # such as a name that is too long
         raise cell_error(path, number, column, "a path", error, "correct it") from None
@@ -68,6 +73,7 @@ def read_channel_map(text: str) -> dict[str, str] | None:
     ManifestError
         It is not written so, or names one of ours twice.
     """
+    text = unicodedata.normalize("NFC", text)  # as names of channels are when read
     pairs = {}
     for entry in text.strip(";").split(";") if text else ():
         ours, equals, theirs = (part.strip() for part in entry.partition("="))

@@ -39,16 +39,18 @@ class Run:
         return "phantom" if self.is_phantom else f"own stacks ({self.manifest.name})"
 
     def read(self) -> pd.DataFrame:
-        """The manifest, one row per image; an error says which chapter makes it."""
+        """The manifest, one row per image; an error says which chapter makes the phantom's."""
+        if not self.is_phantom:
+            return read_manifest(self.manifest)
         return read_manifest(self.require(self.manifest, "01"))
 
     def require(self, path: Path, chapter: str) -> Path:
         """Return `path`, or say which chapter has to run before this one."""
         if not path.exists():
             raise PageError(
-                f"{path.name}: expected in {path.parent.name}/, found nothing; it is written by "
+                f"{_from_root(path)}: expected a result, found none; it is written by "
                 f"chapter {chapter}: run `make chapter N={chapter}` first, "
-                "or `make book`, with the same PROFILE and MANIFEST"
+                f"or `make book`, with the same PROFILE and MANIFEST{_of_others(path)}"
             )
         return note_file(path) if path.is_file() else path
 
@@ -85,6 +87,25 @@ def open_run(profile: Profile, manifest: str = "") -> Run:
 def results_folder(profile: Profile, dataset: str) -> Path:
     """Folder that keeps the results of one data set under one profile, relative to here."""
     return Path(os.path.relpath(project_root() / "data" / "runs" / profile.name / dataset))
+
+
+def _from_root(path: Path) -> str:
+    """A path as it is from the folder of the repository, or whole if it lies elsewhere."""
+    path, root = Path(os.path.abspath(path)), project_root()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _of_others(path: Path) -> str:
+    """Say which profiles have a result that one lacks, or nothing."""
+    place = Path(_from_root(path)).parts
+    if place[:2] != ("data", "runs"):
+        return ""
+    runs = project_root() / "data" / "runs"
+    others = [one.name for one in sorted(runs.glob("*")) if one.joinpath(*place[3:]).exists()]
+    if not others:
+        return ""
+    profiles = f"profile{'s' * (len(others) > 1)} {', '.join(others)}"
+    return f"; found for {profiles}: name it by PROFILE, by --profile, or in a notebook by profile"
 
 
 def published_table(name: str) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def _show(axes: Axes, planes: np.ndarray) -> None:
 @styled
 def stack_overview(
     images: Mapping[str, np.ndarray],
-    pixel_size_um: float | None,
+    pixel_sizes_um: Mapping[str, float],
     *,
     channels: Sequence[str] = ORGANELLES,
 ) -> Figure:
@@ -75,9 +75,9 @@ def stack_overview(
     Parameters
     ----------
     images
-        Label → (C, H, W) of 0..1, one plane or projection each.
-    pixel_size_um
-        Edge of a pixel, µm, or None: then no scale bars.
+        Label → (C, H, W) of 0..1, one plane or projection each, all drawn equally wide.
+    pixel_sizes_um
+        Label → edge of a pixel of that image, µm; an image without one has no scale bar.
     channels
         Names of the C channels.
     """
@@ -90,7 +90,7 @@ def stack_overview(
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
     for column, (label, planes) in enumerate(images.items()):
         _show(grid[0, column], planes)
-        scale_bar(grid[0, column], pixel_size_um, planes.shape[1:])
+        scale_bar(grid[0, column], pixel_sizes_um.get(label), planes.shape[1:])
         grid[0, column].set_title(in_lines(label), loc="center", fontsize=8)
         for row, plane in enumerate(planes, start=1):
             grid[row, column].imshow(plane, cmap="gray", vmin=0, vmax=1)

@@ -68,10 +68,22 @@ def on_terminal(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]
 
 
 def _handler(stream: TextIO, wanted: Callable[[int], bool]) -> logging.Handler:
-    handler = logging.StreamHandler(stream)
+    handler = _Shown(stream)
     handler.addFilter(lambda record: wanted(record.levelno) and not hasattr(record, "to_file"))
     handler.setFormatter(_Words(stream))
     return handler
+
+
+class _Shown(logging.StreamHandler):
+    """Lines of the terminal, or of a pipe, whose reader may close it while results are made."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name in logging
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+            return
+        # All that is still written to it, when Python ends too, has to go somewhere.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), self.stream.fileno())
 
 
 class _Words(logging.Formatter):

@@ -35,16 +35,15 @@ def size_words(overview: pd.DataFrame) -> str:
     return f"{slices} of {listed} pixels of {' or '.join(pixels)} µm"
 
 
-def common_pixel_size(overview: pd.DataFrame) -> float | None:
-    """Edge of a pixel of all images, µm; None where they differ by more than one per cent.
+def pixel_sizes(overview: pd.DataFrame) -> dict[str, float]:
+    """Edge of a pixel of the first image of each class, µm: those of `middle_planes`.
 
     Parameters
     ----------
     overview
         Of `manifest.validate_manifest`.
     """
-    sizes = overview["pixel_size_um"].to_numpy()
-    return float(sizes[0]) if np.ptp(sizes) <= 0.01 * sizes.min() else None
+    return overview.drop_duplicates("label").set_index("label")["pixel_size_um"].to_dict()
 
 
 def middle_planes(images: pd.DataFrame, channels: Sequence[str]) -> dict[str, np.ndarray]:

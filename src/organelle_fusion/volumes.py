@@ -5,6 +5,7 @@ the file's own metadata or from the caller, and where neither says them the file
 """
 
 import math
+import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -131,8 +132,9 @@ def open_volume(
         The file, or the folder of an OME-Zarr, with the axes C, Z, Y, X or some of these. If it
         holds several images, the path ends in ``#image=1`` or ``#scene=1``, counted from 0.
     channel_map
-        Our name → the file's name of the channel, or its index, counted from 0, as a number or
-        as text. Others that the file calls by our name are then called by their index.
+        Our name → the file's name of the channel (both are read as Unicode NFC), or its index,
+        counted from 0, as a number or as text. Others that the file calls by our name are then
+        called by their index.
     pixel_size_um, z_step_um
         Sizes in µm that take the place of the file's own; pixels that are not square by the file
         stay refused.
@@ -150,6 +152,8 @@ def open_volume(
     if len(names) != shape[0]:
         names = [f"channel {index}" for index in range(shape[0])]
     size, step = _sizes(path, scale, pixel_size_um, z_step_um)
+    # The same letters may be written in two ways, which look alike.
+    names = [unicodedata.normalize("NFC", name) for name in names]
     names = _renamed(path, names, channel_map or {})
     return Volume(path, shape, dtype, names, size, step, read, tuple(range(shape[0])))
 
@@ -259,7 +263,7 @@ def _sizes(
 def _renamed(path: Path, names: list[str], channel_map: dict[str, str | int]) -> tuple[str, ...]:
     renamed, taken = list(names), {}
     for ours, theirs in channel_map.items():
-        theirs = str(theirs)
+        theirs = unicodedata.normalize("NFC", str(theirs))
         if names.count(theirs) == 1:
             index = names.index(theirs)
         elif theirs not in names and theirs.isdecimal() and int(theirs) < len(names):
