@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from organelle_fusion.checking import check_data_set
+from organelle_fusion.checking import Problem, check_data_set
 from organelle_fusion.config import ORGANELLES, load_profile
 from organelle_fusion.manifest_cells import ManifestError
 from organelle_fusion.volumes import write_ome_tiff
@@ -228,6 +228,19 @@ def test_saturated_empty_noisy_dim_and_nearly_black_channels(data):
     assert [found[f"i{n}"].severity for n in (0, 2, 3, 4)] == ["warning"] * 4
 
 
+def test_ranges_are_compared_within_a_data_type(data):
+    """A range of 8 bits is a small one of 16; among its like, a thirtieth is one."""
+    for number in range(3):
+        data.write(number, (picture(number) // 50).astype(np.uint8))
+    assert not [p for p in data.check().problems if "nearly empty" in p.what]
+    dim = picture(3)
+    dim[0] = 100 + (dim[0] - 100.0) / 30
+    data.write(3, dim)
+    (problem,) = [p for p in data.check().problems if "nearly empty" in p.what]
+    assert problem.where == "i3"
+    assert "in the middle of the uint16 images over " in problem.what
+
+
 def test_channels_that_are_not_analysed_may_be_empty(data):
     for number in range(6):
         array = np.concatenate([picture(number), np.zeros((1, 2, EDGE, EDGE), np.uint16)])
@@ -318,6 +331,21 @@ def test_classes_that_differ_in_spelling(data):
     data.rows[4][2] = "B"
     words = [problem.what for problem in data.check().problems]
     assert "B and b are 2 classes, and differ in spelling only" in words
+
+
+def test_a_class_that_is_misspelt(data):
+    """The rarer spelling is that of few images, which are named."""
+    for number in range(6):
+        data.rows[number][2] = ("Kontrole", "Kontrolle", "Kontrolle", "mutant")[min(number, 3)]
+    problems = [problem for problem in data.check().problems if "letter" in problem.what]
+    assert problems == [
+        Problem(
+            "warning",
+            "classes",
+            "Kontrole (of i0) and Kontrolle are two classes, and differ in one letter only",
+            "correct the label, if they are one",
+        )
+    ]
 
 
 def test_signs_and_numbers_are_no_spelling(data):

@@ -18,7 +18,7 @@ from organelle_fusion.manifest import (
     read_manifest,
     validate_manifest,
 )
-from organelle_fusion.manifest_cells import example_channel_map
+from organelle_fusion.manifest_cells import example_channel_map, misspelt
 from organelle_fusion.volumes import VolumeError, write_ome_tiff
 
 CHANNELS = ("early_endosomes", "mitochondria")
@@ -460,3 +460,34 @@ def test_a_table_reached_by_a_link_keeps_its_name(tmp_path, monkeypatch):
     assert named_path(tmp_path / "link/stacks.csv") == expected
     monkeypatch.chdir(tmp_path / "repository")
     assert named_path("stacks.csv") == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ("Kontrole", "Kontrolle", True),  # left out
+        ("kontrole", "Kontrolle", True),  # and a capital less
+        ("Kontrollle", "Kontrolle", True),  # added
+        ("Kontrokle", "Kontrolle", True),  # another
+        ("Kotnrolle", "Kontrolle", True),  # swapped
+        ("controls", "control", True),
+        ("kontrole 1", "kontrolle 1", True),
+        ("Kontroe", "Kontrolle", False),  # two letters
+        ("kontrole 1", "kontrolle 2", False),
+        ("treated", "untreated", False),
+        ("ethanol", "methanol", False),
+        ("MCF-10A", "MCF-7", False),
+        ("day 1", "day 2", False),
+        ("GFP+", "GFP-", False),
+        ("WT", "KO", False),
+        ("fed", "feed", False),
+        ("DonorA", "DonorB", False),
+        ("StageI", "StageII", False),
+        ("mutant a", "mutant b", False),
+        ("Kontrolle", "kontrolle", False),  # told as a spelling
+        ("Kontrolle", "Kontrol1e", False),
+    ],
+)
+def test_names_with_a_wrong_letter(one, other, told):
+    """The rarer comes first: `one` is that of one image, `other` of two."""
+    assert misspelt([one, other, other]) == [(one, other)] * told

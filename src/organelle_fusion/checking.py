@@ -3,7 +3,6 @@
 What stops or spoils an analysis is an error; what may be meant, but should be known, a warning.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from organelle_fusion.inspecting import (
     inspect_analysed,
 )
 from organelle_fusion.manifest import group_problems, open_image, read_leniently
-from organelle_fusion.manifest_cells import channels_remedy
+from organelle_fusion.manifest_cells import channels_remedy, misspelt, spelt_alike
 from organelle_fusion.volumes import Volume, VolumeError
 
 UNRELATED = 0.2
@@ -30,8 +29,8 @@ chapter 9 is 0.4 and more, that of the phantom 0.75; a detector's noise alone ha
 SCARCE = 1e-4
 """Share of voxels above Otsu's threshold below which these are a few hot pixels, no organelle."""
 DIM = 0.1
-"""An intensity range below this share of the data set's median is that of a channel without stain,
-or of another exposure."""
+"""An intensity range below this share of the median of its data type is that of a channel without
+stain, or of another exposure."""
 LEAST_EDGE_PX = 10
 """Pixels along a patch below which no organelle can be seen; of the smallest patch of the paper,
 7 µm, with pixels of more than 0.7 µm, which are rather nanometres or a lost decimal point."""
@@ -39,7 +38,6 @@ LARGEST_STEP_UM = 5.0
 """Distance of planes beyond which they are no stack of one cell."""
 ALIKE = 0.05
 """Sizes in µm that differ by less are taken for the same."""
-_SEPARATED = re.compile(r"(?<=[^\W\d_])[\W_]+(?=[^\W_])|(?<=[^\W_])[\W_]+(?=[^\W\d_])")
 DEEPER = 8
 """Largest values that differ by more than three bits come from another bit depth, or other gain."""
 
@@ -239,10 +237,13 @@ def _patch_sizes(images: pd.DataFrame, profile: Profile) -> list[Problem]:
 
 
 def _concerned(columns: pd.DataFrame, images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    """The channels that are analysed; all of an image that lacks one, as it may be any of them."""
+    """The channels that are analysed, with their data type.
+
+    All of an image that lacks one, as it may be any of them.
+    """
     complete = _complete(images, wanted)["image"]
     used = columns["channel"].isin([*wanted, NUCLEUS]) | ~columns["image"].isin(complete)
-    return columns[used]
+    return columns[used].merge(images[["image", "dtype"]], on="image")
 
 
 def _complete(images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
@@ -252,8 +253,8 @@ def _complete(images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
 
 def _intensities(columns: pd.DataFrame) -> list[Problem]:
     problems = []
-    typical = columns.groupby("channel")["range"].transform("median")
-    several = columns.groupby("channel")["range"].transform("size") >= 3
+    of_type = columns.groupby(["channel", "dtype"])["range"]  # 8 bits hold less than 16
+    typical, several = of_type.transform("median"), of_type.transform("size") >= 3
     for row, median, comparable in zip(columns.itertuples(), typical, several, strict=True):
 
         def say(severity: str, what: str, remedy: str, row: Any = row) -> None:
@@ -283,7 +284,8 @@ def _intensities(columns: pd.DataFrame) -> list[Problem]:
         elif comparable and row.range < DIM * median:
             what = f"is nearly empty: its values range over {row.range:.3g}"
             remedy = "check that it is stained, and exposed as the others"
-            say("warning", f"{what}, in the middle of the images over {median:.3g}", remedy)
+            others = f"in the middle of the {row.dtype} images over {median:.3g}"
+            say("warning", f"{what}, {others}", remedy)
     return problems
 
 
@@ -368,16 +370,14 @@ def _classes(images: pd.DataFrame, n_splits: int) -> list[Problem]:
         for severity, _, what, remedy in group_problems(images, n_splits)
     ]
     for column, where in (("label", "classes"), ("group", "groups")):
-        names = pd.Series(sorted(images[column].unique()), dtype=object)
-        # Signs are dropped at letters; "1-2" is not "12", and "GFP+" not "GFP-".
-        plain = names.str.casefold().str.strip().str.replace(_SEPARATED, "", regex=True)
-        for _, alike in names.groupby(plain):
-            if len(alike) > 1:
-                what = (
-                    f"{' and '.join(alike)} are {len(alike)} {where}, and differ in spelling only"
-                )
-                remedy = f"write the {column} in one way, if they are one"
-                problems.append(Problem("warning", where, what, remedy))
+        for alike in spelt_alike(images[column]):
+            what = f"{' and '.join(alike)} are {len(alike)} {where}, and differ in spelling only"
+            remedy = f"write the {column} in one way, if they are one"
+            problems.append(Problem("warning", where, what, remedy))
+    for rarer, other in misspelt(images["label"]):
+        named = few(images.loc[images["label"] == rarer, "image"])
+        what = f"{rarer} (of {named}) and {other} are two classes, and differ in one letter only"
+        problems.append(Problem("warning", "classes", what, "correct the label, if they are one"))
     return problems
 
 
