@@ -157,10 +157,9 @@ def test_a_file_that_lacks_its_pixel_size_is_looked_at_nevertheless(data):
     stack = array.transpose(1, 0, 2, 3)
     tifffile.imwrite(data.folder / "i0.tif", stack, imagej=True, metadata=meta)
     report = data.check()
-    size, names, lacks, saturated = (p for p in report.problems if p.where == "i0")
+    size, names, saturated = (p for p in report.problems if p.where == "i0")
     assert "expected a pixel size in µm" in size.what
-    assert "channel_map mitochondria=9" in names.what
-    assert lacks.what.endswith("it has A, B, C")
+    assert 'channel_map "mitochondria=9"' in names.what
     assert saturated.what.startswith("channel B is saturated")
     assert np.isnan(report.images["pixel_size_um"][0])
     assert report.images["y"][0] == EDGE
@@ -239,6 +238,19 @@ def test_ranges_are_compared_within_a_data_type(data):
     (problem,) = [p for p in data.check().problems if "nearly empty" in p.what]
     assert problem.where == "i3"
     assert "in the middle of the uint16 images over " in problem.what
+
+
+def test_channels_of_a_refused_map_are_not_said_to_lack(data):
+    """The image may well have them, once its map is mended; and so may that of a wrong cell."""
+    for number in (0, 1):
+        data.write(number, picture(number), ("x", "y", "z"))
+    data.rows[0][4] = "early_endosomes=0 mitochondria=1"
+    data.rows[1][4] = "early_endosomes"
+    found = [(problem.where, problem.remedy) for problem in data.check().problems]
+    assert found == [
+        ("row 3, channel_map", "write it like mitochondria=Tom20;early_endosomes=0"),
+        ("i0", "mend channel_map"),
+    ]
 
 
 def test_channels_that_are_not_analysed_may_be_empty(data):

@@ -3,7 +3,7 @@
 What stops or spoils an analysis is an error; what may be meant, but should be known, a warning.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from organelle_fusion.inspecting import (
 from organelle_fusion.manifest import group_problems, open_image, read_leniently
 from organelle_fusion.manifest_cells import channels_remedy, misspelt, spelt_alike
 from organelle_fusion.volumes import Volume, VolumeError
+from organelle_fusion.wording import few
 
 UNRELATED = 0.2
 """Correlation of pixels side by side below which a channel is noise. That of the real cells in
@@ -107,7 +108,8 @@ def check_data_set(manifest: str | Path, profile: Profile, *, progress: bool = F
     images = pd.DataFrame(rows, columns=list(COLUMNS))
     columns = pd.concat(channels, ignore_index=True) if channels else pd.DataFrame()
     readable = images[images["readable"].astype(bool)].astype(dict.fromkeys(("z", "y", "x"), int))
-    problems += _missing_channels(readable, profile.channels)
+    unmapped = [each["image"] for each in rows if each["unmapped"]]
+    problems += _missing_channels(readable, profile.channels, unmapped)
     problems += _patch_sizes(readable, profile)
     copies: set[str] = set()
     if len(columns):
@@ -144,6 +146,7 @@ def _inspect(row: Any, wanted: Sequence[str]) -> tuple[dict[str, Any], pd.DataFr
         "channels": (),
         **dict.fromkeys(SIZES, np.nan),
         "readable": False,
+        "unmapped": row.channel_map == {},
     }
     if not row.path or not split_path(row.path)[0].exists():
         return described, pd.DataFrame(), []  # said of its row already
@@ -152,6 +155,7 @@ def _inspect(row: Any, wanted: Sequence[str]) -> tuple[dict[str, Any], pd.DataFr
     problems = [_of_error(error, row.path, where) for error in errors]
     if volume is None:
         return described, pd.DataFrame(), problems
+    described["unmapped"] |= "channel_map" in guessed
     size = np.nan if "pixel_size_um" in guessed else volume.pixel_size_um
     step = np.nan if volume.z_step_um is None else volume.z_step_um
     sizes = (*volume.shape[1:], size, step, str(volume.dtype))
@@ -175,7 +179,7 @@ def _open_anyway(row: Any) -> tuple[Volume | None, list[UserError], dict[str, An
     """
     errors: list[UserError] = []
     guessed: dict[str, Any] = {}
-    for change in ({}, {"pixel_size_um": 1.0}, {"channel_map": None}):
+    for change in ({}, {"pixel_size_um": 1.0}, {"channel_map": {}}):
         trial = guessed | change
         try:
             return open_image(row._replace(**trial)), errors, trial
@@ -186,9 +190,12 @@ def _open_anyway(row: Any) -> tuple[Volume | None, list[UserError], dict[str, An
     return None, errors, guessed
 
 
-def _missing_channels(images: pd.DataFrame, wanted: Sequence[str]) -> list[Problem]:
+def _missing_channels(
+    images: pd.DataFrame, wanted: Sequence[str], unmapped: Sequence[str]
+) -> list[Problem]:
+    """What channels lack or differ, but for images whose channel map is refused already."""
     problems = []
-    for row in images.itertuples():
+    for row in images[~images["image"].isin(unmapped)].itertuples():
         missing = [name for name in wanted if name not in row.channels]
         twice = [name for name in wanted if row.channels.count(name) > 1]
         has = ", ".join(row.channels)
@@ -390,10 +397,3 @@ def _listed(texts: pd.Series) -> str:
         parts.append(f"{value} in {count} image{'s' * (count > 1)}{names}")
     more = len(counts) - 5
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
-
-
-def few(names: Iterable[str], most: int = 4) -> str:
-    """The first of some names, and how many more there are."""
-    names = list(names)
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

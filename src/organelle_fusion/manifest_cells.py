@@ -199,7 +199,8 @@ def _one_letter_off(one: str, other: str) -> bool:
     short, long = sorted(differing[0], key=len)
     if len(short) < _LEAST_LETTERS or not (short + long).isalpha():
         return False
-    same = len(os.path.commonprefix([short.lower(), long.lower()]))
+    letters = enumerate(zip(short.lower(), long.lower(), strict=False))
+    same = next((place for place, (a, b) in letters if a != b), len(short))
     rest, of_long = short.lower()[same:], long.lower()[same:]
     if same == 0 or not rest:
         return same > 0 and len(of_long) == 1 and long[-1].islower()
