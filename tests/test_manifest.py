@@ -125,7 +125,10 @@ def test_missing_and_empty_manifests(folder):
 
 def test_other_encodings_and_separators(folder):
     refusal(write(folder, "image,path,label", "s1,é,A", encoding="latin-1"), "UTF-8")
-    refusal(write(folder, "image;path;label", "s1;stacks/a.tif;A"), "row 1", "commas")
+    path = write(folder, "image;path;label;channel_map", 's1;stacks/a.tif;A;"a=0;b=1"')
+    assert read_manifest(path)["channel_map"].tolist() == [{"a": "0", "b": "1"}]
+    path = write(folder, "image;path;label;channel_map", "s1;stacks/a.tif;A;a=0;b=1")
+    refusal(path, "row 2", "expected 4 cells, found 5; put cells with , or ; in quotes")
 
 
 def test_columns(folder):
@@ -244,7 +247,7 @@ def test_all_that_is_wrong_is_found_in_one_reading(folder):
     ]
     assert frame["image"].tolist() == ["s1", "s2", "s3", "", ""]
     assert frame["label"].tolist() == ["A", "", "B", "B", "B"]
-    assert frame["channel_map"].tolist() == [{"mito": "0"}, None, None, None, None]
+    assert frame["channel_map"].tolist() == [{"mito": "0"}, {}, None, None, None]
     assert frame["pixel_size_um"].notna().tolist() == [True, False, False, False, False]
     with pytest.raises(ManifestError, match="row 3, label"):
         read_manifest(path)
