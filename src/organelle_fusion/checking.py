@@ -15,6 +15,7 @@ from organelle_fusion.confounding import Finding, confounded
 from organelle_fusion.image_paths import split_path
 from organelle_fusion.inspecting import (
     SATURATED,
+    UNRELATED,
     acquisition_date,
     image_suffix,
     inspect_analysed,
@@ -24,9 +25,6 @@ from organelle_fusion.manifest_cells import channels_remedy, misspelt, spelt_ali
 from organelle_fusion.volumes import Volume, VolumeError
 from organelle_fusion.wording import few
 
-UNRELATED = 0.2
-"""Correlation of pixels side by side below which a channel is noise. That of the real cells in
-chapter 9 is 0.4 and more, that of the phantom 0.75; a detector's noise alone has 0."""
 SCARCE = 1e-4
 """Share of voxels above Otsu's threshold below which these are a few hot pixels, no organelle."""
 DIM = 0.1
