@@ -75,8 +75,9 @@ print(
 )
 
 # %% [markdown]
-# The table is a CSV file that any spreadsheet opens. Empty cells of `channel_map`, `pixel_size_um` and `z_step_um`
-# mean that the file knows.
+# The table is a CSV file that any spreadsheet opens, and may save with semicolons instead of commas; its encoding must
+# be UTF-8, and numbers have a decimal point. Empty cells of `channel_map`, `pixel_size_um` and `z_step_um` mean that the
+# file knows.
 
 # %%
 table = pd.read_csv(run.manifest, dtype=str, keep_default_na=False)

@@ -56,7 +56,7 @@ def test_the_text_has_a_table_problems_and_a_verdict(tmp_path):
     ]
     first, second, third = (line.split() for line in lines[2:5])
     assert first[-8:] == ["slide", "1", "3/3+1", "12×416×416", "0.106,", "0.5", "uint16", "12.3%"]
-    assert "…" in lines[2]
+    assert lines[2].startswith("a very long n…an hold in full  control")
     assert second == ["b", "treated", "=", "2/3", "12×416×416", "0.106,", "0.5", "uint16", "0"]
     assert third == ["c", "–", "=", "–", "–", "–", "–", "–"]
     text = "\n".join(lines)

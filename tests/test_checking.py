@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from organelle_fusion.checking import check_data_set
+from organelle_fusion.checking import Problem, check_data_set
 from organelle_fusion.config import ORGANELLES, load_profile
 from organelle_fusion.manifest_cells import ManifestError
 from organelle_fusion.volumes import write_ome_tiff
@@ -157,10 +157,9 @@ def test_a_file_that_lacks_its_pixel_size_is_looked_at_nevertheless(data):
     stack = array.transpose(1, 0, 2, 3)
     tifffile.imwrite(data.folder / "i0.tif", stack, imagej=True, metadata=meta)
     report = data.check()
-    size, names, lacks, saturated = (p for p in report.problems if p.where == "i0")
+    size, names, saturated = (p for p in report.problems if p.where == "i0")
     assert "expected a pixel size in µm" in size.what
-    assert "channel_map mitochondria=9" in names.what
-    assert lacks.what.endswith("it has A, B, C")
+    assert 'channel_map "mitochondria=9"' in names.what
     assert saturated.what.startswith("channel B is saturated")
     assert np.isnan(report.images["pixel_size_um"][0])
     assert report.images["y"][0] == EDGE
@@ -226,6 +225,32 @@ def test_saturated_empty_noisy_dim_and_nearly_black_channels(data):
     assert "early_endosomes is nearly empty" in found["i3"].what
     assert "mitochondria has 0.0035% of its voxels above Otsu's threshold" in found["i4"].what
     assert [found[f"i{n}"].severity for n in (0, 2, 3, 4)] == ["warning"] * 4
+
+
+def test_ranges_are_compared_within_a_data_type(data):
+    """A range of 8 bits is a small one of 16; among its like, a thirtieth is one."""
+    for number in range(3):
+        data.write(number, (picture(number) // 50).astype(np.uint8))
+    assert not [p for p in data.check().problems if "nearly empty" in p.what]
+    dim = picture(3)
+    dim[0] = 100 + (dim[0] - 100.0) / 30
+    data.write(3, dim)
+    (problem,) = [p for p in data.check().problems if "nearly empty" in p.what]
+    assert problem.where == "i3"
+    assert "in the middle of the uint16 images over " in problem.what
+
+
+def test_channels_of_a_refused_map_are_not_said_to_lack(data):
+    """The image may well have them, once its map is mended; and so may that of a wrong cell."""
+    for number in (0, 1):
+        data.write(number, picture(number), ("x", "y", "z"))
+    data.rows[0][4] = "early_endosomes=0 mitochondria=1"
+    data.rows[1][4] = "early_endosomes"
+    found = [(problem.where, problem.remedy) for problem in data.check().problems]
+    assert found == [
+        ("row 3, channel_map", "write it like mitochondria=Tom20;early_endosomes=0"),
+        ("i0", "mend channel_map"),
+    ]
 
 
 def test_channels_that_are_not_analysed_may_be_empty(data):
@@ -318,6 +343,21 @@ def test_classes_that_differ_in_spelling(data):
     data.rows[4][2] = "B"
     words = [problem.what for problem in data.check().problems]
     assert "B and b are 2 classes, and differ in spelling only" in words
+
+
+def test_a_class_that_is_misspelt(data):
+    """The rarer spelling is that of few images, which are named."""
+    for number in range(6):
+        data.rows[number][2] = ("Kontrole", "Kontrolle", "Kontrolle", "mutant")[min(number, 3)]
+    problems = [problem for problem in data.check().problems if "letter" in problem.what]
+    assert problems == [
+        Problem(
+            "warning",
+            "classes",
+            "Kontrole (of i0) and Kontrolle are two classes, and differ in one letter only",
+            "correct the label, if they are one",
+        )
+    ]
 
 
 def test_signs_and_numbers_are_no_spelling(data):

@@ -21,6 +21,22 @@ def test_rows_have_the_number_of_their_first_line(tmp_path):
     assert rows(tmp_path / "t.csv", text, "utf-8-sig") == expected
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_marks_part_cells_where_the_header_has_no_comma(tmp_path, mark):
+    """As spreadsheets write them in German, with an empty row above; numbers are of the file."""
+    lines = [";", "a;b;", '1;"x=0;y=1";', ";;", '3;"4,5";', ""]
+    text = "\r\n".join(lines).replace(";", mark).replace(f"x=0{mark}", "x=0;")
+    expected = (["a", "b"], [(3, ["1", "x=0;y=1"]), (5, ["3", "4,5"])])
+    assert rows(tmp_path / "t.csv", text, "utf-8-sig") == expected
+    with pytest.raises(TableError, match="row 2: expected a CSV row"):
+        rows(tmp_path / "t.csv", f'a{mark}b\n1{mark}"2\n')
+
+
+def test_semicolons_in_a_table_with_commas_are_text(tmp_path):
+    expected = (["a", "b;c"], [(2, ["1", "x=0;y=1"])])
+    assert rows(tmp_path / "t.csv", "a,b;c\n1,x=0;y=1\n") == expected
+
+
 def test_a_column_without_name_and_values_is_left_out(tmp_path):
     assert rows(tmp_path / "t.csv", "a,,b,\n1,,2,\n3,,4\n") == (
         ["a", "b"],
@@ -48,7 +64,6 @@ def test_what_is_no_table_is_one_line(tmp_path, name, text, encoding, words):
 
 def test_headers(tmp_path):
     for header, words in (
-        (["a;b"], "save it with commas"),
         (["a", "bee"], "row 1: expected a column out of a, been, found bee; did you mean been?"),
         (["a", "a"], "expected a once, found 2"),
         (["a"], "expected a column been, found a"),

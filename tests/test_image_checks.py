@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organelle_fusion.image_checks import FitError, check_fits, image_warnings, patch_warnings
+from organelle_fusion.image_checks import (
+    FitError,
+    check_fits,
+    image_warnings,
+    noise_warnings,
+    patch_warnings,
+)
 from organelle_fusion.volumes import Volume
 
 
@@ -104,12 +110,34 @@ def test_type_size_and_saturation_are_told(facts_of):
 @pytest.mark.parametrize(
     ("patches", "share", "words"),
     [
-        (20, 1.0, []),
+        (20, 0.8, []),
         (10, 0.4, []),
         (9, 0.4, ["9 patches kept, fewer than 10, so that chance moves the mean"]),
         (1, 0.4, ["1 patch kept, fewer than in any image of the training (2)"]),
+        (20, 0.81, ["81% of the patches kept, more than of any image of the training (80%)"]),
         (20, 0.39, ["39% of the patches kept, less than of any image of the training (40%)"]),
     ],
 )
 def test_few_patches_are_told(facts_of, patches, share, words):
-    assert patch_warnings(patches, share, facts_of()) == words
+    facts = facts_of(seen={"share_kept": (0.4, 0.8)})
+    assert patch_warnings(patches, share, facts) == words
+
+
+def test_noise_in_the_middle_plane_is_told():
+    """About the mean of 2, pairs of equal pixels count 1 and others -1, out of 7 in a row.
+
+    In a these are 4 - 3 = 1, of 7 a share of 0.14; in b 6 - 1 = 5; c is flat, and no noise.
+    """
+    rows = ([0, 0, 0, 4, 4, 0, 4, 4], [0, 0, 0, 0, 4, 4, 4, 4], [7] * 8)
+    planes = np.zeros((3, 3, 2, 8), np.uint16)  # Z, C, Y, X
+    planes[1] = np.array(rows)[:, None]
+
+    def read(z, indices, out):
+        out[:] = planes[z]
+
+    dtype, names = np.dtype(np.uint16), ("a", "b", "c")
+    stack = Volume(Path("x.tif"), (3, 3, 2, 8), dtype, names, 0.5, None, read, (0, 1, 2))
+    assert noise_warnings(stack) == [
+        "channel a: noise without an image in the middle plane: pixels side by side are unrelated "
+        "(correlation 0.14)"
+    ]

@@ -18,7 +18,7 @@ from organelle_fusion.manifest import (
     read_manifest,
     validate_manifest,
 )
-from organelle_fusion.manifest_cells import example_channel_map
+from organelle_fusion.manifest_cells import example_channel_map, misspelt
 from organelle_fusion.volumes import VolumeError, write_ome_tiff
 
 CHANNELS = ("early_endosomes", "mitochondria")
@@ -125,7 +125,10 @@ def test_missing_and_empty_manifests(folder):
 
 def test_other_encodings_and_separators(folder):
     refusal(write(folder, "image,path,label", "s1,é,A", encoding="latin-1"), "UTF-8")
-    refusal(write(folder, "image;path;label", "s1;stacks/a.tif;A"), "row 1", "commas")
+    path = write(folder, "image;path;label;channel_map", 's1;stacks/a.tif;A;"a=0;b=1"')
+    assert read_manifest(path)["channel_map"].tolist() == [{"a": "0", "b": "1"}]
+    path = write(folder, "image;path;label;channel_map", "s1;stacks/a.tif;A;a=0;b=1")
+    refusal(path, "row 2", "expected 4 cells, found 5; put cells with , or ; in quotes")
 
 
 def test_columns(folder):
@@ -244,7 +247,7 @@ def test_all_that_is_wrong_is_found_in_one_reading(folder):
     ]
     assert frame["image"].tolist() == ["s1", "s2", "s3", "", ""]
     assert frame["label"].tolist() == ["A", "", "B", "B", "B"]
-    assert frame["channel_map"].tolist() == [{"mito": "0"}, None, None, None, None]
+    assert frame["channel_map"].tolist() == [{"mito": "0"}, {}, None, None, None]
     assert frame["pixel_size_um"].notna().tolist() == [True, False, False, False, False]
     with pytest.raises(ManifestError, match="row 3, label"):
         read_manifest(path)
@@ -477,3 +480,34 @@ def test_a_table_reached_by_a_link_keeps_its_name(tmp_path, monkeypatch):
     assert named_path(tmp_path / "link/stacks.csv") == expected
     monkeypatch.chdir(tmp_path / "repository")
     assert named_path("stacks.csv") == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ("Kontrole", "Kontrolle", True),  # left out
+        ("kontrole", "Kontrolle", True),  # and a capital less
+        ("Kontrollle", "Kontrolle", True),  # added
+        ("Kontrokle", "Kontrolle", True),  # another
+        ("Kotnrolle", "Kontrolle", True),  # swapped
+        ("controls", "control", True),
+        ("kontrole 1", "kontrolle 1", True),
+        ("Kontroe", "Kontrolle", False),  # two letters
+        ("kontrole 1", "kontrolle 2", False),
+        ("treated", "untreated", False),
+        ("ethanol", "methanol", False),
+        ("MCF-10A", "MCF-7", False),
+        ("day 1", "day 2", False),
+        ("GFP+", "GFP-", False),
+        ("WT", "KO", False),
+        ("fed", "feed", False),
+        ("DonorA", "DonorB", False),
+        ("StageI", "StageII", False),
+        ("mutant a", "mutant b", False),
+        ("Kontrolle", "kontrolle", False),  # told as a spelling
+        ("Kontrolle", "Kontrol1e", False),
+    ],
+)
+def test_names_with_a_wrong_letter(one, other, told):
+    """The rarer comes first: `one` is that of one image, `other` of two."""
+    assert misspelt([one, other, other]) == [(one, other)] * told

@@ -169,7 +169,7 @@ def test_name_that_stands_twice_cannot_be_selected_but_mapped(tmp_path):
     path = save_ome(tmp_path / "a.ome.tif", Channel={"Name": ["GFP", "GFP", "DAPI"]})
     with pytest.raises(VolumeError, match="each once"):
         open_volume(path).select(["GFP"])
-    assert "channel_map mito=GFP" in refusal(path, channel_map={"mito": "GFP"})
+    assert 'channel_map "mito=GFP"' in refusal(path, channel_map={"mito": "GFP"})
     assert open_volume(path, channel_map={"mito": 1}).channels[1] == "mito"
     volume = open_volume(path, channel_map={"mito": "1"}).select(["mito"])
     np.testing.assert_array_equal(volume.plane(0), STACK[[1], 0])
@@ -210,8 +210,18 @@ def test_channel_map_prefers_a_name_to_an_index(tmp_path):
 @pytest.mark.parametrize("theirs", ["Tom20", "3", "-1", ""])
 def test_channel_map_to_nothing(tmp_path, theirs):
     message = refusal(save(tmp_path / "a.ome.tif"), channel_map={"mitochondria": theirs})
-    for part in (f"mitochondria={theirs}", "early, mito, nucleus", "0–2"):
+    for part in (f'"mitochondria={theirs}"', '"early", "mito", "nucleus"', "0–2"):
         assert part in message
+    assert message.endswith("; mend channel_map")
+
+
+def test_a_channel_map_with_commas_is_told_to_take_semicolons(tmp_path):
+    path = save(tmp_path / "a.ome.tif")
+    message = refusal(path, channel_map={"a": "early, b=1,c=nucleus"})
+    remedy = "part the entries of channel_map by semicolons: a=early;b=1;c=nucleus"
+    assert message.endswith(f"; {remedy}")
+    path = save(tmp_path / "b.ome.tif", channels=("x,y=1", "b", "c"))
+    assert open_volume(path, channel_map={"a": "x,y=1"}).channels == ("a", "b", "c")
 
 
 def test_two_names_for_one_channel(tmp_path):

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from organelle_fusion.checking import SATURATED, Problem, Report, few
+from organelle_fusion.checking import SATURATED, Problem, Report
 from organelle_fusion.leakage import batch_answer
 from organelle_fusion.manifest_template import Template
+from organelle_fusion.wording import few
 
 WIDTH = 100
 """Columns of text that are used at most."""
@@ -176,8 +177,9 @@ def _table(frame: pd.DataFrame, width: int) -> str:
         widths[longest] -= 1
 
     def line(cells: Sequence[str]) -> str:
+        # In the middle, as names are told apart by their ends: "Kontr…Zelle 1".
         cut = (
-            cell if len(cell) <= most else cell[: most - 1] + "…"
+            cell if len(cell) <= most else f"{cell[: most // 2 - 1]}…{cell[most // 2 - most :]}"
             for cell, most in zip(cells, widths.values(), strict=True)
         )
         padded = (

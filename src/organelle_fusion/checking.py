@@ -3,8 +3,7 @@
 What stops or spoils an analysis is an error; what may be meant, but should be known, a warning.
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,22 +15,21 @@ from organelle_fusion.confounding import Finding, confounded
 from organelle_fusion.image_paths import split_path
 from organelle_fusion.inspecting import (
     SATURATED,
+    UNRELATED,
     acquisition_date,
     image_suffix,
     inspect_analysed,
 )
 from organelle_fusion.manifest import group_problems, open_image, read_leniently
-from organelle_fusion.manifest_cells import channels_remedy
+from organelle_fusion.manifest_cells import channels_remedy, misspelt, spelt_alike
 from organelle_fusion.volumes import Volume, VolumeError
+from organelle_fusion.wording import few
 
-UNRELATED = 0.2
-"""Correlation of pixels side by side below which a channel is noise. That of the real cells in
-chapter 9 is 0.4 and more, that of the phantom 0.75; a detector's noise alone has 0."""
 SCARCE = 1e-4
 """Share of voxels above Otsu's threshold below which these are a few hot pixels, no organelle."""
 DIM = 0.1
-"""An intensity range below this share of the data set's median is that of a channel without stain,
-or of another exposure."""
+"""An intensity range below this share of the median of its data type is that of a channel without
+stain, or of another exposure."""
 LEAST_EDGE_PX = 10
 """Pixels along a patch below which no organelle can be seen; of the smallest patch of the paper,
 7 µm, with pixels of more than 0.7 µm, which are rather nanometres or a lost decimal point."""
@@ -39,7 +37,6 @@ LARGEST_STEP_UM = 5.0
 """Distance of planes beyond which they are no stack of one cell."""
 ALIKE = 0.05
 """Sizes in µm that differ by less are taken for the same."""
-_SEPARATED = re.compile(r"(?<=[^\W\d_])[\W_]+(?=[^\W_])|(?<=[^\W_])[\W_]+(?=[^\W\d_])")
 DEEPER = 8
 """Largest values that differ by more than three bits come from another bit depth, or other gain."""
 
@@ -109,7 +106,8 @@ def check_data_set(manifest: str | Path, profile: Profile, *, progress: bool = F
     images = pd.DataFrame(rows, columns=list(COLUMNS))
     columns = pd.concat(channels, ignore_index=True) if channels else pd.DataFrame()
     readable = images[images["readable"].astype(bool)].astype(dict.fromkeys(("z", "y", "x"), int))
-    problems += _missing_channels(readable, profile.channels)
+    unmapped = [each["image"] for each in rows if each["unmapped"]]
+    problems += _missing_channels(readable, profile.channels, unmapped)
     problems += _patch_sizes(readable, profile)
     copies: set[str] = set()
     if len(columns):
@@ -146,6 +144,7 @@ def _inspect(row: Any, wanted: Sequence[str]) -> tuple[dict[str, Any], pd.DataFr
         "channels": (),
         **dict.fromkeys(SIZES, np.nan),
         "readable": False,
+        "unmapped": row.channel_map == {},
     }
     if not row.path or not split_path(row.path)[0].exists():
         return described, pd.DataFrame(), []  # said of its row already
@@ -154,6 +153,7 @@ def _inspect(row: Any, wanted: Sequence[str]) -> tuple[dict[str, Any], pd.DataFr
     problems = [_of_error(error, row.path, where) for error in errors]
     if volume is None:
         return described, pd.DataFrame(), problems
+    described["unmapped"] |= "channel_map" in guessed
     size = np.nan if "pixel_size_um" in guessed else volume.pixel_size_um
     step = np.nan if volume.z_step_um is None else volume.z_step_um
     sizes = (*volume.shape[1:], size, step, str(volume.dtype))
@@ -177,7 +177,7 @@ def _open_anyway(row: Any) -> tuple[Volume | None, list[UserError], dict[str, An
     """
     errors: list[UserError] = []
     guessed: dict[str, Any] = {}
-    for change in ({}, {"pixel_size_um": 1.0}, {"channel_map": None}):
+    for change in ({}, {"pixel_size_um": 1.0}, {"channel_map": {}}):
         trial = guessed | change
         try:
             return open_image(row._replace(**trial)), errors, trial
@@ -188,9 +188,12 @@ def _open_anyway(row: Any) -> tuple[Volume | None, list[UserError], dict[str, An
     return None, errors, guessed
 
 
-def _missing_channels(images: pd.DataFrame, wanted: Sequence[str]) -> list[Problem]:
+def _missing_channels(
+    images: pd.DataFrame, wanted: Sequence[str], unmapped: Sequence[str]
+) -> list[Problem]:
+    """What channels lack or differ, but for images whose channel map is refused already."""
     problems = []
-    for row in images.itertuples():
+    for row in images[~images["image"].isin(unmapped)].itertuples():
         missing = [name for name in wanted if name not in row.channels]
         twice = [name for name in wanted if row.channels.count(name) > 1]
         has = ", ".join(row.channels)
@@ -239,10 +242,13 @@ def _patch_sizes(images: pd.DataFrame, profile: Profile) -> list[Problem]:
 
 
 def _concerned(columns: pd.DataFrame, images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    """The channels that are analysed; all of an image that lacks one, as it may be any of them."""
+    """The channels that are analysed, with their data type.
+
+    All of an image that lacks one, as it may be any of them.
+    """
     complete = _complete(images, wanted)["image"]
     used = columns["channel"].isin([*wanted, NUCLEUS]) | ~columns["image"].isin(complete)
-    return columns[used]
+    return columns[used].merge(images[["image", "dtype"]], on="image")
 
 
 def _complete(images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
@@ -252,8 +258,8 @@ def _complete(images: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
 
 def _intensities(columns: pd.DataFrame) -> list[Problem]:
     problems = []
-    typical = columns.groupby("channel")["range"].transform("median")
-    several = columns.groupby("channel")["range"].transform("size") >= 3
+    of_type = columns.groupby(["channel", "dtype"])["range"]  # 8 bits hold less than 16
+    typical, several = of_type.transform("median"), of_type.transform("size") >= 3
     for row, median, comparable in zip(columns.itertuples(), typical, several, strict=True):
 
         def say(severity: str, what: str, remedy: str, row: Any = row) -> None:
@@ -283,7 +289,8 @@ def _intensities(columns: pd.DataFrame) -> list[Problem]:
         elif comparable and row.range < DIM * median:
             what = f"is nearly empty: its values range over {row.range:.3g}"
             remedy = "check that it is stained, and exposed as the others"
-            say("warning", f"{what}, in the middle of the images over {median:.3g}", remedy)
+            others = f"in the middle of the {row.dtype} images over {median:.3g}"
+            say("warning", f"{what}, {others}", remedy)
     return problems
 
 
@@ -368,16 +375,14 @@ def _classes(images: pd.DataFrame, n_splits: int) -> list[Problem]:
         for severity, _, what, remedy in group_problems(images, n_splits)
     ]
     for column, where in (("label", "classes"), ("group", "groups")):
-        names = pd.Series(sorted(images[column].unique()), dtype=object)
-        # Signs are dropped at letters; "1-2" is not "12", and "GFP+" not "GFP-".
-        plain = names.str.casefold().str.strip().str.replace(_SEPARATED, "", regex=True)
-        for _, alike in names.groupby(plain):
-            if len(alike) > 1:
-                what = (
-                    f"{' and '.join(alike)} are {len(alike)} {where}, and differ in spelling only"
-                )
-                remedy = f"write the {column} in one way, if they are one"
-                problems.append(Problem("warning", where, what, remedy))
+        for alike in spelt_alike(images[column]):
+            what = f"{' and '.join(alike)} are {len(alike)} {where}, and differ in spelling only"
+            remedy = f"write the {column} in one way, if they are one"
+            problems.append(Problem("warning", where, what, remedy))
+    for rarer, other in misspelt(images["label"]):
+        named = few(images.loc[images["label"] == rarer, "image"])
+        what = f"{rarer} (of {named}) and {other} are two classes, and differ in one letter only"
+        problems.append(Problem("warning", "classes", what, "correct the label, if they are one"))
     return problems
 
 
@@ -390,10 +395,3 @@ def _listed(texts: pd.Series) -> str:
         parts.append(f"{value} in {count} image{'s' * (count > 1)}{names}")
     more = len(counts) - 5
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
-
-
-def few(names: Iterable[str], most: int = 4) -> str:
-    """The first of some names, and how many more there are."""
-    names = list(names)
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,6 +1,7 @@
 """Tables that people write as CSV: their rows as numbered in the file, and errors that say where.
 
-Spreadsheets write a byte-order mark and columns without name or content; neither does harm.
+Spreadsheets write a byte-order mark and columns without name or content, and part cells by
+semicolons where a comma is the decimal point; none of these does harm.
 """
 
 import csv
@@ -14,6 +15,7 @@ Rows = list[tuple[int, list[str]]]
 """Cells of each row, without spaces around them, and the number of its first line in the file."""
 
 _LONGEST_FOUND = 300
+_MARKS = ',;" \t\r\n'  # of which an empty row consists
 
 
 def cell_error(
@@ -37,6 +39,8 @@ def read_rows(
     path: Path, error: type[UserError], content: str, remedy_if_empty: str
 ) -> tuple[list[str], Rows]:
     """Read a table: its header, and its rows with their numbers; empty rows are left out.
+
+    Cells are parted by commas; by semicolons or else tabs where the header holds no comma.
 
     Parameters
     ----------
@@ -65,7 +69,10 @@ def read_rows(
     try:
         # A byte-order mark, which Excel writes, is no part of the first column's name.
         with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
+            header = next((line for line in stream if line.strip(_MARKS)), "")
+            mark = next((mark for mark in ",;\t" if mark in header), ",")
+            stream.seek(0)
+            reader = csv.reader(stream, strict=True, delimiter=mark)
             for cells in reader:
                 cells = [cell.strip() for cell in cells]
                 if any(cells):
@@ -113,9 +120,6 @@ def check_header(
     required: Sequence[str],
 ) -> None:
     """Refuse a header with a column that is not known, is missing, or stands there twice."""
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        expected, remedy = "cells parted by commas", "save it with commas"
-        raise cell_error(error, path, 1, "", expected, header[0], remedy)
     for name in header:
         if name not in known:
             expected = f"a column out of {', '.join(known)}"

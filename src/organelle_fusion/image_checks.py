@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from organelle_fusion.config import UserError
-from organelle_fusion.inspecting import SATURATED
+from organelle_fusion.inspecting import SATURATED, UNRELATED, plane_correlation
 from organelle_fusion.manifest_cells import channels_remedy
 from organelle_fusion.model_file import ModelFacts
 from organelle_fusion.volumes import Volume
@@ -109,8 +109,21 @@ def image_warnings(volume: Volume, statistics: pd.DataFrame, facts: ModelFacts) 
     return found
 
 
+def noise_warnings(volume: Volume) -> list[str]:
+    """Say which channels hold noise without an image, by the middle plane alone, which is read."""
+    found = []
+    for name, pixels in zip(volume.channels, volume.plane(volume.shape[1] // 2), strict=True):
+        correlation = plane_correlation(pixels)
+        if abs(correlation) < UNRELATED:
+            found.append(
+                f"channel {name}: noise without an image in the middle plane: pixels side by side "
+                f"are unrelated (correlation {correlation:.2f})"
+            )
+    return found
+
+
 def patch_warnings(patches: int, share_kept: float, facts: ModelFacts) -> list[str]:
-    """Say that the patches are fewer, or the share kept is lower, than of any training image.
+    """Say that patches are fewer, or the share kept is lower or higher, than of any training image.
 
     And where there are fewer than `LEAST_PATCHES`, whatever the training had.
     """
@@ -123,10 +136,12 @@ def patch_warnings(patches: int, share_kept: float, facts: ModelFacts) -> list[s
             else f"fewer than {LEAST_PATCHES}, so that chance moves the mean"
         )
         found.append(f"{patches} {'patch' if patches == 1 else 'patches'} kept, {reason}")
-    if share_kept < facts.seen.share_kept[0]:
+    lowest, highest = facts.seen.share_kept
+    if not lowest <= share_kept <= highest:
+        than, end = ("less", lowest) if share_kept < lowest else ("more", highest)
         found.append(
-            f"{share_kept:.0%} of the patches kept, less than of any image of the training "
-            f"({facts.seen.share_kept[0]:.0%})"
+            f"{share_kept:.0%} of the patches kept, {than} than of any image of the training "
+            f"({end:.0%})"
         )
     return found
 

@@ -89,7 +89,8 @@ def read_leniently(path: str | Path) -> tuple[pd.DataFrame, list[ManifestError]]
     -------
     pandas.DataFrame
         As of `read_manifest`, so far as the rows can be understood: a cell that cannot is as if it
-        were empty, a file may be missing, and a row that repeats an earlier one is left out.
+        were empty (a channel map is {}), a file may be missing, and a row that repeats an earlier
+        one is left out.
     list of ManifestError
         Everything wrong with the rows: cell by cell, then what repeats an earlier row.
 
@@ -112,7 +113,7 @@ def _read(
     problems: list[ManifestError] = []
     for number, cells in rows:
         if len(cells) != len(header):
-            expected, remedy = f"{len(header)} cells", "put cells that hold a comma in quotes"
+            expected, remedy = f"{len(header)} cells", "put cells with , or ; in quotes"
             problems.append(cell_error(path, number, "", expected, len(cells), remedy))
             continue
         cells = dict.fromkeys(COLUMNS, "") | dict(zip(header, cells, strict=True))
@@ -304,7 +305,7 @@ def _record(
         else "",
         "label": names["label"],
         "group": names["group"] or names["image"],
-        "channel_map": read("channel_map", channel_map_of, None),
+        "channel_map": read("channel_map", channel_map_of, {}),
         "pixel_size_um": read("pixel_size_um", length_of, math.nan),
         "z_step_um": read("z_step_um", length_of, math.nan),
     }

@@ -4,7 +4,8 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from organelle_fusion import csv_rows
@@ -12,6 +13,9 @@ from organelle_fusion.config import UserError
 from organelle_fusion.image_paths import as_stored, split_path
 
 _LONGEST_NAME = 200
+_SEPARATED = re.compile(r"(?<=[^\W\d_])[\W_]+(?=[^\W_])|(?<=[^\W_])[\W_]+(?=[^\W\d_])")
+_WORD = re.compile(r"([^\W\d_]+)")
+_LEAST_LETTERS = 5  # of words in which a letter may be wrong; shorter ones are rather symbols
 
 
 class ManifestError(UserError):
@@ -163,6 +167,52 @@ def length_of(path: Path, number: int, column: str, text: str) -> float:
         remedy = "write a length in µm with a decimal point, such as 0.1"
         raise cell_error(path, number, column, "a positive number", text, remedy)
     return value
+
+
+def spelt_alike(names: Iterable[str]) -> list[list[str]]:
+    """Names, some at a time, that differ in capitals, spaces and signs at letters only."""
+    alike = defaultdict(list)
+    for name in sorted(set(names)):
+        # Signs are dropped at letters; "1-2" is not "12", and "GFP+" not "GFP-".
+        alike[_SEPARATED.sub("", name.casefold().strip())].append(name)
+    return [alike[plain] for plain in sorted(alike) if len(alike[plain]) > 1]
+
+
+def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names of which one may be the other with a letter wrong, the rarer one first.
+
+    They are the same but for one word of five letters or more, in which a letter other than the
+    first is left out, added or another, or two are swapped. An end that may number, as in "DonorA",
+    "DonorB" and "StageII", is no error.
+    """
+    counts = Counter(names)
+    ordered = sorted(counts, key=lambda name: (counts[name], name))
+    return [
+        (rarer, other)
+        for place, rarer in enumerate(ordered)
+        for other in ordered[place + 1 :]
+        if _one_letter_off(rarer, other)
+    ]
+
+
+def _one_letter_off(one: str, other: str) -> bool:
+    parts = _WORD.split(one), _WORD.split(other)
+    if len(parts[0]) != len(parts[1]):
+        return False
+    differing = [pair for pair in zip(*parts, strict=True) if pair[0].lower() != pair[1].lower()]
+    if len(differing) != 1:
+        return False
+    short, long = sorted(differing[0], key=len)
+    if len(short) < _LEAST_LETTERS or not (short + long).isalpha():
+        return False
+    letters = enumerate(zip(short.lower(), long.lower(), strict=False))
+    same = next((place for place, (a, b) in letters if a != b), len(short))
+    rest, of_long = short.lower()[same:], long.lower()[same:]
+    if same == 0 or not rest:
+        return same > 0 and len(of_long) == 1 and long[-1].islower()
+    exchanged = len(rest) > 1 and rest[1:] == of_long[1:]
+    swapped = rest[:2] == of_long[1::-1] and rest[2:] == of_long[2:]
+    return exchanged or swapped or rest == of_long[1:]
 
 
 def place_of(path: str) -> str:

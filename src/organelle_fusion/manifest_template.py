@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from organelle_fusion.checking import few
 from organelle_fusion.config import NUCLEUS, ORGANELLES
 from organelle_fusion.inspecting import SUFFIXES, image_suffix
 from organelle_fusion.manifest import COLUMNS
 from organelle_fusion.manifest_cells import ManifestError, example_channel_map
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.volumes import VolumeError, open_volume
+from organelle_fusion.wording import few
 
 
 class Template(NamedTuple):

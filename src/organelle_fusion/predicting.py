@@ -13,7 +13,13 @@ import pandas as pd
 
 from organelle_fusion import __version__
 from organelle_fusion.config import UserError, system_error
-from organelle_fusion.image_checks import FitError, check_fits, image_warnings, patch_warnings
+from organelle_fusion.image_checks import (
+    FitError,
+    check_fits,
+    image_warnings,
+    noise_warnings,
+    patch_warnings,
+)
 from organelle_fusion.image_paths import image_hash
 from organelle_fusion.intensity import PERCENTILES, display_plane, stack_statistics
 from organelle_fusion.locks import run_lock
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _CODE = (
-    *("image_checks", "intensity", "kernels", "model_file", "patches", "plots_maps"),
+    *("image_checks", "inspecting", "intensity", "kernels", "model_file", "patches", "plots_maps"),
     *("plots_predictions", "predicting", "prediction", "prediction_report", "probability_maps"),
     *("stitching", "streaming", "style", "training", *READERS),
 )
@@ -109,6 +115,7 @@ def predict_image(
     share_kept = len(counted) / int(in_grid.sum())
     means = counted[[f"p:{name}" for name in facts.classes]].mean()
     found = image_warnings(volume, statistics, facts)
+    found += noise_warnings(volume)
     found += patch_warnings(len(counted), share_kept, facts)
     probabilities = dict(zip(facts.classes, means.tolist(), strict=True))
     return Predicted(table, probabilities, len(counted), share_kept, found), statistics

@@ -5,6 +5,7 @@ the file's own metadata or from the caller, and where neither says them the file
 """
 
 import math
+import re
 import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from organelle_fusion.reading import (
 from organelle_fusion.reading import VolumeError as VolumeError
 from organelle_fusion.tiff import read_tiff
 
+_COMMA = re.compile(r",\s*(?=[^,;=]*=)")  # before another entry of a channel map
 NOT_READABLE = (".nd2", ".lif", ".ims")
 
 READERS = ("czi", "image_paths", "lsm", "ome_zarr", "reading", "tiff", "volumes")
@@ -269,8 +271,12 @@ def _renamed(path: Path, names: list[str], channel_map: dict[str, str | int]) ->
         elif theirs not in names and theirs.isdecimal() and int(theirs) < len(names):
             index = int(theirs)
         else:
-            expected = f"one of {', '.join(names)} (if not twice) or an index 0–{len(names) - 1}"
-            raise refusal(path, expected, f"channel_map {ours}={theirs}", "mend channel_map")
+            quoted = ", ".join(f'"{name}"' for name in names)  # a name may hold commas
+            expected = f"one of {quoted} (if not twice) or an index 0–{len(names) - 1}"
+            remedy, parted = "mend channel_map", _COMMA.sub(";", f"{ours}={theirs}")
+            if parted != f"{ours}={theirs}":
+                remedy = f"part the entries of channel_map by semicolons: {parted}"
+            raise refusal(path, expected, f'channel_map "{ours}={theirs}"', remedy)
         if index in taken:
             found = f"{taken[index]} and {ours} both on channel {index}"
             raise refusal(path, "a channel for each name", found, "mend channel_map")

@@ -1,5 +1,7 @@
 """How models, channels, scores and numbers are written on pages, in tables and in figures."""
 
+from collections.abc import Iterable
+
 from organelle_fusion.config import FUSIONS
 
 METRIC_TITLES = {
@@ -40,6 +42,13 @@ def grey_level(value: float) -> str:
 def number_of(count: int, noun: str) -> str:
     """A number of things, such as "1 epoch" and "1,024 epochs"; of a noun with a regular plural."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def few(names: Iterable[str], most: int = 4) -> str:
+    """The first of some names, and how many more there are."""
+    names = list(names)
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def span(least: object, most: object) -> str:
