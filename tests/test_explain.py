@@ -171,6 +171,28 @@ def test_models_and_patches_that_do_not_fit_are_refused(patches):
         explain.explain_patches(build("early"), patches, TARGETS, "lime")
 
 
+@pytest.mark.parametrize(
+    ("targets", "found"),
+    [
+        ([0, 3, 7, 1, 2], "7 for patch 2"),
+        ([0, 3, 1, -1, 2], "-1 for patch 3"),
+        ([4, 3, 1, 1, 2], "4 for patch 0"),
+        ([0, 1.9, 1, 1, 2], r"float64 \(5,\)"),
+        ([0, 3, 1, 1], r"int64 \(4,\)"),
+        (1, r"int64 \(\)"),
+    ],
+    ids=["large", "negative", "one more", "float", "short", "scalar"],
+)
+def test_targets_that_are_no_classes_are_refused(targets, found, patches):
+    """Four classes, so 0 to 3; the others' maps would be wrong too, and 1.9 be cut to 1."""
+    message = rf"integers from 0 to 3 after model early, \(N,\) = \(5,\), found {found}; give each"
+    for method in explain.METHODS:
+        with pytest.raises(gradients.ExplainError, match=message):
+            explain.explain_patches(build("early"), patches, np.array(targets), method)
+    with pytest.raises(gradients.ExplainError, match=message):
+        gradients.target_logits(build("early"), np.stack([patches, patches]), np.array(targets))
+
+
 # --- the other methods --------------------------------------------------------------------------
 
 

@@ -178,13 +178,16 @@ def test_plane_is_put_together_from_its_tiles(volume, small_network, overlap, mo
 
 
 def test_planes_that_do_not_fit_are_refused(volume, small_network):
-    """Channels in the model's order, and tiles that are no larger than the plane."""
+    """Channels in the model's order, tiles no larger than the plane, and one of its classes."""
     model, statistics = small_network, stack_statistics(volume)
     with pytest.raises(PatchError, match="40 µm is 80 px, expected 1 to 40"):
         plane_maps(model, volume, 0, 0, size_um=40, statistics=statistics, overlap=False)
     turned = volume.select(PROFILE.channels[::-1])
     with pytest.raises(ExplainError, match=f"found {', '.join(PROFILE.channels[::-1])}"):
         plane_maps(model, turned, 0, 0, size_um=10, statistics=statistics, overlap=False)
+    for target, found in ((4, "4 for patch 0"), (1.9, "float64")):
+        with pytest.raises(ExplainError, match=f"integers from 0 to 3 .* found {found}"):
+            plane_maps(model, volume, 0, target, size_um=10, statistics=statistics, overlap=False)
 
 
 @pytest.fixture

@@ -157,9 +157,15 @@ def target_logits(model: keras.Model, patches: np.ndarray, targets: np.ndarray) 
     Returns
     -------
     (…, N) float32
+
+    Raises
+    ------
+    ExplainError
+        The patches do not fit the model, or the targets are no numbers of its classes.
     """
     one_by_one = patches.reshape(-1, *patches.shape[-3:])
     check_patches(model, one_by_one)
+    check_targets(model, patches, targets)
     classes_of_all = np.broadcast_to(targets, patches.shape[:-3]).reshape(-1)
     found = [
         model.predict_on_batch(batch)[np.arange(BATCH), classes][:size]
@@ -194,6 +200,24 @@ def check_patches(model: keras.Model, patches: np.ndarray) -> None:
             f"model {model.name}: expected patches (N, H, W, C) = (N, "
             f"{', '.join(map(str, model.input_shape[1:]))}), found {patches.shape}; extract them "
             "at the size and with the channels it was trained on"
+        )
+
+
+def check_targets(model: keras.Model, patches: np.ndarray, targets: np.ndarray) -> None:
+    """Refuse targets that are not the number of a class for each patch by an `ExplainError`.
+
+    For a class that there is not TensorFlow takes the logit of another patch, whose map changes.
+    """
+    targets, expected = np.asarray(targets), patches.shape[-4:-3]
+    last, found = model.output_shape[-1] - 1, None
+    if targets.shape != expected or (targets.size and targets.dtype.kind not in "iu"):
+        found = f"{targets.dtype} {targets.shape}"
+    elif (outside := (targets < 0) | (targets > last)).any():
+        found = f"{targets[outside][0]} for patch {outside.argmax()}"
+    if found:
+        raise ExplainError(
+            f"targets: expected integers from 0 to {last} after model {model.name}, (N,) = "
+            f"{expected}, found {found}; give each patch the number of a class"
         )
 
 
