@@ -193,6 +193,21 @@ def test_targets_that_are_no_classes_are_refused(targets, found, patches):
         gradients.target_logits(build("early"), np.stack([patches, patches]), np.array(targets))
 
 
+@pytest.mark.parametrize("targets", [TARGETS[:0], []], ids=["array", "list"])
+def test_of_no_patches_there_are_no_maps(patches, targets):
+    """None of the shape of others: two blocks of stride 2 make 4 of 16 pixels, occlusion 7."""
+    model, none = build("intermediate"), patches[:0]
+    edges = {"grad_cam": 4, "hires_cam": 4, "integrated_gradients": 16, "occlusion": 7}
+    for method, edge in edges.items():
+        found = explain.explain_patches(model, none, targets, method)
+        assert (found.dtype, found.shape) == (np.float32, (0, 3, edge, edge))
+    for states in (none, np.stack([none, none])):
+        found = gradients.target_logits(model, states, targets)
+        assert (found.dtype, found.shape) == (np.float32, states.shape[:-3])
+    sums = explain.completeness(model, none, targets, np.empty((0, 3, 16, 16)))
+    assert sums.shape == (0, 2)
+
+
 # --- the other methods --------------------------------------------------------------------------
 
 
@@ -277,6 +292,13 @@ def test_integrated_gradients_of_a_linear_model(small, baseline):
     sums = explain.completeness(linear_model(), small, CLASSES, found, baseline=baseline)
     np.testing.assert_allclose(sums["attributed"], sums["difference"], atol=1e-5)
     np.testing.assert_allclose(sums["attributed"], expected.sum(axis=(1, 2, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [0, -3, 1.5, np.nan])
+def test_a_path_without_steps_is_refused(small, steps):
+    """0 steps would give NaN, -3 zeros, and 1.5 points beyond the patch."""
+    with pytest.raises(gradients.ExplainError, match=f"steps: .* 1 or more, found {steps}; give"):
+        explain.integrated_gradients(linear_model(), small, CLASSES, steps=steps)
 
 
 @pytest.mark.parametrize("strategy", ["intermediate", "spatial"])

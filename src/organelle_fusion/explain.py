@@ -133,10 +133,15 @@ def integrated_gradients(
     Raises
     ------
     ExplainError
-        Patches, targets or backend, see `explain_patches`.
+        There is no step, or a part of one; patches, targets or backend, see `explain_patches`.
     """
     check_patches(model, patches)
     check_targets(model, patches, targets)
+    if not steps >= 1 or steps % 1:
+        raise ExplainError(
+            f"steps: expected a whole number, 1 or more, found {steps}; give the number of "
+            "points on the path"
+        )
     run = gradient_function(model, "pixels")
     start = np.broadcast_to(np.asarray(baseline, np.float32), patches.shape)
     results = []

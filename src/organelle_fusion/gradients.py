@@ -226,10 +226,11 @@ def batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     """Batches of one size, float32 and int32, and how many patches of each are real ones.
 
-    Operations are compiled for each size and type anew.
+    Operations are compiled for each size and type anew. Of no patches there is one batch with none
+    that is real, so that what is computed of it has the shape of a result.
     """
     targets = np.asarray(targets, np.int32)
-    for start in range(0, len(patches), BATCH):
+    for start in range(0, max(len(patches), 1), BATCH):
         batch = np.asarray(patches[start : start + BATCH], np.float32)
         missing = BATCH - len(batch)
         yield (
