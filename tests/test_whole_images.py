@@ -215,6 +215,9 @@ def test_sparse_places_are_what_the_filter_would_drop(half_empty):
     assert found.any(axis=0).tolist() == [False] * 30 + [True] * 30
     options["min_foreground"] = 0
     assert not sparse_places(half_empty, 1, overlap=True, **options).any()
+    options["min_foreground"] = 7  # as of percent: all would be sparse
+    with pytest.raises(PatchError, match=r"share from 0 to 1, found 7; write it like 0.1"):
+        sparse_places(half_empty, 1, overlap=True, **options)
 
 
 def test_a_stack_is_timed_on_the_patches_that_the_filter_keeps(images, monkeypatch):
