@@ -100,6 +100,17 @@ def test_tail_gives_the_logits_of_the_model(strategy, patches):
     np.testing.assert_allclose(as_numpy([tail])[0], logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [">u2", ">f4"])
+def test_maps_are_the_same_in_another_order_of_bytes(kind, patches):
+    """JAX takes none but the machine's own."""
+    model, swapped = build("intermediate"), patches.astype(kind)
+    maps = (as_numpy(gradients.feature_maps(model, given)) for given in (patches, swapped))
+    for expected, found in zip(*maps, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    found = explain.grad_cam(model, swapped, TARGETS.astype(">i4"))
+    np.testing.assert_array_equal(found, explain.grad_cam(model, patches, TARGETS))
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_maps_are_those_of_the_closed_form(strategy, patches):
     """The gradient agrees with the chain rule written out, and so does its sum over the map."""

@@ -9,6 +9,7 @@ from scipy.special import softmax  # noqa: E402
 from sklearn.metrics import accuracy_score, log_loss  # noqa: E402
 
 from organelle_fusion import patchset  # noqa: E402
+from organelle_fusion.batches import native  # noqa: E402
 from organelle_fusion.config import (  # noqa: E402
     AugmentationSettings,
     EncoderSettings,
@@ -387,6 +388,24 @@ def test_predict_proba_is_the_softmax_of_the_logits():
     model = compile_model(build_mlp(3, 2, SETTINGS), SETTINGS)
     expected = softmax(model.predict(features, verbose=0), axis=1)
     np.testing.assert_allclose(predict_proba(model, features), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [">u2", ">f4"])
+@pytest.mark.parametrize("share", [patchset.MEMORY_SHARE, 0], ids=["in memory", "beyond memory"])
+def test_numbers_are_the_same_in_another_order_of_bytes(kind, share, monkeypatch):
+    """As of TIFF and FITS files; JAX takes none but the machine's own."""
+    monkeypatch.setattr(patchset, "MEMORY_SHARE", share)
+    patches, labels, parts = patches_and_parts(20, 8, 5)
+    swapped, own = patches.astype(kind), patches.astype(kind[1:])
+    assert native(own) is own  # no copy
+    assert (native(swapped).dtype, native(swapped)[0, 0, 0, 0]) == (own.dtype, own[0, 0, 0, 0])
+    model, found = compile_model(build(), SETTINGS), []
+    for given, numbers in ((own, labels), (swapped, labels.astype(">i8"))):
+        reset_model(model, build, 2)
+        trained, history = train_fold(model, given, numbers, parts, settings=SETTINGS, seed=2)
+        found.append([trained, history, predict_proba(model, given)])
+    for expected, swapped_too in zip(*found, strict=True):
+        np.testing.assert_array_equal(swapped_too, expected)
 
 
 @pytest.mark.parametrize(("sizes", "part"), [((0, 8, 4), "train"), ((8, 0, 4), "validation")])

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from organelle_fusion.batches import native
 from organelle_fusion.config import UserError
 from organelle_fusion.mixing import MIXER
 from organelle_fusion.models import HEAD
@@ -56,6 +57,7 @@ def feature_maps(model: keras.Model, patches) -> list:
         One per encoder, in the order of `encoder_names`. For spatial fusion these are the maps
         that enter the mixing.
     """
+    patches = native(patches) if isinstance(patches, np.ndarray) else patches
     scaled = model.get_layer("scale")(ops.convert_to_tensor(patches))
     names = encoder_names(model)
     planes = [scaled] if names == ["encoder"] else ops.split(scaled, len(names), axis=-1)

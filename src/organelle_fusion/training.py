@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from organelle_fusion.batches import batch_source, filling, full_batches
+from organelle_fusion.batches import batch_source, filling, full_batches, native
 from organelle_fusion.config import EncoderSettings, TrainingSettings, UserError
 from organelle_fusion.models import Strategy, build_model, set_seed
 
@@ -273,7 +273,7 @@ def fit_model(
             )
         _check_labels(labels, rows, n_classes)
     set_seed(seed)
-    targets = labels if targets is None else targets
+    targets = native(labels if targets is None else targets)
     train = np.flatnonzero(parts == "train")
     weights = class_weights(labels[train], n_classes)
     # The last batch is filled up with training patches drawn once more: up to one batch of them
@@ -321,7 +321,7 @@ def predict_proba(
     rows = np.arange(len(patches)) if rows is None else rows
     batches = []
     for start in range(0, len(rows), PREDICTION_BATCH):
-        batch = patches[rows[start : start + PREDICTION_BATCH]]
+        batch = native(patches[rows[start : start + PREDICTION_BATCH]])
         missing = PREDICTION_BATCH - len(batch)
         padded = np.pad(batch, [(0, missing), *[(0, 0)] * (batch.ndim - 1)])
         # Not `predict`: its set-up costs as much as the prediction of a fold, and with several
