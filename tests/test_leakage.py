@@ -67,7 +67,7 @@ def test_groups_come_back_by_image():
 )
 def test_an_image_without_a_group_is_named(table):
     """b0 is not in the one, and has no group in the other."""
-    with pytest.raises(EvaluationError, match="found none for image 'b0'; use the table"):
+    with pytest.raises(EvaluationError, match="found none for image 'b0'; give it one there"):
         leakage.with_groups(PARTED, table)
 
 

@@ -88,7 +88,7 @@ def with_groups(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     if (lacking := groups.isna()).any():
         raise EvaluationError(
             "table: expected a group for each image of the predictions, found none for image "
-            f"{predictions['image'][lacking].iloc[0]!r}; use the table they were predicted for"
+            f"{predictions['image'][lacking].iloc[0]!r}; give it one there"
         )
     return predictions.assign(group=groups)
 
