@@ -164,13 +164,16 @@ def test_pooled_cell_is_the_mean_over_its_objects():
         (lambda f: pd.concat([f, f]), "patch 0 in several"),
         (lambda f: pd.concat([f, f.assign(model="late")]), "found early, late"),
         (lambda f: f.assign(**{"p:a": f["p:a"].where(f["patch"] != 7)}), "NaN at patch 7"),
+        (lambda f: f.assign(group=f["group"].where(f["patch"] != 7)), "group .* 7 of image 'a-1'"),
+        (lambda f: f.assign(label=f["label"].where(f["patch"] != 7)), "label .* 7 of image 'a-1'"),
     ],
-    ids=["column", "no-test", "twice", "two-models", "nan"],
+    ids=["column", "no-test", "twice", "two-models", "nan", "group", "label"],
 )
-def test_pooled_refuses(change, message):
+@pytest.mark.parametrize("level", metrics.LEVELS)
+def test_pooled_refuses(change, message, level):
     """A frame that would be scored wrongly is refused."""
     with pytest.raises(EvaluationError, match=message):
-        metrics.pooled(change(make_predictions()))
+        metrics.pooled(change(make_predictions()), level)
 
 
 def test_columns_of_other_data_sets_are_left_out():
@@ -235,6 +238,21 @@ def test_groups_of_several_classes_are_drawn_all_together():
     assert pure.stratum.tolist() == [0, 1, 0]
     mixed = bootstrap.count_groups(truth, p, np.array(["x", "x", "z"]), auroc=False)
     assert mixed.stratum.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan], ids=["None", "NaN"])
+def test_rows_without_a_group_or_class_are_refused(missing):
+    """They would be taken for rows of the last group, z, or of the last class, b."""
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    lacking = np.array(["y", missing, "z"], dtype=object)
+    for auroc in (False, True):
+        with pytest.raises(EvaluationError, match=r"groups: expected .* found none in row 1; give"):
+            bootstrap.count_groups(np.array([0, 1, 0]), p, lacking, auroc=auroc)
+    with pytest.raises(EvaluationError, match=r"groups: expected .* found none in row 1; give"):
+        bootstrap.mean_interval(p[:, 0], ["a"] * 3, lacking, repeats=10, seed=0)
+    labels = np.array(["a", "b", missing], dtype=object)
+    with pytest.raises(EvaluationError, match=r"labels: expected .* found none in row 2; give"):
+        bootstrap.group_strata(labels, ["x", "y", "z"])
 
 
 def test_score_table_holds_values_and_quantiles():

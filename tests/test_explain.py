@@ -100,6 +100,17 @@ def test_tail_gives_the_logits_of_the_model(strategy, patches):
     np.testing.assert_allclose(as_numpy([tail])[0], logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [">u2", ">f4"])
+def test_maps_are_the_same_in_another_order_of_bytes(kind, patches):
+    """JAX takes none but the machine's own."""
+    model, swapped = build("intermediate"), patches.astype(kind)
+    maps = (as_numpy(gradients.feature_maps(model, given)) for given in (patches, swapped))
+    for expected, found in zip(*maps, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    found = explain.grad_cam(model, swapped, TARGETS.astype(">i4"))
+    np.testing.assert_array_equal(found, explain.grad_cam(model, patches, TARGETS))
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_maps_are_those_of_the_closed_form(strategy, patches):
     """The gradient agrees with the chain rule written out, and so does its sum over the map."""
@@ -169,6 +180,43 @@ def test_models_and_patches_that_do_not_fit_are_refused(patches):
         explain.grad_cam(build("early"), patches[..., :2], TARGETS)
     with pytest.raises(gradients.ExplainError, match=r"expected grad_cam, .* found 'lime'"):
         explain.explain_patches(build("early"), patches, TARGETS, "lime")
+
+
+@pytest.mark.parametrize(
+    ("targets", "found"),
+    [
+        ([0, 3, 7, 1, 2], "7 for patch 2"),
+        ([0, 3, 1, -1, 2], "-1 for patch 3"),
+        ([4, 3, 1, 1, 2], "4 for patch 0"),
+        ([0, 1.9, 1, 1, 2], r"float64 \(5,\)"),
+        ([0, 3, 1, 1], r"int64 \(4,\)"),
+        (1, r"int64 \(\)"),
+    ],
+    ids=["large", "negative", "one more", "float", "short", "scalar"],
+)
+def test_targets_that_are_no_classes_are_refused(targets, found, patches):
+    """Four classes, so 0 to 3; the others' maps would be wrong too, and 1.9 be cut to 1."""
+    message = rf"integers from 0 to 3 after model early, \(N,\) = \(5,\), found {found}; give each"
+    for method in explain.METHODS:
+        with pytest.raises(gradients.ExplainError, match=message):
+            explain.explain_patches(build("early"), patches, np.array(targets), method)
+    with pytest.raises(gradients.ExplainError, match=message):
+        gradients.target_logits(build("early"), np.stack([patches, patches]), np.array(targets))
+
+
+@pytest.mark.parametrize("targets", [TARGETS[:0], []], ids=["array", "list"])
+def test_of_no_patches_there_are_no_maps(patches, targets):
+    """None of the shape of others: two blocks of stride 2 make 4 of 16 pixels, occlusion 7."""
+    model, none = build("intermediate"), patches[:0]
+    edges = {"grad_cam": 4, "hires_cam": 4, "integrated_gradients": 16, "occlusion": 7}
+    for method, edge in edges.items():
+        found = explain.explain_patches(model, none, targets, method)
+        assert (found.dtype, found.shape) == (np.float32, (0, 3, edge, edge))
+    for states in (none, np.stack([none, none])):
+        found = gradients.target_logits(model, states, targets)
+        assert (found.dtype, found.shape) == (np.float32, states.shape[:-3])
+    sums = explain.completeness(model, none, targets, np.empty((0, 3, 16, 16)))
+    assert sums.shape == (0, 2)
 
 
 # --- the other methods --------------------------------------------------------------------------
@@ -255,6 +303,13 @@ def test_integrated_gradients_of_a_linear_model(small, baseline):
     sums = explain.completeness(linear_model(), small, CLASSES, found, baseline=baseline)
     np.testing.assert_allclose(sums["attributed"], sums["difference"], atol=1e-5)
     np.testing.assert_allclose(sums["attributed"], expected.sum(axis=(1, 2, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [0, -3, 1.5, np.nan])
+def test_a_path_without_steps_is_refused(small, steps):
+    """0 steps would give NaN, -3 zeros, and 1.5 points beyond the patch."""
+    with pytest.raises(gradients.ExplainError, match=f"steps: .* 1 or more, found {steps}; give"):
+        explain.integrated_gradients(linear_model(), small, CLASSES, steps=steps)
 
 
 @pytest.mark.parametrize("strategy", ["intermediate", "spatial"])

@@ -59,6 +59,15 @@ def test_unknown_format_is_refused():
         export.convert(tiny("early", ("a", "b")), "int4", np.zeros((1, 16, 16, 2), np.uint8))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow converts")
+def test_integers_need_patches_to_be_scaled_by():
+    """Without any the file would hold float32; the other formats need none."""
+    network, none = tiny("early", ("a", "b")), np.zeros((0, 16, 16, 2), np.uint8)
+    with pytest.raises(ExportError, match="a patch or more for int8, found none; give some"):
+        export.convert(network, "int8", none)
+    assert len(export.convert(network, "float16", none)) > 0
+
+
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="where Keras is on another")
 def test_other_backends_are_told_what_to_do():
     with pytest.raises(ExportError, match="expected tensorflow for export, found"):

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from organelle_fusion import leakage
+from organelle_fusion.metrics import EvaluationError
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,15 @@ def test_groups_come_back_by_image():
     found = leakage.with_groups(PARTED, TABLE)
     assert found["group"].tolist() == ["s0"] * 4 + ["s1"] * 2 + ["s2"] * 2
     assert PARTED["group"].nunique() == 8
+
+
+@pytest.mark.parametrize(
+    "table", [TABLE.iloc[[0, 1, 3]], TABLE.assign(group=["s0", "s0", None, "s2"])]
+)
+def test_an_image_without_a_group_is_named(table):
+    """b0 is not in the one, and has no group in the other."""
+    with pytest.raises(EvaluationError, match="found none for image 'b0'; give it one there"):
+        leakage.with_groups(PARTED, table)
 
 
 def test_the_table_sets_each_grouping_against_its_baseline():

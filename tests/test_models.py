@@ -45,8 +45,10 @@ def head_parameters(features, classes=3):
     return (features * 16 + 16) + 4 * 16 + (16 * classes + classes)
 
 
-def build(strategy, channels=CHANNELS, encoder=ENCODER, training=TRAINING):
-    return build_model(strategy, channels=channels, n_classes=3, encoder=encoder, training=training)
+def build(strategy, channels=CHANNELS, encoder=ENCODER, training=TRAINING, classes=3):
+    return build_model(
+        strategy, channels=channels, n_classes=classes, encoder=encoder, training=training
+    )
 
 
 @pytest.fixture
@@ -278,6 +280,21 @@ def test_mlp_needs_one_width():
         build_mlp(7, 2, TRAINING.model_copy(update={"dense_units": widths}))
 
 
+def test_mlp_needs_a_class():
+    """None to tell apart is an error of ours, in a line."""
+    with pytest.raises(ModelError, match=r"n_classes: .* 1 or more, found 0; count the classes"):
+        build_mlp(7, 0, TRAINING)
+
+
+@pytest.mark.parametrize("strategy", ["single", "early"])
+def test_names_that_no_encoder_is_called_by_may_hold_a_slash(strategy):
+    """Of one encoder alone, named encoder: 1 or 2 channels of 16 px."""
+    channels = ("ER/Golgi", "b")[: 1 if strategy == "single" else 2]
+    model = build(strategy, channels, classes=np.int64(2))  # Keras alone takes int only
+    assert model.input_shape == (None, 16, 16, len(channels))
+    assert model.output_shape == (None, 2)
+
+
 def test_layer_summary_lists_every_parameter_once():
     """The table of the figures adds up to the model, and tells the parts apart."""
     model = build("intermediate")
@@ -308,6 +325,23 @@ def test_layer_summary_lists_every_parameter_once():
             },
             "at least 32 px for 5 halvings",
         ),
+        (
+            {
+                "strategy": "spatial",
+                "encoder": EncoderSettings(kind="compact", input_px=16, filters=(4,)),
+            },
+            "encoder.filters: expected two or more, as spatial fusion needs, found 1; add",
+        ),
+        ({"strategy": "early", "channels": ()}, r"at least two channels, found \[\]"),
+        ({"strategy": "early", "channels": "mito"}, "list of names, found 'mito'; write"),
+        ({"strategy": "single", "channels": "m"}, r"list of names, found 'm'; write \['m'\]"),
+        ({"strategy": "early", "channels": ("a", "a")}, r"differ .* found \['a', 'a'\]; rename"),
+        ({"strategy": "intermediate", "channels": ("a", "a")}, r"differ .* found \['a', 'a'\]"),
+        ({"strategy": "intermediate", "channels": ("a/b", "c")}, r"no /, found \['a/b', 'c'\]"),
+        ({"strategy": "spatial", "channels": ("a/b", "c")}, r"no /, found \['a/b', 'c'\]"),
+        ({"strategy": "early", "classes": 0}, "n_classes: .* 1 or more, found 0; count"),
+        ({"strategy": "early", "classes": -1}, "n_classes: .* 1 or more, found -1; count"),
+        ({"strategy": "early", "classes": 2.5}, "n_classes: .* 1 or more, found 2.5; count"),
     ],
 )
 def test_impossible_models_are_refused(arguments, message):

@@ -124,3 +124,10 @@ def test_what_does_not_belong_to_the_model_is_refused(volume):
         predicted(model, volume, stack_statistics(volume).iloc[::-1])
     with pytest.raises(PatchError, match="a patch of 30 µm is 60 px, expected 1 to 40"):
         predicted(model, volume, size_um=30.0)
+
+
+@pytest.mark.parametrize("least", [7, -1, float("nan")])
+def test_a_least_foreground_that_is_no_share_is_refused(volume, least):
+    """With 7, as of percent, or NaN no square would be predicted, with -1 every one."""
+    with pytest.raises(PatchError, match=f"min_foreground: .* from 0 to 1, found {least}; write"):
+        predicted(network("early"), volume, min_foreground=least)

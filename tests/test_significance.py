@@ -84,6 +84,30 @@ def test_one_run_is_refused():
         corrected_t_test([0.1], 80, 20)
 
 
+def test_a_difference_that_is_not_known_leaves_all_unknown():
+    """NaN is neither 0 nor certain: no p of 0, and beside it 2 · 0.01 of the two tests."""
+    found = corrected_t_test([0.1, np.nan, -0.05], 80, 20)
+    assert list(found) == ["value", "low", "high", "t", "p"]
+    assert np.isnan(list(found.values())).all()
+    np.testing.assert_allclose(holm([found["p"], 0.01]), [np.nan, 0.02])
+
+
+@pytest.mark.parametrize(("n_train", "n_test"), [(0, 20), (-1, 20), (np.nan, 20), (80, -1)])
+def test_parts_without_a_size_are_refused(n_train, n_test):
+    """Of no training patches the correction would be infinite."""
+    with pytest.raises(EvaluationError, match=f"found {n_train:g} and {n_test:g}; use more folds"):
+        corrected_t_test([0.1, 0.2, -0.05], n_train, n_test)
+
+
+def test_two_folds_that_leave_nothing_to_train_on_are_refused():
+    """Of the groups 0 and 1 each run tests one and validates on the other."""
+    both = pd.concat([frame("one"), frame("other")])
+    both = both[(both["fold"] == 0) | ((both["fold"] == 1) & (both["part"] == "test"))]
+    swapped = both[(both["fold"] == 0) & (both["part"] == "test")].assign(fold=1, part="validation")
+    with pytest.raises(EvaluationError, match="found 0 and 4; use more folds"):
+        repeated_fold_difference(pd.concat([both, swapped]), "one", "other")
+
+
 def frame(model, seeds=(0, 1), *, p_of=None):
     """Three groups per class of two patches, three folds a seed; random unless `p_of` says.
 

@@ -9,6 +9,7 @@ from scipy.special import softmax  # noqa: E402
 from sklearn.metrics import accuracy_score, log_loss  # noqa: E402
 
 from organelle_fusion import patchset  # noqa: E402
+from organelle_fusion.batches import native  # noqa: E402
 from organelle_fusion.config import (  # noqa: E402
     AugmentationSettings,
     EncoderSettings,
@@ -318,6 +319,45 @@ def test_without_validation_training_rows_are_needed_still():
         train_fold(model, features, labels, parts, settings=SETTINGS, seed=0, validated=False)
 
 
+@pytest.mark.parametrize("wrong", [2, -1])
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_labels_that_are_no_classes_are_refused(part, wrong):
+    """Two classes: 0 and 1. JAX scored a validation label of -1 in silence."""
+    features, labels, parts = features_and_parts()
+    model = compile_model(build_mlp(3, 2, SETTINGS), SETTINGS)
+    row = np.flatnonzero(parts == part)[3]
+    spoilt = np.where(np.arange(200) == row, wrong, labels)
+    message = f"from 0 to 1 for 2 classes, found {wrong} for patch {row}; number the classes"
+    with pytest.raises(TrainingError, match=message):
+        train_fold(model, features, spoilt, parts, settings=SETTINGS, seed=0)
+    with pytest.raises(TrainingError, match="found float64; number the classes"):
+        train_fold(model, features, labels.astype(float), parts, settings=SETTINGS, seed=0)
+    with pytest.raises(TrainingError, match=f"found {wrong} for patch 1; number"):
+        class_weights(np.array([0, wrong]), 2)
+    with pytest.raises(TrainingError, match=f"found {wrong} for patch 1; number"):
+        fit_late_weights(np.full((2, 2, 2), 0.5), np.array([0, wrong]))
+
+
+def test_labels_of_rows_that_take_no_part_may_be_unknown():
+    """Of test rows, and of validation rows where nothing is validated, none is looked at."""
+    features, labels, parts = features_and_parts()
+    found = []
+    for unknown in (
+        labels,
+        np.where(parts == "train", labels, -1),
+        np.where(parts == "train", labels, 9),
+    ):
+        set_seed(4)
+        model = compile_model(build_mlp(3, 2, SETTINGS), SETTINGS)
+        found.append(
+            train_fold(model, features, unknown, parts, settings=SETTINGS, seed=4, validated=False)[
+                0
+            ]
+        )
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+
+
 def test_learning_rate_falls_by_a_twentieth_every_175_steps():
     """Exponential decay as the paper states it."""
     optimizer = compile_model(build(), SETTINGS).optimizer
@@ -348,6 +388,24 @@ def test_predict_proba_is_the_softmax_of_the_logits():
     model = compile_model(build_mlp(3, 2, SETTINGS), SETTINGS)
     expected = softmax(model.predict(features, verbose=0), axis=1)
     np.testing.assert_allclose(predict_proba(model, features), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [">u2", ">f4"])
+@pytest.mark.parametrize("share", [patchset.MEMORY_SHARE, 0], ids=["in memory", "beyond memory"])
+def test_numbers_are_the_same_in_another_order_of_bytes(kind, share, monkeypatch):
+    """As of TIFF and FITS files; JAX takes none but the machine's own."""
+    monkeypatch.setattr(patchset, "MEMORY_SHARE", share)
+    patches, labels, parts = patches_and_parts(20, 8, 5)
+    swapped, own = patches.astype(kind), patches.astype(kind[1:])
+    assert native(own) is own  # no copy
+    assert (native(swapped).dtype, native(swapped)[0, 0, 0, 0]) == (own.dtype, own[0, 0, 0, 0])
+    model, found = compile_model(build(), SETTINGS), []
+    for given, numbers in ((own, labels), (swapped, labels.astype(">i8"))):
+        reset_model(model, build, 2)
+        trained, history = train_fold(model, given, numbers, parts, settings=SETTINGS, seed=2)
+        found.append([trained, history, predict_proba(model, given)])
+    for expected, swapped_too in zip(*found, strict=True):
+        np.testing.assert_array_equal(swapped_too, expected)
 
 
 @pytest.mark.parametrize(("sizes", "part"), [((0, 8, 4), "train"), ((8, 0, 4), "validation")])

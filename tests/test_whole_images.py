@@ -186,13 +186,16 @@ def test_plane_is_put_together_from_its_tiles(volume, small_network, overlap, mo
 
 
 def test_planes_that_do_not_fit_are_refused(volume, small_network):
-    """Channels in the model's order, and tiles that are no larger than the plane."""
+    """Channels in the model's order, tiles no larger than the plane, and one of its classes."""
     model, statistics = small_network, stack_statistics(volume)
     with pytest.raises(PatchError, match="40 µm is 80 px, expected 1 to 40"):
         plane_maps(model, volume, 0, 0, size_um=40, statistics=statistics, overlap=False)
     turned = volume.select(PROFILE.channels[::-1])
     with pytest.raises(ExplainError, match=f"found {', '.join(PROFILE.channels[::-1])}"):
         plane_maps(model, turned, 0, 0, size_um=10, statistics=statistics, overlap=False)
+    for target, found in ((4, "4 for patch 0"), (1.9, "float64")):
+        with pytest.raises(ExplainError, match=f"integers from 0 to 3 .* found {found}"):
+            plane_maps(model, volume, 0, target, size_um=10, statistics=statistics, overlap=False)
 
 
 @pytest.fixture
@@ -220,6 +223,9 @@ def test_sparse_places_are_what_the_filter_would_drop(half_empty):
     assert found.any(axis=0).tolist() == [False] * 30 + [True] * 30
     options["min_foreground"] = 0
     assert not sparse_places(half_empty, 1, overlap=True, **options).any()
+    options["min_foreground"] = 7  # as of percent: all would be sparse
+    with pytest.raises(PatchError, match=r"share from 0 to 1, found 7; write it like 0.1"):
+        sparse_places(half_empty, 1, overlap=True, **options)
 
 
 def test_a_stack_is_timed_on_the_patches_that_the_filter_keeps(images, monkeypatch):

@@ -26,6 +26,14 @@ def full_batches(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndar
     return filled, weights
 
 
+def native(array: np.ndarray) -> np.ndarray:
+    """Give the same numbers in this machine's order of bytes; a copy only if it is another.
+
+    JAX takes no other.
+    """
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 def batch_source(
     patches: np.ndarray,
     rows: np.ndarray,
@@ -41,7 +49,7 @@ def batch_source(
     """
     if exceeds_memory(patches.nbytes):
         return _BatchesInPlace(patches, rows, targets, weights, batch_size, shuffled)
-    return patches[rows], targets, weights
+    return native(patches[rows]), targets, weights
 
 
 class _BatchesInPlace(keras.utils.PyDataset):
@@ -59,7 +67,8 @@ class _BatchesInPlace(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        return self._patches[self._rows[chosen]], self._targets[chosen], self._weights[chosen]
+        batch = native(self._patches[self._rows[chosen]])
+        return batch, self._targets[chosen], self._weights[chosen]
 
     def on_epoch_begin(self) -> None:
         if self._shuffled:

@@ -45,9 +45,14 @@ def count_groups(
         Group of each row.
     auroc
         Count pairs as well; they are needed for AUROC only.
+
+    Raises
+    ------
+    EvaluationError
+        A row has no group.
     """
     guess = probabilities.argmax(axis=1)
-    group, names = pd.factorize(np.asarray(groups), sort=True)
+    group, names = _numbered(groups, "groups")
     n, k = len(names), probabilities.shape[1]
     confusion = np.zeros((n, k, k))
     np.add.at(confusion, (group, truth, guess), 1)
@@ -67,13 +72,30 @@ def group_strata(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     ----------
     labels, groups : (N,)
         Class and group of each row.
+
+    Raises
+    ------
+    EvaluationError
+        A row has no class or no group.
     """
-    label, classes = pd.factorize(np.asarray(labels), sort=True)
-    group, names = pd.factorize(np.asarray(groups), sort=True)
+    label, classes = _numbered(labels, "labels")
+    group, names = _numbered(groups, "groups")
     held = np.zeros((len(names), len(classes)), bool)
     held[group, label] = True
     pure = (held.sum(axis=1) == 1).all()
     return held.argmax(axis=1) if pure else np.zeros(len(names), dtype=int)
+
+
+def _numbered(values: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Place of each value among the sorted ones, int (N,), and these; none may be missing."""
+    numbers, names = pd.factorize(np.asarray(values), sort=True)
+    # Of what is missing the number is -1, by which it would be taken for the last of the others.
+    if (numbers < 0).any():
+        raise EvaluationError(
+            f"{what}: expected one for each row, found none in row {(numbers < 0).argmax()}; "
+            "give each image a label and a group"
+        )
+    return numbers, names
 
 
 def _won_pairs(probabilities: np.ndarray, truth: np.ndarray, group: np.ndarray, n: int):
@@ -156,8 +178,13 @@ def mean_interval(
     -------
     tuple of float
         Mean, and the lower and upper end of the interval.
+
+    Raises
+    ------
+    EvaluationError
+        A row has no class or no group.
     """
-    group = pd.factorize(np.asarray(groups), sort=True)[0]
+    group, _ = _numbered(groups, "groups")
     weights = draw_groups(group_strata(labels, groups), repeats, seed)
     sums, sizes = np.bincount(group, values), np.bincount(group)
     return float(np.mean(values)), *interval((weights @ sums) / (weights @ sizes))

@@ -18,6 +18,7 @@ from organelle_fusion.gradients import (
     ExplainError,
     batches,
     check_patches,
+    check_targets,
     gradient_function,
     target_logits,
 )
@@ -62,6 +63,7 @@ def _activation_map(
     model: keras.Model, patches: np.ndarray, targets: np.ndarray, combine: Callable
 ) -> np.ndarray:
     check_patches(model, patches)
+    check_targets(model, patches, targets)
     run = gradient_function(model, "maps")
     results = []
     for batch, classes, size in batches(patches, targets):
@@ -127,8 +129,19 @@ def integrated_gradients(
     (N, C, H, W) float32
         In logits; the sum over channels and pixels is the logit less that of the baseline, up to
         what the finite number of steps leaves, see `completeness`.
+
+    Raises
+    ------
+    ExplainError
+        There is no step, or a part of one; patches, targets or backend, see `explain_patches`.
     """
     check_patches(model, patches)
+    check_targets(model, patches, targets)
+    if not steps >= 1 or steps % 1:
+        raise ExplainError(
+            f"steps: expected a whole number, 1 or more, found {steps}; give the number of "
+            "points on the path"
+        )
     run = gradient_function(model, "pixels")
     start = np.broadcast_to(np.asarray(baseline, np.float32), patches.shape)
     results = []
@@ -165,6 +178,11 @@ def completeness(
     DataFrame
         One row per patch: attributed, the sum; difference, logit of the patch less that of the
         baseline. Equal where the path has enough steps.
+
+    Raises
+    ------
+    ExplainError
+        See `gradients.target_logits`.
     """
     start = np.broadcast_to(np.asarray(baseline, np.float32), patches.shape)
     difference = target_logits(model, patches, targets) - target_logits(model, start, targets)
@@ -201,7 +219,7 @@ def occlusion(
     Raises
     ------
     ExplainError
-        There are more squares than pixels along an edge.
+        There are more squares than pixels along an edge, or what `gradients.target_logits` raises.
     """
     check_patches(model, patches)
     height, width, channels = patches.shape[1:]
@@ -270,8 +288,8 @@ def explain_patches(
     Raises
     ------
     ExplainError
-        The method is not known, the patches do not fit the model, or the backend gives no
-        gradients here.
+        The method is not known, the patches do not fit the model, the targets are no numbers of
+        its classes, an option is out of its range, or the backend gives no gradients here.
     """
     if method not in METHODS:
         raise ExplainError(

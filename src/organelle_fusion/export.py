@@ -76,7 +76,8 @@ def convert(network: "keras.Model", number: str, calibration: np.ndarray) -> byt
     Raises
     ------
     ExportError
-        Keras runs on another backend, or the format is not known.
+        Keras runs on another backend, the format is not known, or ``int8`` has no patches to take
+        the ranges from.
     """
     import keras
 
@@ -87,6 +88,12 @@ def convert(network: "keras.Model", number: str, calibration: np.ndarray) -> byt
         )
     if number not in FORMATS:
         raise ExportError(f"format: expected one of {', '.join(FORMATS)}, found {number!r}")
+    if number == "int8" and len(calibration) == 0:
+        # The converter would leave all numbers float32.
+        raise ExportError(
+            "calibration: expected a patch or more for int8, found none; give some of the training "
+            "part"
+        )
     import tensorflow as tf
 
     # At prediction: the random changes of training are no part of the file.

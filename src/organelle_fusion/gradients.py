@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from organelle_fusion.batches import native
 from organelle_fusion.config import UserError
 from organelle_fusion.mixing import MIXER
 from organelle_fusion.models import HEAD
@@ -56,6 +57,7 @@ def feature_maps(model: keras.Model, patches) -> list:
         One per encoder, in the order of `encoder_names`. For spatial fusion these are the maps
         that enter the mixing.
     """
+    patches = native(patches) if isinstance(patches, np.ndarray) else patches
     scaled = model.get_layer("scale")(ops.convert_to_tensor(patches))
     names = encoder_names(model)
     planes = [scaled] if names == ["encoder"] else ops.split(scaled, len(names), axis=-1)
@@ -157,9 +159,15 @@ def target_logits(model: keras.Model, patches: np.ndarray, targets: np.ndarray) 
     Returns
     -------
     (…, N) float32
+
+    Raises
+    ------
+    ExplainError
+        The patches do not fit the model, or the targets are no numbers of its classes.
     """
     one_by_one = patches.reshape(-1, *patches.shape[-3:])
     check_patches(model, one_by_one)
+    check_targets(model, patches, targets)
     classes_of_all = np.broadcast_to(targets, patches.shape[:-3]).reshape(-1)
     found = [
         model.predict_on_batch(batch)[np.arange(BATCH), classes][:size]
@@ -197,15 +205,34 @@ def check_patches(model: keras.Model, patches: np.ndarray) -> None:
         )
 
 
+def check_targets(model: keras.Model, patches: np.ndarray, targets: np.ndarray) -> None:
+    """Refuse targets that are not the number of a class for each patch by an `ExplainError`.
+
+    For a class that there is not TensorFlow takes the logit of another patch, whose map changes.
+    """
+    targets, expected = np.asarray(targets), patches.shape[-4:-3]
+    last, found = model.output_shape[-1] - 1, None
+    if targets.shape != expected or (targets.size and targets.dtype.kind not in "iu"):
+        found = f"{targets.dtype} {targets.shape}"
+    elif (outside := (targets < 0) | (targets > last)).any():
+        found = f"{targets[outside][0]} for patch {outside.argmax()}"
+    if found:
+        raise ExplainError(
+            f"targets: expected integers from 0 to {last} after model {model.name}, (N,) = "
+            f"{expected}, found {found}; give each patch the number of a class"
+        )
+
+
 def batches(
     patches: np.ndarray, targets: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     """Batches of one size, float32 and int32, and how many patches of each are real ones.
 
-    Operations are compiled for each size and type anew.
+    Operations are compiled for each size and type anew. Of no patches there is one batch with none
+    that is real, so that what is computed of it has the shape of a result.
     """
     targets = np.asarray(targets, np.int32)
-    for start in range(0, len(patches), BATCH):
+    for start in range(0, max(len(patches), 1), BATCH):
         batch = np.asarray(patches[start : start + BATCH], np.float32)
         missing = BATCH - len(batch)
         yield (

@@ -11,6 +11,7 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.comparisons import folding_difference
+from organelle_fusion.metrics import EvaluationError
 from organelle_fusion.significance import interval_text
 
 METRIC = "balanced_accuracy"
@@ -77,9 +78,19 @@ def with_groups(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         Of folds by patch, by slab, or any.
     table
         One row per patch, with ``image`` and the ``group`` that should stay whole.
+
+    Raises
+    ------
+    EvaluationError
+        The table gives an image of the predictions no group.
     """
-    group_of = table.groupby("image")["group"].first()
-    return predictions.assign(group=predictions["image"].map(group_of))
+    groups = predictions["image"].map(table.groupby("image")["group"].first())
+    if (lacking := groups.isna()).any():
+        raise EvaluationError(
+            "table: expected a group for each image of the predictions, found none for image "
+            f"{predictions['image'][lacking].iloc[0]!r}; give it one there"
+        )
+    return predictions.assign(group=groups)
 
 
 def leakage_table(

@@ -136,7 +136,8 @@ def pooled(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
     ------
     EvaluationError
         A column is missing, the rows are of several models, data sets or patch sizes, there is no
-        test row, a patch was tested twice under one seed, or an image or cell has two labels.
+        test row, a patch was tested twice under one seed or has no label or group, or an image or
+        cell has two labels.
     """
     if level not in (*LEVELS, "cell"):
         raise EvaluationError(f"level: expected one of {', '.join(LEVELS)}, cell, found {level!r}")
@@ -165,6 +166,13 @@ def pooled(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
             f"{twice['patch'].iloc[0]} in several; check the folds, "
             "and give repeats seeds of their own"
         )
+    for name in ("label", "group"):
+        if (missing := test[name].isna()).any():
+            row = test[missing].iloc[0]
+            raise EvaluationError(
+                f"predictions: expected a {name} for each patch, found none for patch "
+                f"{row['patch']} of image {row['image']!r}; give each image a label and a group"
+            )
     columns = probability_columns(test)
     bad = test[test[columns].isna().any(axis=1)]
     if len(bad):

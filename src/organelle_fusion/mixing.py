@@ -45,10 +45,15 @@ def split_encoder(encoder: keras.Model, kind: str) -> tuple[keras.Model, keras.M
     Raises
     ------
     ModelError
-        Of this kind it is not known where the last stage begins.
+        Of this kind it is not known where the last stage begins, or the encoder has a stem alone.
     """
     if kind == "compact":
         blocks = [layer.name for layer in encoder.layers if layer.name.endswith("_shortcut")]
+        if not blocks:
+            raise ModelError(
+                "encoder.filters: expected two or more, as spatial fusion needs, found 1; add that "
+                "of a block"
+            )
         cut = encoder.get_layer(blocks[-1]).input
     elif kind in _LAST_STAGE_INPUT:
         cut = encoder.get_layer(_LAST_STAGE_INPUT[kind]).output

@@ -61,7 +61,8 @@ def build_model(
         mixed by convolution before pooling, see `mixing.build_mixer`; it has a few percent more
         parameters.
     channels
-        Names of the channels, in the order of the last axis.
+        Names of the channels, in the order of the last axis. They differ; encoders are called by
+        them, so that for intermediate and spatial they hold no ``/``.
     n_classes
         Number of logits.
     encoder, training
@@ -79,20 +80,17 @@ def build_model(
     Raises
     ------
     ModelError
-        The strategy is not known or does not fit the number of channels, or the encoder cannot be
-        built, see `encoders.build_encoder`.
+        The strategy is not known or does not fit the number of channels, their names are no such
+        names, there is no class, or the encoder cannot be built, see `encoders.build_encoder` and
+        `mixing.split_encoder`.
     """
     if strategy not in get_args(Strategy):
         raise ModelError(
             f"strategy: expected {', '.join(get_args(Strategy))}, found {strategy!r}; "
             "late fusion combines the predictions of single models and has no network of its own"
         )
-    if (strategy == "single") != (len(channels) == 1):
-        expected = "one channel" if strategy == "single" else "at least two channels"
-        raise ModelError(
-            f"strategy {strategy}: expected {expected}, found {list(channels)}; "
-            "use single for one channel, another for more"
-        )
+    _check_channels(strategy, channels)
+    _check_classes(n_classes)
     size = encoder.input_px
     image = keras.Input((size, size, len(channels)), name="image")
     scaled = layers.Rescaling(1 / 255, name="scale")(image)
@@ -124,6 +122,33 @@ def build_model(
     head = _fusion_head(embedding.shape[-1], n_classes, training.head_width(strategy), training)
     logits = head(embedding)
     return keras.Model(image, logits, name=strategy)
+
+
+def _check_channels(strategy: Strategy, channels: Sequence[str]) -> None:
+    """Refuse channels that the strategy has no use for, or that layers cannot be called by."""
+    if isinstance(channels, str):
+        raise ModelError(
+            f"channels: expected a list of names, found {channels!r}; write [{channels!r}]"
+        )
+    names, single = [str(name) for name in channels], strategy == "single"
+    if (len(names) != 1) if single else (len(names) < 2):
+        raise ModelError(
+            f"strategy {strategy}: expected {'one channel' if single else 'at least two channels'}"
+            f", found {names}; use single for one channel, another for more"
+        )
+    called = strategy in ("intermediate", "spatial")  # Keras takes / for the path of a layer
+    if len(set(names)) < len(names) or (called and any("/" in name for name in names)):
+        raise ModelError(
+            f"channels: expected names that differ and hold no /, found {names}; rename them"
+        )
+
+
+def _check_classes(n_classes: int) -> None:
+    """Refuse a number of logits that no layer can have."""
+    if not isinstance(n_classes, int | np.integer) or n_classes < 1:
+        raise ModelError(
+            f"n_classes: expected a whole number, 1 or more, found {n_classes!r}; count the classes"
+        )
 
 
 @contextmanager
@@ -170,8 +195,9 @@ def build_mlp(n_features: int, n_classes: int, training: TrainingSettings) -> ke
     Raises
     ------
     ModelError
-        ``dense_units`` is not one number.
+        ``dense_units`` is not one number, or there is no class.
     """
+    _check_classes(n_classes)
     width = training.dense_units
     if not isinstance(width, int):
         raise ModelError(
@@ -263,7 +289,7 @@ def _fusion_head(
         [
             keras.Input((n_features,), name="embedding"),
             *_hidden_layers(width, training),
-            _dense(n_classes, None, "logits", training),
+            _dense(int(n_classes), None, "logits", training),
         ],
         name=HEAD,
     )

@@ -110,11 +110,7 @@ def patch_tables(
     """
     from organelle_fusion.kernels import count_foreground
 
-    if not 0 <= min_foreground <= 1:
-        raise PatchError(
-            f"min_foreground: expected a share from 0 to 1, found {min_foreground}; write it like "
-            "0.1"
-        )
+    check_share(min_foreground)
     sizes = np.array([patch_size_px(volume, size_um) for size_um in sizes_um], np.int64)
     thresholds = _per_channel(volume, statistics, "otsu")
     _, n_planes, height, width = volume.shape
@@ -142,6 +138,15 @@ def patch_tables(
         table["reason"] = np.select([~dense, ~table["kept"]], ["sparse", "over the limit"], "")
         tables.append(table)
     return tables
+
+
+def check_share(min_foreground: float) -> None:
+    """Refuse a least foreground that is no share by a `PatchError`."""
+    if not 0 <= min_foreground <= 1:
+        raise PatchError(
+            f"min_foreground: expected a share from 0 to 1, found {min_foreground}; write it like "
+            "0.1"
+        )
 
 
 def patch_size_px(volume: Volume, size_um: float) -> int:

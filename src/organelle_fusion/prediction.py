@@ -11,7 +11,7 @@ from tqdm import tqdm
 from organelle_fusion import training
 from organelle_fusion.gradients import check_channels
 from organelle_fusion.intensity import PatchError
-from organelle_fusion.patches import extract_patches, patch_size_px
+from organelle_fusion.patches import check_share, extract_patches, patch_size_px
 from organelle_fusion.stitching import tile_table
 from organelle_fusion.volumes import Volume
 
@@ -64,8 +64,8 @@ def predict_stack(
     ExplainError
         The volume's channels are not the model's.
     PatchError
-        The number of classes is not the model's, a square is larger than the plane, or what
-        `patches.extract_patches` raises.
+        The number of classes is not the model's, a square is larger than the plane,
+        `min_foreground` is no share, or what `patches.extract_patches` raises.
     """
     check_channels(model, volume.channels, volume.path)
     if len(classes) != model.output_shape[-1]:
@@ -73,6 +73,7 @@ def predict_stack(
             f"{volume.path}: expected {model.output_shape[-1]} classes after model {model.name}, "
             f"found {', '.join(classes)}; name those it was trained on"
         )
+    check_share(min_foreground)
     size, shape = patch_size_px(volume, size_um), volume.shape[2:]
     # By name; `extract_patches` refuses those of other channels, or in another order.
     thresholds = statistics.set_index("channel")["otsu"].reindex(list(volume.channels)).to_numpy()

@@ -34,19 +34,20 @@ def corrected_t_test(differences: Sequence[float], n_train: float, n_test: float
     differences
         One for each of n runs.
     n_train, n_test
-        Sizes of the training and the test part of a run. With `n_test` 0 this is Student's t-test
-        of one sample.
+        Sizes of the training and the test part of a run, above 0, and 0 or more. With `n_test` 0
+        this is Student's t-test of one sample.
 
     Returns
     -------
     dict
         ``value`` (mean); ``low``, ``high`` (95 % interval); ``t``; ``p`` (two-sided, against 0).
-        Where all differences are equal, t is 0 or infinite.
+        Where all differences are equal, t is 0 or infinite. Where one is not known, as AUROC of a
+        test part of one class, all five are NaN.
 
     Raises
     ------
     EvaluationError
-        There are fewer than two runs.
+        There are fewer than two runs, or a part has no such size.
     """
     differences = np.asarray(differences, dtype=float)
     n = len(differences)
@@ -54,12 +55,17 @@ def corrected_t_test(differences: Sequence[float], n_train: float, n_test: float
         raise EvaluationError(
             f"runs: expected two or more, found {n}; repeat the folds with other seeds"
         )
+    if not (n_train > 0 and n_test >= 0):
+        raise EvaluationError(
+            f"n_train, n_test: expected more than 0 and 0 or more patches, found {n_train:g} and "
+            f"{n_test:g}; use more folds"
+        )
     mean = differences.mean()
     error = np.sqrt(1 / n + n_test / n_train) * differences.std(ddof=1)
     if np.ptp(differences) < _EQUAL:  # or rounding would be their scatter
         mean, error = (0.0 if abs(mean) < _EQUAL else mean), 0.0
     # Runs that all agree, as of two faultless models, have no scatter to measure a mean by.
-    t = mean / error if error > 0 else np.copysign(np.inf, mean) if mean else 0.0
+    t = mean / error if error else np.copysign(np.inf, mean) if mean else 0.0
     reach = stats.t.ppf(0.975, n - 1) * error
     return {
         "value": float(mean),

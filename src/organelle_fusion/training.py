@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from organelle_fusion.batches import batch_source, filling, full_batches
+from organelle_fusion.batches import batch_source, filling, full_batches, native
 from organelle_fusion.config import EncoderSettings, TrainingSettings, UserError
 from organelle_fusion.models import Strategy, build_model, set_seed
 
@@ -136,12 +136,32 @@ def class_weights(labels: np.ndarray, n_classes: int) -> np.ndarray:
     -------
     numpy.ndarray
         float32 (K,).
+
+    Raises
+    ------
+    TrainingError
+        A label is none of these classes.
     """
+    _check_labels(labels, np.arange(len(labels)), n_classes)
     counts = np.bincount(labels, minlength=n_classes)
     present = counts > 0
     weights = np.zeros(n_classes, dtype=np.float32)
     weights[present] = counts.sum() / (present.sum() * counts[present])
     return weights
+
+
+def _check_labels(labels: np.ndarray, rows: np.ndarray, n_classes: int) -> None:
+    """Refuse labels of `rows` that are no class numbers; those of others may be unknown."""
+    given, found = np.asarray(labels)[rows], None
+    if given.dtype.kind not in "iu":
+        found = f"{given.dtype}"
+    elif (outside := (given < 0) | (given >= n_classes)).any():
+        found = f"{given[outside][0]} for patch {rows[outside][0]}"
+    if found:
+        raise TrainingError(
+            f"labels: expected integers from 0 to {n_classes - 1} for {n_classes} classes, found "
+            f"{found}; number the classes from 0"
+        )
 
 
 def train_fold(
@@ -173,7 +193,7 @@ def train_fold(
     Raises
     ------
     TrainingError
-        A part that is needed is empty.
+        A part that is needed is empty, or one of its labels is none of the model's classes.
     """
     parts = np.asarray(parts)
     history = fit_model(
@@ -208,7 +228,7 @@ def fit_model(
         uint8 (N, H, W, C); or whatever the model takes, such as features (N, F). If they exceed
         `patchset.MEMORY_SHARE`, no part of them is copied, and a batch at a time is read.
     labels
-        Class numbers, int (N,).
+        Class numbers, int (N,); those of rows that do not take part may be unknown.
     parts
         ``train``, ``validation`` or ``test``, (N,).
     settings
@@ -234,7 +254,8 @@ def fit_model(
     Raises
     ------
     TrainingError
-        The training part is empty, or the validation part where it is needed.
+        The training part is empty, or the validation part where it is needed; or a label in these
+        is none of the model's classes.
 
     Notes
     -----
@@ -244,15 +265,17 @@ def fit_model(
     parts = np.asarray(parts)
     n_classes = model.output_shape[-1]
     for part in ("train", "validation") if validated else ("train",):
-        if not np.any(parts == part):
+        rows = np.flatnonzero(parts == part)
+        if len(rows) == 0:
             raise TrainingError(
                 f"part {part}: expected at least one patch, found none among {len(parts)}; "
                 "use fewer folds or another validation share"
             )
+        _check_labels(labels, rows, n_classes)
     set_seed(seed)
-    targets = labels if targets is None else targets
+    targets = native(labels if targets is None else targets)
     train = np.flatnonzero(parts == "train")
-    weights = class_weights(labels[train], n_classes)[labels]
+    weights = class_weights(labels[train], n_classes)
     # The last batch is filled up with training patches drawn once more: up to one batch of them
     # is seen twice per epoch, and no batch has a size of its own.
     train = np.concatenate([train, filling(train, settings.batch_size, seed)])
@@ -271,7 +294,7 @@ def fit_model(
     # Seeded twice: TensorFlow fixes the order of the patches before training begins; on JAX the
     # first `fit` of a model draws one order more, to build its metrics, than later ones do.
     seed_again = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: set_seed(seed))
-    data = source(train, targets[train], weights[train], shuffled=True)
+    data = source(train, targets[train], weights[labels[train]], shuffled=True)
     copied = isinstance(data, tuple)
     x, y, sample_weight = data if copied else (data, None, None)
     return model.fit(
@@ -298,7 +321,7 @@ def predict_proba(
     rows = np.arange(len(patches)) if rows is None else rows
     batches = []
     for start in range(0, len(rows), PREDICTION_BATCH):
-        batch = patches[rows[start : start + PREDICTION_BATCH]]
+        batch = native(patches[rows[start : start + PREDICTION_BATCH]])
         missing = PREDICTION_BATCH - len(batch)
         padded = np.pad(batch, [(0, missing), *[(0, 0)] * (batch.ndim - 1)])
         # Not `predict`: its set-up costs as much as the prediction of a fold, and with several
@@ -330,11 +353,12 @@ def fit_late_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
     Raises
     ------
     TrainingError
-        There are no patches, or the optimiser did not converge.
+        There are no patches, a label is no class, or the optimiser did not converge.
     """
-    n_models, n_patches, _ = probabilities.shape
+    n_models, n_patches, n_classes = probabilities.shape
     if n_patches == 0:
         raise TrainingError("late fusion: expected validation patches, found none; use fewer folds")
+    _check_labels(labels, np.arange(n_patches), n_classes)
     # (M, N): what each classifier gives to the true class. Far above the rounding of float32
     # and far below 1, the floor keeps the logarithm finite and moves no optimum.
     of_truth = probabilities[:, np.arange(n_patches), labels].astype(np.float64)

@@ -17,7 +17,7 @@ from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import probability_columns
 from organelle_fusion.models import set_seed
-from organelle_fusion.patches import extract_patches, patch_size_px, patch_table
+from organelle_fusion.patches import check_share, extract_patches, patch_size_px, patch_table
 from organelle_fusion.plots_maps import ExplainedPlane
 from organelle_fusion.predictions import Cell, load_weights
 from organelle_fusion.similarity import map_similarity
@@ -118,7 +118,13 @@ def sparse_places(
     Returns
     -------
     (Y, X) bool
+
+    Raises
+    ------
+    PatchError
+        `min_foreground` is no share, or a tile is larger than the plane.
     """
+    check_share(min_foreground)
     otsu = statistics.set_index("channel").loc[list(volume.channels), "otsu"].to_numpy()
     covered = (volume.plane(z) > otsu[:, None, None]).any(axis=0)
     sparse = np.ones(covered.shape, bool)
