@@ -107,7 +107,8 @@ None if measured.gpu is None else show_table(
 # ## Ten thousand stacks
 #
 # What one stack, one patch and one training step cost on this machine, times as many as there would be. This is a
-# projection: nobody has run it. How much is lost where workers share a machine was measured with two.
+# projection: nobody has run it. How much is lost where workers share a machine was measured with two. In a process of several
+# threads sums are rounded otherwise, and trainings on noise, as these are, drift apart: the last column says so of that row.
 
 # %%
 show_table(
