@@ -365,6 +365,16 @@ def test_paper_parameters_are_those_of_keras_and_a_head_by_hand(strategy, width,
     assert paper_parameters(strategy, width) == pytest.approx(published, rel=0.03)
 
 
+def test_counting_does_no_harm_to_networks_that_follow(images):
+    """Weights without values are none of theirs: what is traced afterwards predicts as before."""
+    model = build("early")
+    expected = model.predict_on_batch(images)
+    paper_parameters("early", 8)
+    model.make_predict_function(force=True)
+    np.testing.assert_array_equal(model.predict_on_batch(images), expected)
+    assert build("single", CHANNELS[:1]).predict_on_batch(images[..., :1]).shape == (len(images), 3)
+
+
 def test_small_spatial_fusion_is_nearly_as_large_as_intermediate():
     """Of the profile quick, with six classes: a tenth larger at most."""
     quick = load_profile("quick")

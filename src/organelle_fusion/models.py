@@ -8,7 +8,8 @@ be traced to the logits in a model read back from a file as well.
 Keras 3 only: nothing here knows the backend.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal, get_args
 
@@ -270,16 +271,29 @@ def paper_parameters(
         dropout=0, l2=0, dense_units=dense_units,
     )  # fmt: skip
     copies, channels = (3, ORGANELLES[:1]) if strategy == "late" else (1, ORGANELLES)
-    # The weights have shapes and no values: to draw those would be most of the time.
-    with keras.StatelessScope(initialize_variables=False):
-        model = build_model(
+    model = without_values(
+        lambda: build_model(
             "single" if strategy == "late" else strategy,
             channels=channels,
             n_classes=6,
             encoder=encoder,
             training=head,
         )
+    )
     return copies * count_parameters(model)["trainable"]
+
+
+def without_values(build: Callable[[], keras.Model]) -> keras.Model:
+    """Build a network whose weights have shapes and no values, which take most of the time."""
+
+    def build_it() -> keras.Model:
+        with keras.StatelessScope(initialize_variables=False):
+            return build()
+
+    # Keras keeps a list of weights without values, and gives them some when it next traces a
+    # network, of which JAX makes errors. The list is of one thread, and so ends with this one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(build_it).result()
 
 
 def _fusion_head(
