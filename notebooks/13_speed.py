@@ -118,7 +118,7 @@ show_table(
         columns={
             "Peer": "Beside",
             "Ours, s": "Two workers, s",
-            "Theirs, s": "One worker, s",
+            "Theirs, s": "Beside, s",
         }
     ),
     "Two workers of one thread beside one, and beside one process of as many threads as there are processors, on the phantom.",
@@ -140,7 +140,7 @@ projected = {
     for name, frame in work.items()
 }
 
-# %% mystnb={"figure": {"name": "fig-projection", "caption": "Projected time for 10,000 stacks by number of workers, stage by stage, with the small encoder of the profile quick and with that of the profile paper; from costs measured on the phantom. Both axes are logarithmic."}, "image": {"alt": "Two panels of falling lines, a line for each stage; the lines of training end in a level"}}
+# %% mystnb={"figure": {"name": "fig-projection", "caption": "Projected time for 10,000 stacks by number of workers, stage by stage, with the small encoder of the profile quick and with that of the profile paper; from costs measured on the phantom. Both axes are logarithmic."}, "image": {"alt": "Two panels of falling lines, a line for each stage; the lines of training and predicting end in a level"}}
 plots_speed.hours_figure(projected)
 
 # %%
