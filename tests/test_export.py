@@ -63,8 +63,10 @@ def test_unknown_format_is_refused():
 def test_integers_need_patches_to_be_scaled_by():
     """Without any the file would hold float32; the other formats need none."""
     network, none = tiny("early", ("a", "b")), np.zeros((0, 16, 16, 2), np.uint8)
-    with pytest.raises(ExportError, match="a patch or more for int8, found none; give some"):
-        export.convert(network, "int8", none)
+    for given in (none, np.zeros((4, 8, 8, 2), np.uint8)):
+        expected = rf"patch or more of shape \(16, 16, 2\) for int8, found .* \({len(given)}, "
+        with pytest.raises(ExportError, match=expected):
+            export.convert(network, "int8", given)
     assert len(export.convert(network, "float16", none)) > 0
 
 

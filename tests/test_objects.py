@@ -245,6 +245,7 @@ def test_small_objects_empty_cells_and_missing_nuclei_are_counted(tmp_path):
     nothing = rng.normal(0, 0.02, ball.shape).clip(0)
     found = measured(tmp_path, {"a": ball + speck, "b": nothing}, noise=5.0)
     assert found["kind"].tolist() == ["a"]
+    assert np.isnan(found["distance_to_b_um"].item())  # no object is b, and its column is there
     assert found.attrs["dropped"] == [
         {"what": "a", "reason": TOO_SMALL, "number": 1},
         {"what": "b", "reason": NO_CONTRAST, "number": 1},

@@ -270,8 +270,9 @@ def test_comparison_table_adjusts_within_a_test():
         ((0.004, 0.001, 0.02), "+", "+0.004 [+0.001, +0.020]"),  # on which side of 0 it ends
         ((-0.004, -0.03, 0.02), "", "0.00 [-0.03, 0.02]"),
         ((-0.004, np.nan, np.nan), "+", "+0.00 [no interval]"),
+        ((np.nan, np.nan, np.nan), "+", "–"),
     ],
-    ids=["difference", "score", "near 0", "minus 0", "none"],
+    ids=["difference", "score", "near 0", "minus 0", "none", "nothing"],
 )
 def test_numbers_are_said_with_their_interval(numbers, sign, expected):
     assert interval_text(*numbers, sign) == expected

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,25 @@ def test_every_module_has_one_place_in_the_reference():
     )
     opening = (ROOT / "book/api.md").read_text("utf-8")
     assert re.findall(r"\]\(api/(\w+)\.md\)", opening) == [Path(name).name for name in pages]
+
+
+def test_imports_of_modules_go_one_way():
+    """Those within functions too. A circle would raise, with the modules that make it."""
+    above = {}
+    for path in (ROOT / "src/organelle_fusion").glob("[a-z]*.py"):
+        imports = [
+            node
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("organelle_fusion")
+        ]
+        modules = {node.module.partition(".")[2] for node in imports}
+        of_package = {
+            name.name for node in imports if "." not in node.module for name in node.names
+        }
+        above[path.stem] = modules - {""} | of_package - {"__version__"}
+    order = list(TopologicalSorter(above).static_order())
+    assert set(order) == set(above)
+    assert order.index("config") < order.index("manifest") < order.index("cli")
 
 
 def test_every_public_function_and_class_has_a_docstring():

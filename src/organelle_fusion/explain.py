@@ -219,14 +219,15 @@ def occlusion(
     Raises
     ------
     ExplainError
-        There are more squares than pixels along an edge, or what `gradients.target_logits` raises.
+        `cells` is no whole number, or there are more squares than pixels along an edge; or what
+        `gradients.target_logits` raises.
     """
     check_patches(model, patches)
     height, width, channels = patches.shape[1:]
-    if not 1 <= cells <= min(height, width):
+    if cells not in range(1, min(height, width) + 1):
         raise ExplainError(
-            f"cells: expected 1 to {min(height, width)}, the pixels along an edge, found {cells}; "
-            "choose fewer"
+            f"cells: expected a whole number from 1 to {min(height, width)}, the pixels along an "
+            f"edge, found {cells}; choose another"
         )
     start = np.broadcast_to(np.asarray(baseline, np.float32), patches.shape)
     whole = target_logits(model, patches, targets)

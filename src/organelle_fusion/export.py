@@ -76,8 +76,8 @@ def convert(network: "keras.Model", number: str, calibration: np.ndarray) -> byt
     Raises
     ------
     ExportError
-        Keras runs on another backend, the format is not known, or ``int8`` has no patches to take
-        the ranges from.
+        Keras runs on another backend, the format is not known, or ``int8`` has no patches of the
+        network's shape to take the ranges from.
     """
     import keras
 
@@ -88,18 +88,19 @@ def convert(network: "keras.Model", number: str, calibration: np.ndarray) -> byt
         )
     if number not in FORMATS:
         raise ExportError(f"format: expected one of {', '.join(FORMATS)}, found {number!r}")
-    if number == "int8" and len(calibration) == 0:
-        # The converter would leave all numbers float32.
+    shape = network.input_shape[1:]
+    if number == "int8" and (len(calibration) == 0 or np.shape(calibration)[1:] != shape):
+        # Without any the converter would leave all numbers float32.
         raise ExportError(
-            "calibration: expected a patch or more for int8, found none; give some of the training "
-            "part"
+            f"calibration: expected a patch or more of shape {shape} for int8, found an array of "
+            f"shape {np.shape(calibration)}; give some of the training part"
         )
     import tensorflow as tf
 
     # At prediction: the random changes of training are no part of the file.
     call = tf.function(
         lambda patches: network(patches, training=False),
-        input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)],
+        input_signature=[tf.TensorSpec((None, *shape), tf.float32)],
     )
     # The variables become constants at once. Given the network too, the converter would first save
     # all of it to disk, which takes five times as long.

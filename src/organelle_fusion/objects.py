@@ -31,8 +31,7 @@ from organelle_fusion.volumes import Volume
 
 # Gaps and shells of contacts are counted in voxels: centres of voxels nearer than this touch.
 CONTACT_VOXELS = 1.5
-# A level that stands out less from what is darker, in its robust standard deviations, parts noise
-# from noise.
+# A level that stands out less from the dark, in its robust standard deviations, parts noise.
 _LEAST_CONTRAST = 3.0
 
 BETWEEN = " × "
@@ -136,8 +135,9 @@ def measure_stack(
     for number, fields, territory in _isotropic_cells(volume, channels, cells, voxel_um):
         found = _measure_cell(fields, territory, voxel_um, min_volume_um3, dropped)
         frames.append(found.assign(cell=str(number)))
-    some = any(len(found) for found in frames)
-    objects = pd.concat(frames, ignore_index=True) if some else no_objects(channels)
+    empty = no_objects(channels)
+    objects = pd.concat(frames, ignore_index=True) if any(map(len, frames)) else empty
+    objects = objects.reindex(columns=objects.columns.union(empty.columns, sort=False))
     objects.attrs["dropped"] = [
         {"what": what, "reason": why, "number": int(number)}
         for (what, why), number in dropped.items()

@@ -236,8 +236,11 @@ def comparison_lines(table: pd.DataFrame) -> pd.DataFrame:
 def interval_text(value: float, low: float, high: float, sign: str = "+") -> str:
     """A number and its interval, such as "+0.06 [-0.02, +0.12]"; `sign` "" prints no plus.
 
-    Ends that are NaN, see `bootstrap.interval`, read "+0.06 [no interval]".
+    Ends that are NaN, see `bootstrap.interval`, read "+0.06 [no interval]", and a number that is
+    NaN itself, such as a mean of nothing, reads "–".
     """
+    if np.isnan(value):
+        return "–"
     if np.isnan(low):
         return f"{value:{sign}z.2f} [no interval]"
     digits = decimals(low, high)
