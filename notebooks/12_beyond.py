@@ -197,10 +197,9 @@ plots.grouping_figure(
 # %% tags=["hide-input"]
 best_subset = {
     level: comparisons.rival_difference(
-        trained["intermediate"], names, level=level, **bootstrap
+        trained["intermediate"], singles | names, level=level, **bootstrap
     )
     for level in ("patch", "image")
-    if names
 }
 subset_lines = [
     difference_sentence(
@@ -208,7 +207,7 @@ subset_lines = [
         found,
     )
     for level, found in best_subset.items()
-] or ["There are two organelles, so that no set lies between one and all."]
+]
 Markdown("\n".join(f"- {line}" for line in subset_lines))
 
 # %% [markdown]

@@ -104,6 +104,16 @@ def test_gpus_are_those_that_are_listed_or_chosen(monkeypatch, tmp_path):
     cluster._gpus.cache_clear()
 
 
+def test_pytorch_is_asked_for_its_gpus_itself(monkeypatch, tmp_path):
+    """Keras lists no devices for it; here a stand-in finds two."""
+    (tmp_path / "torch.py").write_text("class cuda:\n    device_count = lambda: 2\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(cluster, "_gpus", lambda: ("0", "1"))
+    cluster._used_gpus.cache_clear()
+    assert cluster.network_workers("resnet50", "torch") == 2
+    cluster._used_gpus.cache_clear()
+
+
 def test_a_named_cluster_computes(named, tmp_path):
     """On its two workers, whatever number is asked for; stored cells are not computed again."""
     assert cluster.network_workers("resnet50", "jax") == cluster.image_workers() == 2
@@ -188,6 +198,42 @@ def test_workers_are_asked_what_they_compute_on(named, tmp_path):
         workers.asked_of_workers(lambda: str(os.getpid()), 2)
 
 
+def test_a_worker_that_ends_while_it_is_asked_is_named(named, tmp_path, monkeypatch):
+    """The one that comes back in its place has another address, and would never answer."""
+    monkeypatch.setattr(workers, "_SECONDS_TO_ANSWER", 1)
+    there = tmp_path / "asked before"
+
+    def question():
+        if not there.exists():
+            there.touch()
+            os._exit(9)
+        return "cpu"
+
+    with pytest.raises(SweepError, match=r"worker tcp://.*expected an answer, found that it has"):
+        workers.asked_of_workers(question, 2)
+
+
+def test_a_worker_that_joins_with_another_device_is_refused(named, tmp_path):
+    """Asked first, each says one thing, and when it computes another, as if it were another."""
+
+    def device():
+        mark = tmp_path / str(os.getpid())
+        if mark.exists():
+            return "cpu"
+        mark.touch()
+        return "gpu"
+
+    with pytest.raises(SweepError, match="expected the device gpu of the other workers, found cpu"):
+        run_cells(CELLS, numbers(), tmp_path / "cells", inputs={}, device=device, workers=2)
+
+
+def test_a_named_cluster_is_used_though_all_its_workers_have_gone(named, monkeypatch):
+    """They come again; this machine, or this process, is not what was named."""
+    monkeypatch.setattr(cluster, "number_of_workers", lambda client: 0)
+    assert cluster.network_workers("resnet50", "jax") == 1
+    assert cluster.image_workers() == cluster.running_workers() == 1
+
+
 def test_workers_with_other_code_are_refused(named, tmp_path, monkeypatch):
     """A named cluster is not restarted by us: its owner has to."""
     monkeypatch.setattr(workers, "_code", lambda: "another version")
@@ -195,7 +241,7 @@ def test_workers_with_other_code_are_refused(named, tmp_path, monkeypatch):
         run_cells(CELLS[:1], numbers(), tmp_path, inputs={}, workers=2)
 
 
-def test_workers_of_several_threads_are_refused(monkeypatch):
+def test_workers_of_several_threads_are_refused(tmp_path, monkeypatch):
     """A network cannot be trained in two threads at once."""
     with LocalCluster(
         n_workers=1, threads_per_worker=2, dashboard_address=":0", processes=False, silence_logs=50
@@ -203,6 +249,10 @@ def test_workers_of_several_threads_are_refused(monkeypatch):
         monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, found.scheduler_address)
         with pytest.raises(SweepError, match=r"one thread, found 2 threads .*--nthreads 1"):
             cluster.connect(2)
+        with Client(found) as client:  # as if it had joined later
+            monkeypatch.setattr(workers, "connect", lambda number: client)
+            with pytest.raises(SweepError, match=r"expected one thread, found 2; .*--nthreads 1"):
+                list(workers.on_workers([workers.Job(0, str, ["a"], tmp_path)], 1))
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):

@@ -86,18 +86,21 @@ def test_patches_in_memory_by_hand():
     assert memory["06"] == 2 * own + own * 4 / 3 + 63 * 28**2 * 4
     assert memory["07"] == own + 71 * one
     assert memory["10"] == 3 * own + 678 * 50**2 * 2
+    # 72 patches of contacts; two phantoms and the places of one in the other, an organelle each
+    assert memory["11"] == 72 * one + 6 * own + 72 * one  # by lot, half of 144 are trained on
+    assert memory["12"] == own + own * 2 / 3 + 63 * one
     tensorflow = costs.patch_memory(SMOKE, STACKS, PLAN, PHANTOM, "tensorflow")
     assert tensorflow["07"] == own + 3 * 71 * one
 
 
 def test_preprocessing_is_counted_by_hand():
-    """54 planes: twice in 02, thrice in 03, once in 04, 08 and 10, twice in 06."""
+    """54 planes: twice in 02, thrice in 03, once in 04, 08, 10, 11, twice in 06; 9 of contacts."""
     work = costs.planned_preprocessing(SMOKE, STACKS, PHANTOM)
     assert work == {
-        "simulated": 54,
+        "simulated": 54 + 9,
         "turned": 54,
-        "tabulated": 54 * (2 + 3 + 1 + 2 + 1 + 1),
-        "cut": 144 * 5 + 3 * (144 + 144 + 144),
+        "tabulated": 54 * (2 + 3 + 1 + 2 + 1 + 1 + 1) + 27,
+        "cut": 144 * 7 + 3 * (144 + 144 + 144) + 72,
     }
 
 

@@ -7,9 +7,9 @@ from scipy.special import log_softmax, softmax
 
 keras = pytest.importorskip("keras")
 
-from organelle_fusion import distillation, sweep  # noqa: E402
+from organelle_fusion import distillation, sweep, training  # noqa: E402
 from organelle_fusion.config import StudentSettings, load_profile  # noqa: E402
-from organelle_fusion.folds import make_folds  # noqa: E402
+from organelle_fusion.folds import fold_parts, make_folds  # noqa: E402
 from organelle_fusion.models import build_model, count_parameters  # noqa: E402
 from organelle_fusion.patchset import PatchSet  # noqa: E402
 from organelle_fusion.predictions import Cell, SweepError, read_provenance  # noqa: E402
@@ -102,6 +102,27 @@ def trained(tmp_path_factory):
         )  # fmt: skip
 
     return patch_set, folds, folder, distil
+
+
+def test_teachers_are_asked_about_the_training_part_alone(trained, monkeypatch):
+    """And the student about the rest; its history is written as those of all other networks."""
+    patch_set, folds, folder, distil = trained
+    asked, predict = [], training.predict_proba
+
+    def noting(model, patches, rows):
+        asked.append((model.name, set(rows)))
+        return predict(model, patches, rows)
+
+    monkeypatch.setattr(training, "predict_proba", noting)
+    distil(dataset="asked")
+    for fold in range(3):
+        train = set(np.flatnonzero(fold_parts(folds, patch_set.table["group"], fold) == "train"))
+        (teacher, shown), (_, predicted) = asked[2 * fold : 2 * fold + 2]
+        assert teacher == "intermediate"
+        assert shown == train
+        assert predicted == set(range(36)) - train
+        details = read_provenance(Cell("asked", 1, "student", fold, 1).path(folder))["details"]
+        assert [tuple(epoch) for epoch in details["history"]] == [training.HISTORY]
 
 
 def test_taught_by_nothing_is_trained_on_labels(trained):

@@ -277,6 +277,15 @@ def test_score_table_holds_values_and_quantiles():
     assert table.loc["balanced_accuracy", ["low", "high"]].tolist() == pytest.approx([low, high])
 
 
+def test_ends_on_one_value_are_no_interval():
+    """Of 1,000 resamples 980 are 0: both quantiles are, and the value may be another."""
+    few = np.repeat([0.0, 0.1], [980, 20])
+    assert np.isnan(bootstrap.interval(few)).all()
+    assert np.isnan(bootstrap.interval(np.array([np.nan, 0.5]))).all()
+    assert np.isnan(bootstrap.interval(np.array([np.nan]))).all()
+    assert bootstrap.interval(np.repeat([0.0, 0.1], [970, 30])) == (0.0, 0.1)
+
+
 def test_perfect_predictions_have_no_interval():
     """All right in every resample: nothing tells what other groups would have given."""
     predictions = make_predictions(signal=0)

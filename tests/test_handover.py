@@ -1,12 +1,16 @@
 """Parcels: what comes out is what went in, and large arrays are shared by a file."""
 
+import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 import pytest
 
+from organelle_fusion import patchset
 from organelle_fusion.handover import parcel, unpack
 
 
@@ -39,6 +43,30 @@ def test_large_arrays_are_mapped_and_equal(tmp_path):
             found["pixels"][0, 0, 0, 0] = 1
     assert list((tmp_path / "new").iterdir()) == []
     np.testing.assert_array_equal(found["pixels"], pixels)  # as long as it is held
+
+
+@pytest.mark.parametrize("rows", [40, 20_000], ids=["by value", "in a file"])
+def test_what_is_sent_by_name_is_kept_as_long_as_the_parcel(tmp_path, monkeypatch, rows):
+    """Mapped patches go with the set that holds them, which the sender may drop at once."""
+    monkeypatch.setattr(patchset, "MEMORY_SHARE", 0)
+
+    def mean_of_patches():
+        pixels = patchset.new_patches((rows, 2, 2, 1))
+        pixels[:] = 3
+        names = {"image": "a", "group": "a", "label": ["x", "y"] * (rows // 2)}
+        table = pd.DataFrame({**names, "z": 0, "y": 0, "x": 0})
+        patch_set = patchset.PatchSet(pixels, table, ("c",), None)
+        return lambda: float(patch_set.patches.mean()), Path(pixels.filename)
+
+    mean, file = mean_of_patches()
+    with parcel(mean, tmp_path) as sent:
+        assert (sent.path is None) == (rows == 40)
+        del mean
+        gc.collect()
+        assert file.exists()
+        assert unpack(sent)() == 3
+    gc.collect()
+    assert not file.exists()
 
 
 def test_another_process_reads_it(tmp_path):

@@ -146,7 +146,7 @@ def test_trainings_of_the_smoke_profile_by_hand():
         "10": ((18 + 4 + 6) + (18 + 4 + 6 + 4 + 6) + (4 + 4 + 3), 77),
         # labels by lot; three channels and their fusion of the null phantom; one channel planted,
         # three times; contacts: six networks, a wide head, three of fewer patches
-        "11": (2 + (4 + 3 + 6 + 1 + 3) * 3, 53),
+        "11": (1 + (4 + 3 + 6 + 1 + 3) * 3, 52),
         "12": ((3 + 2 + 1) * 3, 18),  # pairs; a student on labels and taught; another backbone
     }
     assert {key: tuple(row) for key, row in zip(found.index, found.to_numpy(), strict=True)} == (

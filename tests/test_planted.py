@@ -64,6 +64,20 @@ def test_only_an_organelle_is_the_variant_that_is_simulated(folders, full):
         planted.only_organelle(full, cut["null"], "nucleus")
 
 
+def test_places_go_to_the_images_of_another_variant(folders, full):
+    """By place in the manifest, whatever images are called, and in the order of the rows."""
+    images, null = (
+        read_manifest(folders / variant / "manifest.csv") for variant in ("full", "null")
+    )
+    places = full.table.iloc[::-3].reset_index(drop=True)
+    found = planted.of_images(places, images, null)
+    expected = other_images(places, "null")
+    assert (found["image"] != places["image"]).all()
+    pd.testing.assert_frame_equal(found, expected.assign(group=expected["image"]))
+    with pytest.raises(PatchError, match="expected those of 6 images with their classes in one"):
+        planted.of_images(places, images, null[::-1])
+
+
 def test_masks_cover_the_planted_labels(folders, full):
     """Half or more of the four pixels that become one; in the order of the places."""
     order = np.random.default_rng(0).permutation(len(full.table))

@@ -105,5 +105,5 @@ def test_prose_and_table_hold_the_same_numbers(stages):
     assert any("did 50% each" in line for line in lines)
     # 1 h + 20 min by 64 workers that do as much as 32 are 2.5 min; 0.853 h by 2.5 are 20 min
     sentence = scaling.answer_sentence(projected, 1200)
-    assert "1,200 stacks are thresholded and cut in 2.5 minutes on 64 workers" in sentence
+    assert "are thresholded and cut in 2.5 minutes for compact encoders on 64 workers" in sentence
     assert "takes 20 minutes with compact encoders" in sentence

@@ -37,6 +37,7 @@ def test_the_thirteen_claims_are_complete():
         ({"value": 0.2, "low": np.nan, "high": np.nan}, "above", 0, "open"),  # no interval
         (0.02, "below", 0.03, "holds"),
         (0.07, "below", 0.03, "fails"),
+        ({"value": 0.03, "low": 0.0, "high": 0.0}, "above", 0, "open"),  # no exact number
         (0.0, "above", 0, "fails"),  # an exact number that only equals the reference
         (ABOVE, "apart", 0, "holds"),
         (BELOW, "apart", 0, "holds"),

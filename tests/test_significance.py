@@ -271,8 +271,16 @@ def test_comparison_table_adjusts_within_a_test():
         ((-0.004, -0.03, 0.02), "", "0.00 [-0.03, 0.02]"),
         ((-0.004, np.nan, np.nan), "+", "+0.00 [no interval]"),
         ((np.nan, np.nan, np.nan), "+", "–"),
+        ((-0.03, -0.06, -0.0002), "+", "-0.0300 [-0.0600, -0.0002]"),
     ],
-    ids=["difference", "score", "near 0", "minus 0", "none", "nothing"],
+    ids=["difference", "score", "near 0", "minus 0", "none", "nothing", "just below 0"],
 )
 def test_numbers_are_said_with_their_interval(numbers, sign, expected):
     assert interval_text(*numbers, sign) == expected
+
+
+def test_numbers_are_said_beside_what_they_are_compared_with():
+    """-0.0496 is above -0.05, and two decimals would not tell."""
+    assert interval_text(-0.02, -0.0496, 0.01, "") == "-0.02 [-0.05, 0.01]"
+    found = interval_text(-0.02, -0.0496, 0.01, "", beside=-0.05)
+    assert found == "-0.0200 [-0.0496, 0.0100]"

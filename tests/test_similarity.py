@@ -217,7 +217,14 @@ def test_sentences_say_who_is_alike_and_what_is_learnt():
         "does so less (image by image, intervals of the difference that leave 0 out)."
     )
     none = found.assign(low=-1.0, high=1.0)
-    assert similarity.learnt_sentence(none, "overlapping").startswith("No map resembles the oth")
+    nothing = "Of no map is it shown that it resembles the others more than under random weights"
+    assert similarity.learnt_sentence(none, "overlapping") == (
+        f"{nothing} (image by image, no interval of the difference leaves 0 out)."
+    )
+    unknown = found.assign(low=np.nan, high=np.nan)
+    assert similarity.learnt_sentence(unknown, "overlapping") == (
+        f"{nothing} (image by image, without an interval)."
+    )
     both = found.assign(low=0.1, high=1.0)
     assert similarity.learnt_sentence(both, "overlapping").startswith(
         "The maps of r and golgi bodies resemble the others more"

@@ -17,7 +17,7 @@ import pytest
 from organelle_fusion import computing, sweep, workers
 from organelle_fusion.computing import CellSet, run_cell_sets, run_cells
 from organelle_fusion.config import EncoderSettings, load_profile
-from organelle_fusion.folds import FoldError
+from organelle_fusion.folds import FoldError, fold_parts, make_folds
 from organelle_fusion.inputs import noted_files
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import (
@@ -537,6 +537,35 @@ def test_train_cells_predicts_every_row_outside_training(trained):
     probabilities = predictions[["p:long", "p:round"]]
     assert (probabilities.dtypes == np.float32).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.keras
+def test_folds_without_validation_are_trained_to_the_end(tmp_path):
+    """All epochs, with the last weights: `train_fold` without validation, from the same seed."""
+    from organelle_fusion import training
+
+    profile = PROFILE.model_copy(
+        update={"training": PROFILE.training.model_copy(update={"epochs": 3, "patience": 1})}
+    )
+    patch_set = toy_patches()
+    folds = make_folds(patch_set.table, n_splits=2, validation_share=0, seed=1)
+    found = train_cells(
+        patch_set, folds, models=["early"], profile=profile, dataset="toy", size_px=350,
+        folder=tmp_path, seed=3, only_folds=[0], workers=0,
+    )  # fmt: skip
+    assert set(found["part"]) == {"test"}
+    cell = Cell("toy", 350, "early", 0, 3)
+    history = read_provenance(cell.path(tmp_path))["details"]["history"]
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
+    assert "val_loss" not in history[0]
+    model, build = training.compiled_model("early", CHANNELS, 2, profile.encoder, profile.training)
+    training.reset_model(model, build, network_seed(3, 0))
+    expected, _ = training.train_fold(
+        model, patch_set.patches, patch_set.class_numbers,
+        fold_parts(folds, patch_set.table["group"], 0),
+        settings=profile.training, seed=network_seed(3, 0), validated=False,
+    )  # fmt: skip
+    np.testing.assert_allclose(found[["p:long", "p:round"]], expected, atol=1e-6)
 
 
 @pytest.mark.keras

@@ -1,5 +1,7 @@
 """Words and numbers as pages, tables and figures write them."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -16,10 +18,11 @@ from organelle_fusion.wording import (
 
 @pytest.mark.parametrize(
     ("ends", "expected"),
-    [((-0.02, 0.2), 2), ((-0.0049, 0.2), 3), ((0.001, 0.2), 3), ((0.0, 0.2), 2), ((0.005, 1), 2)],
-)
-def test_a_third_decimal_where_two_would_hide_the_side_of_0(ends, expected):
-    """An end of 0 itself, or one that rounds to 0.01, needs none."""
+    [((-0.02, 0.2), 2), ((-0.0049, 0.2), 3), ((0.001, 0.2), 3), ((0.0, 0.2), 2), ((0.005, 1), 2),
+     ((0.0003, 0.05), 4), ((-0.06, -0.00002), 5), ((1e-17, 1), 2), ((math.nan, 1), 2)],
+)  # fmt: skip
+def test_as_many_decimals_as_show_the_side_of_0(ends, expected):
+    """An end of 0, of 0 up to rounding, or one that rounds to 0.01, needs no more than two."""
     assert decimals(*ends) == expected
 
 

@@ -191,18 +191,20 @@ def mean_interval(
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % percentile interval of resampled scores; both ends are NaN where all are equal.
+    """95 % percentile interval of resampled scores; both ends are NaN where nearly all are equal.
 
     Groups that are all alike, such as images that are all classified rightly, show no scatter to
     tell by what other groups would have given; an interval of no width would say that it is known.
+    So would one whose ends fall on the same of a few values, as a difference of two nearly
+    faultless models has.
 
     Only AUROC can be NaN, in a resample that caught a single class and so has no ROC curve; such
     a resample is left out.
     """
     known = values[~np.isnan(values)]
-    if len(known) == 0 or np.ptp(known) < _SAME:
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (0.0, 0.0)
+    if high - low < _SAME:
         return float("nan"), float("nan")
-    low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -126,7 +126,7 @@ def connect(workers: int) -> "Client":
 def running_workers() -> int:
     """Workers of the cluster that is named, or shared by a process above; else `HERE`."""
     if {SCHEDULER_VARIABLE, _SHARED_VARIABLE} & set(os.environ):
-        return number_of_workers(connect(HERE))
+        return max(1, number_of_workers(connect(HERE)))  # those that have gone come again
     return HERE
 
 
@@ -212,7 +212,7 @@ def start_cluster(workers: int) -> "SpecCluster":
 
 
 def _named_workers() -> int:
-    return number_of_workers(connect(HERE)) if is_named() else 0
+    return max(1, number_of_workers(connect(HERE))) if is_named() else 0
 
 
 def number_of_workers(client: "Client") -> int:
@@ -277,8 +277,11 @@ def _used_gpus(backend: str) -> int:
     """
     if not _gpus():
         return 0
+    # Keras lists no devices for PyTorch.
     code = (
-        "import keras; names = keras.distribution.list_devices(); "
+        "import torch; print(torch.cuda.device_count())"
+        if backend == "torch"
+        else "import keras; names = keras.distribution.list_devices(); "
         "print(sum(name.startswith('gpu') for name in names))"
     )
     environment = {**os.environ, "KERAS_BACKEND": backend}

@@ -100,10 +100,10 @@ def run_cell_sets(
 
     A cell is skipped if its file and those `beside` it are as they were written, by their
     checksums, and its stored inputs equal `inputs`; a line names a file that was damaged. Where
-    `device` is given, one run does not mix devices either: as long as everything is stored, and of
-    one kind of device, it is taken as it is; as soon as anything must be computed, `device` is
-    asked, and cells of another device are computed again too. So a run that finds everything done
-    need not load Keras to learn where it would have computed.
+    `device` is given, one set does not mix devices either: as long as all of it is stored, and of
+    one kind of device, it is taken as it is; as soon as anything of it must be computed, `device`
+    is asked, and its cells of another device are computed again too. So a run that finds everything
+    done need not load Keras to learn where it would have computed.
 
     Files appear whole or not at all: an exception, Ctrl-C or the end of the process loses the
     running cells only, and such as have ended while the next set was made. Two runs in one folder
@@ -158,6 +158,8 @@ def run_cell_sets(
                     print(f"{len(cell_set.cells)} {unit}s: {there} stored, {len(stale)} to compute")
                 taken.append((cell_set, here))
                 if stale:
+                    if here is not None and workers != HERE:
+                        compute = _on_device(compute, cell_set.device, here)
                     yield Job(len(taken) - 1, compute, stale, cell_set.folder)
                 del compute  # and all it refers to, before the next set is made
 
@@ -190,6 +192,20 @@ def run_cell_sets(
         for cell in cell_set.cells:
             for path in (cell.path(cell_set.folder), *cell_set.beside(cell)):
                 note_file(path)
+
+
+def _on_device(compute: Compute, device: Callable[[], str], here: str) -> Compute:
+    """Refuse workers of another kind of device, which may have joined since they were asked."""
+
+    def on_device(cell: Cell) -> pd.DataFrame:
+        if (found := device()) != here:
+            raise SweepError(
+                f"worker: expected the device {here} of the other workers, found {found}; one run "
+                "does not mix devices, start workers of one kind"
+            )
+        return compute(cell)
+
+    return on_device
 
 
 def _stale(

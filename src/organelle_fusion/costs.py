@@ -13,7 +13,13 @@ from organelle_fusion.config import Profile, UserError
 from organelle_fusion.manifest import open_image, read_manifest
 from organelle_fusion.pages import Run
 from organelle_fusion.plan import hyperband_rounds
-from organelle_fusion.plan_data import count_patches, has_nucleus, public_crops
+from organelle_fusion.plan_data import (
+    contact_patches,
+    contact_stacks,
+    count_patches,
+    has_nucleus,
+    public_crops,
+)
 from organelle_fusion.volumes import write_ome_tiff
 
 NETWORKS = ("single", "early", "intermediate", "spatial")
@@ -84,6 +90,11 @@ def patch_memory(
             "07": own,
             "09": crops.number * crops.edge_px**2 * len(crops.channels),
             "10": own * (2 + run.is_phantom),  # one set more without the planes between slabs
+            # The phantom, the null phantom and its places in the other; a copy for each organelle.
+            "11": contact_patches(profile) * one + own * (3 + len(profile.channels))
+            if run.is_phantom
+            else 0,
+            "12": own * (1 + (len(profile.channels) - 1) / len(profile.channels)),
         }
     )
     of_row = plan["train"] * plan["edge_px"] ** 2 * plan["channels"]
@@ -107,12 +118,17 @@ def planned_preprocessing(profile: Profile, stacks: pd.DataFrame, run: Run) -> d
     nucleus = int(has_nucleus(profile, stacks))
     planes = int(stacks["z"].sum())
     sets = 1 + phantom + angles  # of all sizes, in 03
+    contact = contact_stacks(profile) if phantom else stacks[:0]
+    touching = contact_patches(profile) if phantom else 0
     return {
-        "simulated": 3 * len(stacks) * phantom,  # scored, second and null
+        # scored, second and null
+        "simulated": 3 * len(stacks) * phantom + len(contact),
         "turned": planes * angles,
-        # 02 twice, 03, 04, 06 twice, 08, 10
-        "tabulated": planes * (2 + sets + phantom + 1 + nucleus + 1 + phantom),
-        "cut": own * (1 + phantom + 1 + nucleus + phantom) + every * sets,
+        # 02 twice, 03, 04, 06 twice, 08, 10, 11 and its contacts
+        "tabulated": planes * (2 + sets + phantom + 1 + nucleus + 1 + phantom * 2)
+        + int(contact["z"].sum()),
+        # 11 cuts two phantoms at the places of one
+        "cut": own * (1 + phantom + 1 + nucleus + phantom * 3) + every * sets + touching,
     }
 
 

@@ -145,9 +145,8 @@ def distill_cells(
             "intermediate", channels, len(classes), profile.encoder, profile.training
         )
         teacher.load_weights(weights[cell.fold])
-        # The validation part needs targets for its loss, on which nothing depends; the test part
-        # is given none.
-        shown = parts != "test"
+        # Stopping looks at the labels of the validation part, so that its targets can stay 0.
+        shown = parts == "train"
         targets = np.zeros((len(labels), 1 + len(classes)), np.float32)
         targets[:, 0] = labels
         targets[shown, 1:] = soften(
@@ -172,7 +171,8 @@ def distill_cells(
         rows = np.flatnonzero(parts != "train")
         probabilities = training.predict_proba(network, patch_set.patches, rows)
         frame = prediction_frame(patch_set.table, rows, parts, classes, probabilities)
-        frame.attrs = {"network_seed": own_seed, "history": history.history}
+        epochs = training.epochs_of(history).to_dict("records")
+        frame.attrs = {"network_seed": own_seed, "history": epochs}
         return frame
 
     inputs = {

@@ -13,7 +13,7 @@ from organelle_fusion.costs import NetworkCost, PreprocessingCost
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.pages import Run
 from organelle_fusion.plan import compare_with_files, planned_trainings
-from organelle_fusion.plan_data import count_patches
+from organelle_fusion.plan_data import contact_stacks, count_patches
 
 _WIDTH = 100
 _INDENT = 10
@@ -189,8 +189,9 @@ def _disk_words(
     size = stacks["dtype"].map(lambda name: np.dtype(name).itemsize)
     voxels = (stacks["z"] * stacks["y"] * stacks["x"] * size).sum()
     turned = voxels * len(profile.channels) * len(profile.patches.rotations_deg)
-    # Three phantoms, four channels of image and as many of labels.
-    made = voxels * 3 * 2 * (len(profile.channels) + 1) * run.is_phantom
+    # Three phantoms and the one of contacts, four channels of image and as many of labels.
+    phantoms = 3 + len(contact_stacks(profile)) / len(stacks) if run.is_phantom else 0
+    made = voxels * phantoms * 2 * (len(profile.channels) + 1)
     return (
         f"{_bytes(kept)} of weights, {_bytes(patches)} of patches, and at most "
         f"{_bytes(turned + made)} of stacks, which are compressed; "

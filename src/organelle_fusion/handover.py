@@ -7,6 +7,7 @@ its memory, so that patches are held once, by the system, however many processes
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +20,25 @@ _BY_VALUE = 100_000  # bytes; more is written into a file
 _ALIGNED = 64  # bytes, as numpy aligns its arrays
 
 
+# What a parcel that is being packed holds the name of, and not the content.
+_named: ContextVar[list] = ContextVar("named")
+
+
 class Parcel(NamedTuple):
     """What is sent: the pickle itself, or the file that holds it and its arrays."""
 
     content: bytes
     path: Path | None
     places: tuple[tuple[int, int], ...]  # start and size of each stretch of the file
+
+
+def keep_while_sent(value: Any) -> None:
+    """Keep a value as long as the parcel lasts that is being packed, if one is.
+
+    For what travels by the name of a file that goes with the value: an array that is mapped.
+    """
+    if (kept := _named.get(None)) is not None:
+        kept.append(value)
 
 
 @contextmanager
@@ -46,10 +60,17 @@ def parcel(value: Any, folder: Path) -> Iterator[Parcel]:
     import cloudpickle  # as Dask brings it
 
     buffers: list[pickle.PickleBuffer] = []
-    content = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    stretches = [memoryview(content), *(buffer.raw() for buffer in buffers)]
-    if sum(stretch.nbytes for stretch in stretches) <= _BY_VALUE:
-        content = cloudpickle.dumps(value, protocol=5)
+    kept: list[Any] = []  # until the block ends
+    packing = _named.set(kept)
+    try:
+        content = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        stretches = [memoryview(content), *(buffer.raw() for buffer in buffers)]
+        small = sum(stretch.nbytes for stretch in stretches) <= _BY_VALUE
+        if small:
+            content = cloudpickle.dumps(value, protocol=5)
+    finally:
+        _named.reset(packing)
+    if small:
         del value, buffers, stretches  # or they would be held as long as the block lasts
         yield Parcel(content, None, ())
         return

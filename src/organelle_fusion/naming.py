@@ -90,7 +90,8 @@ def alone_scores(
     """Balanced accuracy of each organelle alone, on every phantom.
 
     An organelle by itself looks as in the ordinary phantom where it is what was planted, and as in
-    the null phantom else, so that its classifiers of these two stand for all phantoms.
+    the null phantom else, so that its classifiers of these two stand for all phantoms. Each has
+    learnt from the places that the sparsity filter keeps of its own phantom.
 
     Parameters
     ----------

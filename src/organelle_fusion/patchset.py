@@ -15,6 +15,7 @@ import pandas as pd
 import psutil
 import pyarrow
 
+from organelle_fusion.handover import keep_while_sent
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.provenance import (
     atomic_path,
@@ -106,6 +107,7 @@ class PatchSet:
             # Of a part of the file NumPy does not say where it begins.
             if mapped.offset + patches.nbytes == os.path.getsize(mapped.path):
                 state["patches"] = mapped
+                keep_while_sent(patches)
         return state
 
     def __setstate__(self, state: dict) -> None:

@@ -93,10 +93,12 @@ def planned_trainings(profile: Profile, stacks: pd.DataFrame, run: Run) -> pd.Da
         ]
     )
     left = frame["patches"] * (1 - frame.pop("tested"))
-    frame["train"] = np.floor(left * (1 - profile.folds.validation_share)).astype(int)
+    aside = np.where(frame["validated"], profile.folds.validation_share, 0)
+    frame["train"] = np.floor(left * (1 - aside)).astype(int)
     frame["validation"] = np.floor(left).astype(int) - frame["train"]
     frame["test"] = frame.pop("patches") - frame["train"] - frame["validation"]
-    frame["epochs_least"] = np.minimum(frame["epochs_most"], profile.training.patience + 1)
+    stopped = np.where(frame.pop("validated"), profile.training.patience + 1, frame["epochs_most"])
+    frame["epochs_least"] = np.minimum(frame["epochs_most"], stopped)
     return frame
 
 
@@ -113,6 +115,7 @@ def _rows(
     epochs: int,
     share: float = 1.0,
     files: int | None = None,
+    validated: bool = True,
     **place,
 ) -> list[dict]:
     """One row per model, for that share of the patches; `place`: folder, size_px and edge_px."""
@@ -129,6 +132,7 @@ def _rows(
             "files": runs if files is None else files,
             "patches": int(patches * share),
             "tested": tested,
+            "validated": validated,
             "epochs_most": epochs,
             "channels": 1 if model in channels else len(channels),
             **place,
@@ -245,11 +249,11 @@ def _planted_rows(profile: Profile, rows: Callable, run: Run) -> list[dict]:
     singles = list(profile.channels)
     contact = {
         "folder": f"{folder}/contact/predictions",
-        "patches": int(contact_patches(profile)[profile.patches.size_px]),
+        "patches": contact_patches(profile),
     }
     nothing = {"folder": f"{folder}/null/predictions"}
-    halves = {"runs": 2, "tested": 1 / 2}
-    found = rows("11", "labels drawn by lot", "by-lot", ["intermediate"], **halves)
+    half = {"runs": 1, "tested": 1 / 2, "validated": False}
+    found = rows("11", "labels drawn by lot", "by-lot", ["intermediate"], **half)
     found += rows("11", "nothing planted", "cv5-same-places", [*singles, "intermediate"], **nothing)
     for name in singles:
         only = {"folder": f"{folder}/only-{name}/predictions"}

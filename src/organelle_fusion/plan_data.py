@@ -91,11 +91,16 @@ def count_patches(stacks: pd.DataFrame, settings: PatchSettings) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["size_px", "grid", "used"]).set_index("size_px")
 
 
-def contact_patches(profile: Profile) -> pd.Series:
-    """Patches of the contact phantom at each size, before the sparsity filter."""
+def contact_stacks(profile: Profile) -> pd.DataFrame:
+    """Stacks of the contact phantom, see `phantom_stacks`."""
     contact = {"images_per_class": profile.phantom.contact_images_per_class}
-    stacks = phantom_stacks(profile.phantom.model_copy(update=contact), profile.channels)
-    return count_patches(stacks, profile.patches)["used"]
+    return phantom_stacks(profile.phantom.model_copy(update=contact), profile.channels)
+
+
+def contact_patches(profile: Profile) -> int:
+    """Patches of the contact phantom, at the one size that they are cut at; none are sparse."""
+    counts = count_patches(contact_stacks(profile), profile.patches)["used"]
+    return int(counts[profile.patches.size_px])
 
 
 def has_nucleus(profile: Profile, stacks: pd.DataFrame) -> bool:

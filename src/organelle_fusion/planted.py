@@ -45,10 +45,11 @@ def only_organelle(full: PatchSet, null: np.ndarray, organelle: str) -> PatchSet
     Parameters
     ----------
     full
-        Patches of the variant ``full``.
+        Patches of the variant ``full``, at the places that the sparsity filter keeps of ``null``;
+        see `preprocessing.cut_places`. Those that it keeps of ``full`` depend on the class, of
+        which some cover more than others.
     null
-        Patches of the variant ``null`` at the same places, uint8 (N, H, W, C), see
-        `preprocessing.cut_places`.
+        Patches of the variant ``null`` at these places, uint8 (N, H, W, C).
     organelle
         Channel that tells the class.
 
@@ -72,6 +73,35 @@ def only_organelle(full: PatchSet, null: np.ndarray, organelle: str) -> PatchSet
     position = full.channels.index(organelle)
     patches[..., position] = full.patches[..., position]
     return PatchSet(patches, full.table, full.channels, full.pixel_size_um)
+
+
+def of_images(places: pd.DataFrame, own: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Places of the images of one variant of the phantom, as those of another's, row by row.
+
+    Parameters
+    ----------
+    places
+        Of a `PatchSet`: ``image``, ``label``, ``group`` and others.
+    own, others
+        Manifests of the two variants, with images of the same classes in the same order.
+
+    Returns
+    -------
+    DataFrame
+        The same rows, with the image and the group of the other variant.
+
+    Raises
+    ------
+    PatchError
+        The classes of the two manifests differ.
+    """
+    if list(own["label"]) != list(others["label"]):
+        raise PatchError(
+            f"images: expected those of {len(own)} images with their classes in one order, found "
+            f"others in a second manifest of {len(others)}; simulate both by one profile"
+        )
+    row = pd.Index(own["image"]).get_indexer(places["image"])
+    return places.assign(**{name: others[name].to_numpy()[row] for name in ("image", "group")})
 
 
 def variants(full: PatchSet, null: np.ndarray) -> dict[str, PatchSet]:

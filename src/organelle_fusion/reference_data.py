@@ -4,6 +4,7 @@ A stack of the paper's size takes 300 MB with its labels, and none is needed onc
 cut. Patches can be cut again wherever the run goes on, so that they are not kept with the results.
 """
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -80,9 +81,16 @@ def cut_images(images: list[Image], profile: Profile, dataset: str, folder: Path
     Not on the workers of `computing.run_cells`: a borrowed machine may have no more than Python's
     own means to compute in several processes.
     """
-    with ProcessPoolExecutor(len(images), mp_context=get_context("spawn")) as processes:
+    pool = ProcessPoolExecutor(
+        len(images), mp_context=get_context("spawn"), initializer=_read_in_one_thread
+    )
+    with pool as processes:
         for _ in processes.map(partial(_cut_and_write, profile, dataset, folder), images):
             pass
+
+
+def _read_in_one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # see `streaming.thread_count`
 
 
 def _cut_and_write(profile: Profile, dataset: str, folder: Path, image: Image) -> None:

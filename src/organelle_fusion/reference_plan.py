@@ -91,7 +91,7 @@ def plan_table(profile: Profile, root: Path) -> pd.DataFrame:
     size_px = profile.patches.size_px
     patches = {
         "phantom": int(count_patches(stacks, profile.patches)["used"][size_px]),
-        "contact": int(contact_patches(profile)[size_px]),
+        "contact": contact_patches(profile),
         CROPS: public_crops(profile)[CROPS].number,
     }
     classes = {

@@ -214,17 +214,17 @@ def shown_hours(projected: dict[str, pd.DataFrame], work: dict[str, pd.DataFrame
 
 def answer_sentence(projected: dict[str, pd.DataFrame], stacks: int) -> str:
     """Say how long preprocessing takes on the most workers, and how long training takes."""
-    frame = next(iter(projected.values()))
-    most = frame["workers"].max()
-    first = frame[frame["workers"] == most].set_index("stage")["hours"]
-    prepared = first["thresholds and patch table"] + first["cutting patches"]
-    trainings = []
+    most = next(iter(projected.values()))["workers"].max()
+    prepared, trainings = [], []
     for name, found in projected.items():
-        rows = found[(found["workers"] == most) & found["stage"].str.startswith("training")]
-        trainings.append(f"{_duration(rows['hours'].item())} with {name}")
+        hours = found[found["workers"] == most].set_index("stage")["hours"]
+        both = hours["thresholds and patch table"] + hours["cutting patches"]
+        prepared.append(f"{_duration(both)} for {name}")
+        training = hours[hours.index.str.startswith("training")].item()
+        trainings.append(f"{_duration(training)} with {name}")
     return (
-        f"Projected, {stacks:,} stacks are thresholded and cut in {_duration(prepared)} on {most} "
-        "workers, once they are in memory. Training does not gain from so many and takes "
+        f"Projected, {stacks:,} stacks are thresholded and cut in {' and '.join(prepared)} on "
+        f"{most} workers, once they are in memory. Training does not gain from so many and takes "
         f"{' and '.join(trainings)}, on processors like this one: training is what needs a GPU."
     )
 

@@ -26,6 +26,7 @@ from organelle_fusion.config import UserError
 from organelle_fusion.evaluation import NOT_COMPUTED
 from organelle_fusion.provenance import note_file, write_csv
 from organelle_fusion.significance import interval_text
+from organelle_fusion.wording import decimals
 
 COLUMNS = ("claim", "measure", "value", "low", "high", "reference", "sense", "data")
 CONCERNS = ("method", "cell lines", "computation")
@@ -254,7 +255,7 @@ def outcome(row: Mapping) -> Outcome:
     }[row["sense"]]
     if asked:
         return "holds"
-    return "fails" if other or row["low"] == row["high"] else "open"
+    return "fails" if other or _is_exact(row) else "open"
 
 
 def verdict(
@@ -364,7 +365,14 @@ def rival_sentence(findings: pd.DataFrame) -> str:
     )
 
 
+def _is_exact(row: Mapping) -> bool:
+    return row["low"] == row["high"] == row["value"]
+
+
 def _line(row: Mapping) -> str:
-    exact = row["low"] == row["high"]
-    numbers = (row["value"], row["low"], row["high"])
-    return f"{row['measure']}: " + (f"{row['value']:.2f}" if exact else interval_text(*numbers, ""))
+    value, reference = row["value"], row["reference"]
+    if _is_exact(row):
+        words = f"{value:.{decimals(value, value - reference)}f}"
+    else:
+        words = interval_text(value, row["low"], row["high"], "", beside=reference)
+    return f"{row['measure']}: {words}"

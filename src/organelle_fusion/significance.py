@@ -233,8 +233,13 @@ def comparison_lines(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def interval_text(value: float, low: float, high: float, sign: str = "+") -> str:
+def interval_text(
+    value: float, low: float, high: float, sign: str = "+", *, beside: float = 0.0
+) -> str:
     """A number and its interval, such as "+0.06 [-0.02, +0.12]"; `sign` "" prints no plus.
+
+    There are as many decimals as show on which side of 0, and of a number `beside` that the ends
+    are compared with, they lie.
 
     Ends that are NaN, see `bootstrap.interval`, read "+0.06 [no interval]", and a number that is
     NaN itself, such as a mean of nothing, reads "–".
@@ -243,7 +248,7 @@ def interval_text(value: float, low: float, high: float, sign: str = "+") -> str
         return "–"
     if np.isnan(low):
         return f"{value:{sign}z.2f} [no interval]"
-    digits = decimals(low, high)
+    digits = decimals(low, high, low - beside, high - beside)
     # z: a value of -0.004 is no "-0.00"
     return "{0:{3}z.{4}f} [{1:{3}z.{4}f}, {2:{3}z.{4}f}]".format(value, low, high, sign, digits)
 

@@ -232,7 +232,7 @@ def learnt_sentence(table: pd.DataFrame, squares: str) -> str:
     excess = similarity_of(table, EXCESS, WITH_OTHERS, squares)
     more = [title(name) for name in excess.index[excess["low"] > 0]]
     less = [title(name) for name in excess.index[excess["high"] < 0]]
-    words = "No map resembles the others more than under random weights"
+    words = "Of no map is it shown that it resembles the others more than under random weights"
     if more:
         words = (
             f"The map{'s' * (len(more) > 1)} of {' and '.join(more)} "
@@ -243,7 +243,12 @@ def learnt_sentence(table: pd.DataFrame, squares: str) -> str:
             f"; {'that' if len(less) == 1 else 'those'} of {' and '.join(less)} "
             f"{'does' if len(less) == 1 else 'do'} so less"
         )
-    return f"{words} (image by image, intervals of the difference that leave 0 out)."
+    shown = "intervals of the difference that leave 0 out"
+    if excess[["low", "high"]].isna().all(axis=None):
+        shown = "without an interval"
+    elif not (more or less):
+        shown = "no interval of the difference leaves 0 out"
+    return f"{words} (image by image, {shown})."
 
 
 def closest_sentence(table: pd.DataFrame, squares: str) -> str:

@@ -66,7 +66,8 @@ def train_cells(
     patch_set
         Patches, with a row of its table for each.
     folds
-        Frame of `folds.make_folds`; checked for leakage first.
+        Frame of `folds.make_folds`; checked for leakage first. Where they have no validation part,
+        nothing stops a training early, and its last weights stay.
     models
         Names of channels (one classifier each), ``early``, ``intermediate``, ``late``, ``spatial``.
     profile
@@ -318,7 +319,13 @@ def _train(
     )
     training.reset_model(model, build, own_seed)
     probabilities, history = training.train_fold(
-        model, patches, labels, parts, settings=profile.training, seed=own_seed
+        model,
+        patches,
+        labels,
+        parts,
+        settings=profile.training,
+        seed=own_seed,
+        validated=bool((folds["part"] == "validation").any()),
     )
     if folder is not None:
         with atomic_path(cell.weights_path(folder)) as temporary:

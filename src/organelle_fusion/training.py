@@ -20,6 +20,9 @@ from organelle_fusion.models import Strategy, build_model, set_seed
 
 PREDICTION_BATCH = 128
 
+HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+"""Columns of `epochs_of`, the last two where there is validation."""
+
 
 class TrainingError(UserError):
     """A fold that cannot be trained; the message is one line."""
@@ -199,10 +202,14 @@ def train_fold(
     history = fit_model(
         model, patches, labels, parts, settings=settings, seed=seed, validated=validated
     )
+    return predict_proba(model, patches, np.flatnonzero(parts != "train")), epochs_of(history)
+
+
+def epochs_of(history: keras.callbacks.History) -> pd.DataFrame:
+    """The history of `fit_model` as a frame: the second result of `train_fold`."""
     frame = pd.DataFrame(history.history)
     frame.insert(0, "epoch", np.arange(1, len(frame) + 1))
-    columns = ["epoch", "loss", "accuracy", *(["val_loss", "val_accuracy"] if validated else [])]
-    return predict_proba(model, patches, np.flatnonzero(parts != "train")), frame[columns]
+    return frame[[name for name in HISTORY if name in frame]]
 
 
 def fit_model(

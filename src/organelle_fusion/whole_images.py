@@ -205,15 +205,15 @@ def explain_images(
     guesses = tested.groupby("image")[columns].mean().idxmax(axis=1).str.removeprefix("p:")
     fold_of = tested.groupby("image")["fold"].first()
     planes: dict[str, dict[str, ExplainedPlane]] = {name: {} for name in TILINGS}
-    similarities, randomised, evidence, statistics = [], [], [], {}
+    similarities, randomised, evidence, kept = [], [], [], {}
     for fold, cell in cells.items():
         load_weights(network, cell, folder)
         for image in images[images["image"].map(fold_of) == fold].itertuples():
             volume = open_image(image).select(profile.channels)
-            # Of all planes, so they are kept for the networks that follow.
-            known = statistics[image.image] = stack_statistics(volume)
+            known = stack_statistics(volume)
             target = classes.index(image.label)
             sparse = _sparse_middle(volume, known, profile)
+            kept[image.image] = (known, sparse)  # for the networks that follow
             for name, maps in _middle_maps(network, volume, known, target, profile):
                 similarities.append(_similarity(image, name, maps, sparse[name], profile))
                 found = plane_evidence(maps, sparse[name], profile.channels)
@@ -227,14 +227,14 @@ def explain_images(
                         volume.pixel_size_um,
                         sparse[name],
                     )
-    explained = images[images["image"].isin(statistics)]
+    explained = images[images["image"].isin(kept)]
     random = build_random()
     for seed in random_seeds:
         set_seed(seed)
         random.set_weights(build_random().get_weights())
         for image in explained.itertuples():
-            volume, known = open_image(image).select(profile.channels), statistics[image.image]
-            target, sparse = classes.index(image.label), _sparse_middle(volume, known, profile)
+            volume, target = open_image(image).select(profile.channels), classes.index(image.label)
+            known, sparse = kept[image.image]
             for name, maps in _middle_maps(random, volume, known, target, profile):
                 found = _similarity(image, name, maps, sparse[name], profile)
                 randomised.append(found.assign(seed=seed))

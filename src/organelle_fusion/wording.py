@@ -62,5 +62,9 @@ def percent(share: float) -> str:
 
 
 def decimals(*ends: float) -> int:
-    """Decimals to print an interval with: 2, or 3 where 2 would hide on which side of 0 it ends."""
-    return 3 if any(0 < abs(end) < 0.005 for end in ends) else 2
+    """Decimals to print an interval with: 2, or as many as show on which side of 0 it ends.
+
+    An end nearer to 0 than a millionth is one of rounding, and shows as 0; NaN asks for none.
+    """
+    least = min((abs(end) for end in ends if abs(end) >= 1e-6), default=1.0)
+    return next(digits for digits in (2, 3, 4, 5, 6) if least >= 0.5 * 10.0**-digits)

@@ -47,6 +47,7 @@ class Job(NamedTuple):
 _SECONDS_BETWEEN_LINES = 10.0
 
 _SECONDS_TO_RESTART = 60
+_SECONDS_TO_ANSWER = 5  # until a look at who is still there
 
 
 class _Scene(NamedTuple):
@@ -252,11 +253,11 @@ def asked_of_workers(question: Callable[[], Any], workers: int) -> Any:
     Raises
     ------
     SweepError
-        They answer differently.
+        They answer differently; or there is none, or one ends before it has answered.
     """
     client = connect(workers)
     scene = _scene(client)
-    addresses = list(client.scheduler_info(n_workers=-1)["workers"])
+    addresses = _addresses(client)
     if not addresses:
         raise SweepError(
             "workers: expected one at least, found that all have ended; wait until one has started "
@@ -266,7 +267,10 @@ def asked_of_workers(question: Callable[[], Any], workers: int) -> Any:
         client.submit(_answer, question, scene, workers=[address], pure=False)
         for address in addresses
     ]
-    answers = client.gather(futures)
+    answers = [
+        _answered(client, address, future)
+        for address, future in zip(addresses, futures, strict=True)
+    ]
     if len(set(answers)) > 1:
         found = ", ".join(f"{answer} ({at})" for at, answer in zip(addresses, answers, strict=True))
         raise SweepError(
@@ -274,6 +278,24 @@ def asked_of_workers(question: Callable[[], Any], workers: int) -> Any:
             "start workers of one kind"
         )
     return answers[0]
+
+
+def _answered(client, address: str, future) -> Any:
+    """Wait for the answer of a worker, as long as it lives."""
+    while True:
+        try:
+            return future.result(timeout=_SECONDS_TO_ANSWER)
+        except TimeoutError:
+            # One that comes back has another address, and nobody answers for the old one.
+            if address not in _addresses(client):
+                raise SweepError(
+                    f"worker {address}: expected an answer, found that it has ended, perhaps for "
+                    "want of memory; run again, with fewer workers or more memory if it stays so"
+                ) from None
+
+
+def _addresses(client) -> list[str]:
+    return list(client.scheduler_info(n_workers=-1)["workers"])
 
 
 def _scene(client) -> _Scene:
@@ -323,8 +345,19 @@ def _enter(scene: _Scene) -> None:
         os.environ[FILES_VARIABLE] = scene.notes
 
 
+def _check_threads() -> None:
+    """Refuse a worker of several threads; it may have joined since the others were looked at."""
+    from distributed import get_worker
+
+    if (threads := get_worker().state.nthreads) != 1:
+        raise SweepError(
+            f"worker: expected one thread, found {threads}; start it with --nthreads 1"
+        )
+
+
 def _in_worker(sent: Parcel, cell: Unit, scene: _Scene) -> tuple[Any, float] | _Failure:
     try:
+        _check_threads()
         _enter(scene)
         return _timed(unpack(sent), cell)
     except Exception as error:  # it goes where the sweep is, which says what becomes of it
