@@ -231,7 +231,7 @@ display(
 # each, in the folds of the chapter on five folds.
 # Which organelle tells the class is then asked in three ways:
 #
-# - *Score*: a classifier of that organelle alone.
+# - *Score*: a classifier of that organelle alone; of the one that is planted, that of the chapter on five folds.
 # - *Grad-CAM*: the organelle's share of all that speaks for the true class, summed over its map (after ReLU).
 # - *Shapley value*: the organelle's part in the logit of the true class, over all sets of organelles
 #   that can be shown; the parts add up to the logit less that of a patch that shows none. What stands for an absent organelle is
