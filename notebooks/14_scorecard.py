@@ -109,8 +109,8 @@ sentences = [
 Markdown(" ".join(sentence for sentence in sentences if sentence))
 
 # %% [markdown]
-# A finding without brackets is an exact number, or a time that was measured once. "No interval" says that all images are alike in it, so that nothing
-# tells what others would have given; it leaves its claim open. "Not yet computed" says that no chapter has measured it so far.
+# A finding without brackets is an exact number, or a time that was measured once. "No interval" says that all images, or nearly all, are alike in it, so that nothing
+# tells what others would have given; it leaves its claim open. "Not computed" says that no chapter has measured it.
 #
 # ## What decided
 #

@@ -130,7 +130,7 @@ def named_organelles(naming: pd.DataFrame) -> pd.DataFrame:
     """Say which organelle each measure names, if any.
 
     An organelle is named if its interval lies above what one gets that tells nothing, and above
-    the intervals of all others. Where all images are alike (such as all classified rightly), so
+    the intervals of all others. Where images are so alike (such as all classified rightly)
     that there is no interval, the value stands for it.
 
     Parameters
