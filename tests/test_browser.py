@@ -140,7 +140,8 @@ def look(context, book_address, note_faults):
 
 
 def _show(page, theme, width):
-    page.emulate_media(color_scheme=theme)
+    # Or colours of buttons would still be on their way from one theme to the other.
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     page.set_viewport_size({"width": width, "height": 900})
 
 
