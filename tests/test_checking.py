@@ -7,7 +7,10 @@ from scipy import ndimage
 
 from organelle_fusion.checking import Problem, check_data_set
 from organelle_fusion.config import ORGANELLES, load_profile
+from organelle_fusion.intensity import PatchError
+from organelle_fusion.manifest import read_manifest
 from organelle_fusion.manifest_cells import ManifestError
+from organelle_fusion.preprocessing import build_patch_set
 from organelle_fusion.volumes import write_ome_tiff
 
 SMOKE = load_profile("smoke")
@@ -283,6 +286,32 @@ def test_nan_in_a_channel_that_is_not_analysed_is_no_error(data):
     ]
     data.write(2, array, (*ORGANELLES[:2], "bright field", "Tom20"))
     assert any("NaN" in problem.what for problem in data.check().problems)
+
+
+def test_an_image_of_which_the_filter_keeps_nothing(data):
+    """Chapter 2 refuses it: a few points, each far brighter than Otsu's threshold, are no patch."""
+    array = np.random.default_rng(0).normal(100, 3, (3, 2, EDGE, EDGE)).astype(np.uint16)
+    array[:, :, 10:150:35, 10:150:35] = 4000
+    data.write(0, array)
+    (error,) = [problem for problem in data.check().problems if problem.severity == "error"]
+    assert error.where == "i0"
+    one = 2 * (EDGE // 67) ** 2  # 200 px of 0.035 µm are 67 of these
+    assert error.what.startswith(f"keeps no patch of 200 px (none of {one}), ")
+    assert error.what.endswith("organelles cover less than 2% of each")
+    with pytest.raises(PatchError, match="expected patches of 200 px with foreground"):
+        build_patch_set(
+            read_manifest(data.folder / "m.csv"), channels=ORGANELLES, settings=SMOKE.patches,
+            output_px=28, size_px=200, progress=False,
+        )  # fmt: skip
+
+
+def test_the_largest_value_is_that_of_what_is_analysed(data):
+    for number in range(6):
+        array = np.concatenate(
+            [picture(number), picture(number + 9)[:1] * (1 + 20 * (number == 0))]
+        )
+        data.write(number, array, (*ORGANELLES, "bright field"))
+    assert data.check().problems == []
 
 
 def test_a_patch_larger_than_the_image(data):

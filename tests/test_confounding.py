@@ -66,6 +66,11 @@ def test_dates_in_names(text, date):
         ("batch1", "a", "batch1"),
         ("day1", "control", "day1"),
         ("uncontrolled", "control", "uncontrolled"),
+        ("A", "MCF10A", "A"),  # as often a batch
+        ("b", "MDA-MB-231", "b"),
+        ("1", "MCF10A", "1"),
+        ("231", "MDA-MB-231", ""),
+        ("rol", "control", "rol"),
     ],
 )
 def test_what_a_folder_says_beside_the_class(folder, label, rest):

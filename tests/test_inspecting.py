@@ -70,8 +70,13 @@ def test_constant_channels_and_planes(tmp_path):
 
 def test_equal_numbers_have_equal_hashes_in_all_types(tmp_path):
     small = RNG.integers(0, 200, (2, 3, 8, 9))
-    found = [look(tmp_path, *small, dtype=dtype) for dtype in ("uint8", "uint16", "float32")]
-    assert found[0]["sha256"].tolist() == found[1]["sha256"].tolist() == found[2]["sha256"].tolist()
+    types = ("uint8", "uint16", "float32", "float64")
+    found = [look(tmp_path, *small, dtype=dtype) for dtype in types]
+    assert len({tuple(each["sha256"]) for each in found}) == 1
+    path = tmp_path / "finer.ome.tif"  # as floats of 32 bits they are equal
+    write_ome_tiff(path, small + 1e-10, ["a", "b"], pixel_size_um=0.1, z_step_um=None)
+    finer = inspect_channels(open_volume(path))
+    assert set(finer["sha256"]).isdisjoint(found[0]["sha256"])
     assert found[0]["sha256"].nunique() == 2
     swapped = look(tmp_path, small[0][[1, 0, 2]], small[0].reshape(3, 9, 8).transpose(0, 2, 1))
     assert set(swapped["sha256"]).isdisjoint(found[0]["sha256"])

@@ -448,6 +448,9 @@ def test_names_of_images_are_their_own(tmp_path):
     with pytest.raises(PredictError, match="fill in the columns of the manifest"):
         list_images([manifest], pixel_size_um=0.1)
     assert folder_name("../x y") == "_._x_y"
+    long = [folder_name("細" * 100 + end) for end in "ab"]  # 301 bytes each
+    assert long[0] != long[1]
+    assert max(len(name.encode()) for name in long) <= 209
 
 
 def test_a_folder_of_images_is_no_image(tmp_path):

@@ -19,6 +19,7 @@ from organelle_fusion.inspecting import (
     acquisition_date,
     image_suffix,
     inspect_analysed,
+    sizes_without_patches,
 )
 from organelle_fusion.manifest import group_problems, open_image, read_leniently
 from organelle_fusion.manifest_cells import channels_remedy, misspelt, spelt_alike
@@ -99,7 +100,7 @@ def check_data_set(manifest: str | Path, profile: Profile, *, progress: bool = F
     rows, channels = [], []
     shown = tqdm(frame.itertuples(), "images", len(frame), disable=None if progress else True)
     for row in shown:
-        described, of_channels, found = _inspect(row, profile.channels)
+        described, of_channels, found = _inspect(row, profile)
         rows.append(described)
         channels.append(of_channels)
         problems += found
@@ -111,10 +112,10 @@ def check_data_set(manifest: str | Path, profile: Profile, *, progress: bool = F
     problems += _patch_sizes(readable, profile)
     copies: set[str] = set()
     if len(columns):
-        problems += _intensities(_concerned(columns, readable, profile.channels))
+        concerned = _concerned(columns, readable, profile.channels)
+        problems += _intensities(concerned) + _differences(readable, concerned)
         found, copies = _repeated_pixels(columns, images)
         problems += found
-    problems += _differences(readable, columns)
     labelled = images[images["label"] != ""]
     problems += _classes(labelled, profile.folds.n_splits)
     findings = confounded(readable[(readable["label"] != "") & ~readable["image"].isin(copies)])
@@ -132,7 +133,7 @@ def _of_error(error: UserError, path: str | Path, where: str = "") -> Problem:
     return Problem("error", where, what if parted else text, remedy if parted else "")
 
 
-def _inspect(row: Any, wanted: Sequence[str]) -> tuple[dict[str, Any], pd.DataFrame, list[Problem]]:
+def _inspect(row: Any, profile: Profile) -> tuple[dict[str, Any], pd.DataFrame, list[Problem]]:
     """Describe one image and its channels, and say why that cannot be done."""
     described: dict[str, Any] = {
         "image": row.image or row.path,
@@ -160,11 +161,13 @@ def _inspect(row: Any, wanted: Sequence[str]) -> tuple[dict[str, Any], pd.DataFr
     described |= dict(zip(SIZES, sizes, strict=True))
     described |= {"channels": volume.channels, "date": acquisition_date(row.path)}
     try:
-        columns = inspect_analysed(volume, wanted)
+        columns = inspect_analysed(volume, profile.channels)
     except UserError as error:
         return described, pd.DataFrame(), [*problems, _of_error(error, row.path, where)]
     columns.insert(0, "image", where)
     columns.insert(1, "label", row.label)
+    for found in () if problems else sizes_without_patches(volume, profile):
+        problems.append(Problem("error", where, *found))
     return described | {"readable": True}, columns, problems
 
 

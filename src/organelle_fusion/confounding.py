@@ -94,16 +94,20 @@ def date_in(text: str) -> str | None:
 def folder_beside_label(folder: str, label: str) -> str:
     """What a folder's name says beside the class: nothing, if it is the class or short for it.
 
-    ``control_day1`` of the class control says ``day1``, ``ctrl`` nothing, ``day1`` all of itself.
+    ``control_day1`` of the class control says ``day1``, ``ctrl`` nothing, ``day1`` all of itself,
+    and so does ``c``.
     """
     words = re.findall(r"[^\W_]+", label.casefold())
     pattern = r"[\W_]*".join(map(re.escape, words))
     rest, removed = re.subn(rf"(?<![^\W_]){pattern}(?![^\W_])", " ", folder.casefold())
     if removed:
         return " ".join(re.findall(r"[^\W_]+", rest))
-    short = "".join(re.findall(r"[^\W_]+", folder.casefold()))
-    letters = iter("".join(words))
-    return "" if all(letter in letters for letter in short) else folder
+    parts = re.findall(r"[^\W_]+", folder.casefold())
+    short, letters = "".join(parts), iter("".join(words))
+    # One letter, or a number, is as often a batch.
+    brief = len(short) > 1 and not short.isdigit() and short[0] == words[0][0]
+    shortened = brief and all(letter in letters for letter in short)
+    return "" if shortened or (parts and set(parts) <= set(words)) else folder
 
 
 def attributes_of(images: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,10 +12,17 @@ import pandas as pd
 import tifffile
 from skimage.filters import threshold_otsu
 
-from organelle_fusion.config import NUCLEUS
+from organelle_fusion.config import NUCLEUS, Profile, paper_px_to_um
 from organelle_fusion.image_paths import split_path
-from organelle_fusion.intensity import PatchError, count_channels, histogram_percentiles
+from organelle_fusion.intensity import (
+    PatchError,
+    count_channels,
+    histogram_percentiles,
+    stack_statistics,
+)
+from organelle_fusion.patches import patch_tables
 from organelle_fusion.volumes import Volume
+from organelle_fusion.wording import percent
 
 PILED_UP = 2
 """So many times the voxels of the next lower value make those of the largest a pile-up: what a
@@ -93,8 +100,11 @@ def inspect_channels(volume: Volume) -> pd.DataFrame:
     flat: set[tuple[int, int]] = set()
 
     def look(z: int, channel: int, pixels: np.ndarray) -> None:
-        # 32 bits hold every integer of 16, and are faster to hash.
-        numbers = np.ascontiguousarray(pixels, "<f8" if pixels.dtype == np.float64 else "<f4")
+        # 32 bits hold every integer of 16, are faster to hash, and often all that 64 hold.
+        with np.errstate(over="ignore"):
+            numbers = np.ascontiguousarray(pixels, "<f4")
+        if pixels.dtype == np.float64 and not np.array_equal(numbers, pixels):
+            numbers = np.ascontiguousarray(pixels, "<f8")
         digests[z, channel] = hashlib.sha256(numbers.data).digest()
         if (pixels == pixels[0, 0]).all():  # the mean of equal numbers is theirs but for rounding
             flat.add((z, channel))
@@ -169,6 +179,43 @@ def inspect_analysed(volume: Volume, wanted: Sequence[str]) -> pd.DataFrame:
         if unsure or not others:
             raise
         return inspect_channels(volume.select(analysed))
+
+
+def sizes_without_patches(volume: Volume, profile: Profile) -> Iterator[tuple[str, str]]:
+    """Say of which sizes the sparsity filter keeps no patch of a stack, as chapters 2 and 3 ask.
+
+    Nothing is said of a stack that lacks a channel, has one twice or a constant one, or is smaller
+    than the largest patch, which is told of it in any case.
+
+    Yields
+    ------
+    tuple of str
+        What was found, and what to do.
+    """
+    channels, settings = profile.channels, profile.patches
+    if sorted(name for name in volume.channels if name in channels) != sorted(channels):
+        return
+    volume = volume.select(channels)
+    sizes = sorted({settings.size_px, *settings.sizes_px})
+    try:
+        statistics = stack_statistics(volume)
+        tables = patch_tables(
+            volume,
+            [paper_px_to_um(size) for size in sizes],
+            min_foreground=settings.min_foreground,
+            statistics=statistics,
+        )
+    except PatchError:
+        return
+    empty = [(size, len(t)) for size, t in zip(sizes, tables, strict=True) if not t["kept"].any()]
+    if empty:
+        listed = ", ".join(f"{size} px (none of {count})" for size, count in empty)
+        yield (
+            f"keeps no patch of {listed}: organelles cover less than "
+            f"{percent(settings.min_foreground)} of each",
+            "lower patches.min_foreground or choose smaller patches in a profile of your own, or "
+            "leave the image out",
+        )
 
 
 def _of_histogram(counts: np.ndarray, values: np.ndarray, dtype: np.dtype) -> dict[str, Any]:

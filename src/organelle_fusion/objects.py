@@ -1,7 +1,7 @@
 """Organelles and their contacts as objects, measured in raw stacks cell by cell.
 
 An open stand-in for the surfaces that the handcrafted pipeline (OTCCP: Wang et al., iScience
-26:107229, 2023) makes in commercial software. One cell is in memory at a time.
+26:107229, 2023) makes in commercial software. In memory are the raw stack and one cell.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -214,19 +214,19 @@ def _isotropic_cells(
         )
     if volume.shape[1] < 2:
         raise ObjectError(
-            f"{volume.path}: expected a stack of two planes or more, found {volume.shape[1]}; "
-            "leave the image out"
+            f"{volume.path}: expected two planes or more, found {volume.shape[1]}; leave it out"
         )
     stack = np.empty(volume.shape, volume.dtype)
     for z, plane in enumerate(volume.planes()):
         stack[:, z] = plane
     for name, of_channel in zip(names, stack, strict=True):
-        if not np.isfinite(of_channel).all():
+        ends = of_channel.min(), of_channel.max()  # NaN is both
+        if not np.isfinite(ends).all():
             raise ObjectError(
                 f"{volume.path}: channel {name}: expected finite intensities, found NaN or "
                 "infinity; mend the file, or leave the image out"
             )
-        if of_channel.min() == of_channel.max():
+        if ends[0] == ends[1]:
             raise ObjectError(
                 f"{volume.path}: channel {name}: expected signal, found {of_channel.flat[0]} "
                 "everywhere; check channel_map, or leave the image out"

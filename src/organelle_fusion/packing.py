@@ -136,7 +136,7 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
         hashes={name: text for name, text in stored["inputs"].items() if name != "backend"}
         | {
             "code of patches and prediction": code_version(
-                "intensity", "kernels", "patches", "prediction"
+                "augmentation", "encoders", "intensity", "kernels", "patches", "prediction"
             )
         },
         versions={

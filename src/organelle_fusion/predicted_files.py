@@ -25,9 +25,17 @@ class PredictError(UserError):
     """Images that cannot be predicted as asked; the message is one line."""
 
 
+_LONGEST = 200  # bytes of a name; file systems take 255
+
+
 def folder_name(image: str) -> str:
-    """Name of the folder of an image's files: letters, digits, dots, dashes and underscores."""
+    """Name of the folder of an image's files: letters, digits, dots, dashes and underscores.
+
+    Of a long name, of which letters may take several bytes, the beginning and a hash.
+    """
     name = re.sub(r"[^\w.-]|^\.", "_", image)
+    if len(name.encode()) > _LONGEST:
+        name = f"{name.encode()[:_LONGEST].decode(errors='ignore')}-{hash_of(image)[:8]}"
     return f"{name}_" if name.lower() in (TABLE, RECORD) else name  # what lies beside it
 
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _CODE = (
+    *("augmentation", "encoders"),  # layers, of which the file of a network has names alone
     *("image_checks", "inspecting", "intensity", "kernels", "model_file", "patches", "plots_maps"),
     *("plots_predictions", "predicting", "prediction", "prediction_report", "probability_maps"),
     *("stitching", "streaming", "style", "training", *READERS),
@@ -216,7 +218,7 @@ def _each_image(
             row["error"] = system_error(error)
         if row["error"]:
             row |= {"label": "", **{f"p:{name}": np.nan for name in facts.classes}}
-            if (folder / RECORD).is_file():
+            if os.path.isfile(folder / RECORD):  # which answers for any name
                 row["error"] += f"; the files in {folder.name} are those of an earlier call"
         rows.append(row)
         # Those not reached yet keep the rows that an earlier call has left.

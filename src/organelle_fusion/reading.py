@@ -104,6 +104,8 @@ def chosen(path: Path, count: int, number: int | None, word: str = "image") -> i
     VolumeError
         None is named, and there are several; or the one named is not there.
     """
+    if not count:
+        raise damaged(path, f"no {word} in it")
     if number is None and count != 1:
         remedy = f"name one in the path, such as {path.name}#{word}=0 (0 to {count - 1})"
         raise refusal(path, f"one {word}", f"{count} {word}s", remedy)
