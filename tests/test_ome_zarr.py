@@ -227,7 +227,7 @@ def rename_axes(*names):
         (rename_axes(*({"name": name} for name in ("c", "z", "x", "y"))), "c, z, x, y"),
         (rename_axes(*({"name": name} for name in "zyx")), "damaged"),
         (rename_axes({"name": "t"}, *({"name": name} for name in "zyx")), "a series of 3"),
-        (lambda about: about.update(multiscales=[]), "found 0 images"),
+        (lambda about: about.update(multiscales=[]), "no image in it"),
         (lambda about: about.update(multiscales="a"), "damaged"),
         (lambda about: about.update(multiscales=[{}]), "damaged"),
         (lambda about: about["multiscales"][0].update(datasets=[{"path": "9"}]), "damaged"),
