@@ -86,7 +86,9 @@ data_banner(
 #
 # Each object has 16 features of its shape (OPG), 6 of its place relative to the nucleus (NPG), and 12
 # of its distances to all other objects of its organelle in the cell (DPG). The last two together say
-# where it lies, and we take them for the paper's TPG, of which the paper does not list the parameters.
+# where it lies, and we take them for the paper's TPG, of which the paper does not list the parameters. CI is the complexity of the
+# surface, BI_AA and BI_OO are ratios of edges of its upright box and of the one turned with it; formulas are at
+# {py:func}`~organelle_fusion.handcrafted.object_features`.
 
 # %%
 show_table(
@@ -312,7 +314,7 @@ None if absent else plots_handcrafted.level_figure(scored)
 # %%
 None if absent else show_table(
     evaluation.printed_levels(scored, "subset"),
-    "Balanced accuracy on real measurements (otccp-eea1). Brackets: 95 % interval; none where all images are alike. TPG is NPG + DPG.",
+    "Balanced accuracy on real measurements (otccp-eea1). Brackets: 95 % interval; none where the images of each class are all right or all wrong. TPG is NPG + DPG.",
     "tab-handcrafted",
     data=scored,
 )

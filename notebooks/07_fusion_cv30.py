@@ -174,7 +174,7 @@ table2 = foldings.folding_table(
 )
 show_table(
     table2,
-    f"Table 2 of the paper, networks by patch, OTCCP by object ({run.data}).",
+    f"Table 2 of the paper, made again: networks by patch, OTCCP by object ({run.data}).",
     "tab-fusion30",
     data=tidy_table(scores, rows, published),
 )

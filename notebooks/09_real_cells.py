@@ -43,6 +43,7 @@ from organelle_fusion.pages import (
 )
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import Cell, read_provenance
+from organelle_fusion.provenance import write_csv
 from organelle_fusion.reference_results import beside_reference
 
 settings = load_profile(profile)
@@ -130,6 +131,7 @@ ends = histories.last_epochs(
         if model != "late"
     }
 )
+write_csv(folder / histories.LEARNT, ends)
 learnt = histories.learnt_sentence(ends, "crops")
 Markdown(learnt)
 

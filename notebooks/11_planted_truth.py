@@ -198,6 +198,13 @@ Markdown(
     + contacts.where_chance_lies(by_patch, blind)
     + ". In these runs, with this encoder and as much training, that is what intermediate fusion did; that no such network could "
     "learn contacts is not shown by it.\n\n"
+    + contacts.control_words(
+        by_patch,
+        [title(name) for name in joined],
+        ", wide head",
+        f", {share}",
+    )
+    + "\n\n"
     + contacts.probe_words(
         by_patch, contacts.block_um(touching, settings.planted.grids)
     )

@@ -24,7 +24,7 @@ manifest: str = ""  # CSV that lists one's own stacks; empty: the phantom
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from organelle_fusion import plots, scorecard
+from organelle_fusion import histories, plots, scorecard
 from organelle_fusion.config import load_profile
 from organelle_fusion.pages import (
     class_size_sentence,
@@ -69,8 +69,7 @@ data_banner(
 # chapters 6 and 7, adjusted for three comparisons, decide nothing here. That larger patches
 # are fewer (C7) is arithmetic, and that small patches of the phantom tell its classes (C13) was planted. So was that several
 # organelles beat one (C2, a part of C3 and of C9): each look is shared by two classes (chapter 1). Real cells
-# rest on one division into folds, and crops of one plate may be alike: those intervals may be too narrow too. How much their
-# networks know of the crops that they learn from stands in chapter 9; so does what that means for their order.
+# rest on one division into folds, and crops of one plate may be alike: those intervals may be too narrow too.
 
 # %%
 claims = scorecard.read_claims()
@@ -100,16 +99,18 @@ show_table(
 )
 
 # %% tags=["hide-input"]
+known = histories.known_words(results_folder(settings, "cell-lines-9"))
 deciding = scorecard.deciding(findings, claims)
 sentences = [
     scorecard.margin_sentence(deciding),
     scorecard.rival_sentence(deciding),
+    known,
     f"Intervals of {run.data} resample whole images or groups. {class_size_sentence(images)}",
 ]
 Markdown(" ".join(sentence for sentence in sentences if sentence))
 
 # %% [markdown]
-# A finding without brackets is an exact number, or a time that was measured once. "No interval" says that all images, or nearly all, are alike in it, so that nothing
+# A finding without brackets is an exact number, or a time that was measured once. "No interval" says that the images of each class are all right or all wrong, or nearly so, and nothing
 # tells what others would have given; it leaves its claim open. "Not computed" says that no chapter has measured it.
 #
 # ## What decided
@@ -129,4 +130,6 @@ Markdown(
     + "."
     + " No row judges the paper's own cell lines, whose images are closed."
     * run.is_phantom
+    + " What supports C10 is that networks can have these numbers of parameters, with widths that we chose. "
+    + known
 )

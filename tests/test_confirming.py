@@ -44,8 +44,8 @@ def test_lines_name_every_outcome_and_the_headline_counts():
         tests,
     )
     assert confirming.confirmation_lines(table, "five folds", "thirty runs") == [
-        "In part: of 2 differences, five folds have shown 1, of which 1 is confirmed by thirty "
-        "runs and by the t-test over these runs.",
+        "Yes, what was shown: of 2 differences, five folds have shown 1, of which 1 is confirmed "
+        "by thirty runs and by the t-test over these runs.",
         "A minus b: five folds: cannot tell; thirty runs: above 0; t-test: cannot tell. Nothing "
         "was shown that could be confirmed.",
         "A minus c: five folds: above 0; thirty runs: above 0; t-test: above 0. Confirmed.",

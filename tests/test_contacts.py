@@ -57,6 +57,18 @@ def test_where_chance_lies():
     )
 
 
+def test_controls_of_training_in_words():
+    scores = pd.DataFrame(
+        {"value": [0.7, 0.3, 0.6, 0.2], "low": [0.6, 0.2, 0.5, np.nan],
+         "high": [0.8, 0.4, 0.7, np.nan]},
+        index=["Early fusion", "Intermediate fusion, wide", "Early fusion, 1/4", "mitochondria"],
+    )  # fmt: skip
+    assert contacts.control_words(scores, ["Early fusion"], ", wide", ", 1/4") == (
+        "Intermediate fusion, wide: 0.30 [0.20, 0.40]. From 1/4 to all of them, scores go: Early "
+        "fusion from 0.60 [0.50, 0.70] to 0.70 [0.60, 0.80]."
+    )
+
+
 def test_what_was_named_before_is_kept_or_not():
     """The lower end decides, and an end on the margin is not above it."""
     differences = {

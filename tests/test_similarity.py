@@ -232,7 +232,12 @@ def test_sentences_say_who_is_alike_and_what_is_learnt():
     closest = similarity.closest_sentence(found, "overlapping")
     assert "that of r is closest, at 0.80 (95 %" in closest
     assert "Networks with random weights give 0.45 for it" in closest
-    assert "is +0.35 [+0.25, +0.45]. " in closest
+    assert "differ by +0.35 [+0.25, +0.45]: they are more like the fused map. " in closest
+    for low, high, words in (
+        (-0.3, -0.1, "less like the fused map"), (-0.1, 0.1, "nothing shows that this was learnt")
+    ):  # fmt: skip
+        other = similarity.closest_sentence(found.assign(low=low, high=high), "overlapping")
+        assert words in other
     assert closest.endswith("is no sign of what was learnt.")  # of equals the first
     other = (found["network"] == similarity.RANDOM) & (found["organelle"] == "golgi_bodies")
     found.loc[other, "value"] = 0.9

@@ -87,6 +87,6 @@ def test_times_are_scaled_by_voxels():
         "preprocessing of one stack of 0.5 million voxels a channel, in one process, s"
     )
     assert (measured["value"], measured["claim"], measured["data"]) == (2.0, "C11", "phantom")
-    assert smallest["measure"].endswith("scaled by voxels to the paper's smallest stack, s")
+    assert smallest["measure"].endswith("fixed costs too, to the paper's smallest stack, s")
     assert smallest["value"] == pytest.approx(4 * 66.972672)  # 1248 × 1248 × 43
     assert largest["value"] == pytest.approx(4 * 385.122672)  # 1364 × 1364 × 207

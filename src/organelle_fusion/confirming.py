@@ -168,7 +168,9 @@ def confirmation_lines(table: pd.DataFrame, first: str, second: str) -> list[str
     if not shown:
         head = f"There is nothing to confirm: {first} have shown none of {total} differences."
     else:
-        word = "Yes" if confirmed == total else "In part" if confirmed else "No"
+        word = "In part" if confirmed else "No"
+        if confirmed == shown:
+            word = "Yes" if confirmed == total else "Yes, what was shown"
         head = (
             f"{word}: of {total} differences, {first} have shown {shown}, of which {confirmed} "
             f"{'is' if confirmed == 1 else 'are'} confirmed by {second} and by the t-test over "

@@ -70,6 +70,30 @@ def where_chance_lies(scores: pd.DataFrame, rows: Iterable[str]) -> str:
     return "; ".join(words)
 
 
+def control_words(scores: pd.DataFrame, models: Iterable[str], wide: str, fewer: str) -> str:
+    """Say what the controls of training gave: a wider head, and a part of the patches.
+
+    Parameters
+    ----------
+    scores
+        As for `where_chance_lies`; rows of `control_scores`.
+    models
+        Titles of those that were trained on a part of the patches.
+    wide, fewer
+        What is added to a title for a wider head, and for the part.
+    """
+
+    def of(row: str) -> str:
+        return interval_text(*scores.loc[row, ["value", "low", "high"]], "")
+
+    changed = "; ".join(f"{name} from {of(name + fewer)} to {of(name)}" for name in models)
+    headed = "; ".join(row for row in scores.index if row.endswith(wide))
+    return (
+        f"{headed}: {of(headed)}. From {fewer.removeprefix(', ')} to all of them, scores go: "
+        f"{changed}."
+    )
+
+
 def kept_words(
     differences: Mapping[tuple[str, str], Mapping[str, float]],
     margins: Mapping[tuple[str, str], float],

@@ -1,10 +1,12 @@
 """How far trainings got: what the histories of stored networks say of their training part."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from organelle_fusion.wording import number_of, title
+from organelle_fusion.provenance import read_csv
+from organelle_fusion.wording import number_of, span, title
 
 
 def last_epochs(histories: Mapping[str, Iterable[Sequence[Mapping]]]) -> pd.DataFrame:
@@ -35,6 +37,33 @@ def last_epochs(histories: Mapping[str, Iterable[Sequence[Mapping]]]) -> pd.Data
             )
         )
     return pd.DataFrame(rows, columns=["model", "trainings", "epochs", "accuracy", "falling"])
+
+
+LEARNT = "learnt.csv"
+"""File of `last_epochs` that chapter 9 leaves beside its predictions."""
+
+
+def known_sentence(ends: pd.DataFrame, what: str) -> str:
+    """Say which share of what they learn from networks know, where their order is made use of.
+
+    Parameters
+    ----------
+    ends, what
+        As for `learnt_sentence`; `what` with whose it is, such as "the crops of chapter 9".
+    """
+    low, high = ends["accuracy"].min(), ends["accuracy"].max()
+    return (
+        f"The networks behind the rows of real cells name {span(f'{low:.0%}', f'{high:.0%}')} of "
+        f"{what} that they learn from rightly: the fewer, the less does their order say."
+    )
+
+
+def known_words(folder: Path) -> str:
+    """`known_sentence` of the real crops whose results lie in `folder`; "" where none do."""
+    path = folder / LEARNT
+    if not path.is_file():
+        return ""
+    return known_sentence(read_csv(path, text=("model",)), "the crops of chapter 9")
 
 
 def learnt_sentence(ends: pd.DataFrame, what: str) -> str:

@@ -12,6 +12,7 @@ from organelle_fusion.colophon import papermill_facts
 from organelle_fusion.config import FUSIONS, load_profile
 from organelle_fusion.downloads import data_of, offered_table
 from organelle_fusion.evaluation import NOT_COMPUTED, chance_levels
+from organelle_fusion.histories import known_words
 from organelle_fusion.pages import (
     Run,
     data_banner,
@@ -67,6 +68,7 @@ def write_opening(folder: Path) -> None:
             folder,
             "executed",
         ),
+        known_words(results_folder(settings, "cell-lines-9")),
     ]
     with atomic_path(folder / "opening.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", "utf-8")

@@ -257,11 +257,17 @@ def closest_sentence(table: pd.DataFrame, squares: str) -> str:
         similarity_of(table, network, WITH_FUSED, squares) for network in (TRAINED, RANDOM, EXCESS)
     )
     best, best_null = fused["value"].idxmax(), null["value"].idxmax()
+    beyond = excess.loc[best, ["value", "low", "high"]]
+    verdict = "nothing shows that this was learnt"
+    if beyond["low"] > 0:
+        verdict = "they are more like the fused map"
+    elif beyond["high"] < 0:
+        verdict = "they are less like the fused map"
     words = (
         f"Against the fused map, its own part included, that of {title(best)} is closest, at "
         f"{score_words(fused.loc[best])}. Networks with random weights give "
-        f"{null['value'][best]:.2f} for it, and what the trained ones have beyond that is "
-        f"{interval_text(*excess.loc[best, ['value', 'low', 'high']])}. "
+        f"{null['value'][best]:.2f} for it, from which the trained ones differ by "
+        f"{interval_text(*beyond)}: {verdict}. "
     )
     if best == best_null:
         return (

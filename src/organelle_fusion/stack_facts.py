@@ -108,7 +108,9 @@ def time_findings(seconds: float, voxels: int, data: str) -> list[dict]:
     """
     measured = f"preprocessing of one stack of {voxels / 1e6:.1f} million voxels a channel"
     scaled = {
-        f"the same, scaled by voxels to the paper's {name} stack, s": seconds * size / voxels
+        f"at most, scaled by voxels, fixed costs too, to the paper's {name} stack, s": seconds
+        * size
+        / voxels
         for name, size in PAPER_VOXELS.items()
     }
     return [
