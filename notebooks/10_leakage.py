@@ -570,7 +570,7 @@ Markdown(
     + (f" ({', '.join(raised['data'])})" if len(raised) else "")
     + ". "
     + "Those of otccp-eea1 are of one table, classified by a forest; the others are of networks. "
-    * compared["data"].str.startswith("otccp").any()
+    * any(name.startswith("otccp") for name in compared["data"])
     + "Where folds that keep images whole train on "
     "less of the class that is tested, a part of the difference can be this and not leakage.\n\n"
     + "\n".join(f"- {line}" for line in lines)
