@@ -567,10 +567,10 @@ lines = [
 Markdown(
     "**Answer.** Folds by patch, crop or object score higher, with the whole interval of the difference above 0, "
     f"in {len(raised)} of {len(compared)} comparisons with folds that keep images or acquisitions whole"
-    + (f" ({', '.join(raised['data'])})" if len(raised) else "")
+    + (f": {'; '.join(raised['data'])}" if len(raised) else "")
     + ". "
     + "Those of otccp-eea1 are of one table, classified by a forest; the others are of networks. "
-    * any(name.startswith("otccp") for name in compared["data"])
+    * any("otccp" in name for name in compared["data"])
     + "Where folds that keep images whole train on "
     "less of the class that is tested, a part of the difference can be this and not leakage.\n\n"
     + "\n".join(f"- {line}" for line in lines)
