@@ -29,6 +29,7 @@ from organelle_fusion import (
     contacts,
     earlier,
     folds,
+    more_contacts,
     naming,
     phantom,
     planted,
@@ -49,6 +50,7 @@ from organelle_fusion.plots_planted import named_figure, removal_figure
 from organelle_fusion.predictions import Cell, load_weights
 from organelle_fusion.provenance import write_csv
 from organelle_fusion.reference_results import beside_reference
+from organelle_fusion.repository import project_root
 from organelle_fusion.sources import SourceUnavailable
 from organelle_fusion.wording import title
 
@@ -116,7 +118,7 @@ seen = sweep.train_cells(
 #
 # - *A wider head*: more hidden units to make of averages what can be made of them.
 # - *Data*: the three ways to fuse, on a part of the patches as well. If it learnt contacts slowly, it would gain from the part to
-#   all of them. What still more patches than these would do is not asked.
+#   all of them. Four times as many stacks take longer than this page may; that was measured once, and kept with the book.
 # - *A coarse grid*: is what it would need still there, if only local means were kept? Each channel is averaged over the
 #   blocks of a grid, and a logistic regression gets no more than the correlations between channels over the blocks. It stops
 #   nothing early, and so it is trained on the validation parts too, which is more than the networks have. Of several grids, only
@@ -204,6 +206,8 @@ Markdown(
         ", wide head",
         f", {share}",
     )
+    + " "
+    + more_contacts.kept_sentence(project_root())
     + "\n\n"
     + contacts.probe_words(
         by_patch, contacts.block_um(touching, settings.planted.grids)

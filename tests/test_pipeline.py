@@ -30,7 +30,7 @@ def copy_of_repository(folder):
             )
         else:
             shutil.copy(source, folder / name)
-    for name in ("data/published", "data/benchmarks"):
+    for name in ("data/published", "data/benchmarks", "data/controls"):
         shutil.copytree(ROOT / name, folder / name)
     # a page shows the settings of the package
     shutil.copytree(
