@@ -200,6 +200,6 @@ Markdown(
     f"pixels the number of patches left by the filter goes from {small['kept']:,.0f} to "
     f"{large['kept']:,.0f}, and the share it removes goes from {small['attrition']:.1%} to "
     f"{large['attrition']:.1%}. One image of "
-    f"{' × '.join(str(n) for n in volume.shape[1:])} voxels took {seconds:.2g} s in one process of this machine; the paper "
+    f"{' × '.join(str(n) for n in volume.shape[1:])} voxels took {seconds:.{2 if seconds < 1 else 1}f} s in one process of this machine; the paper "
     "states about 4 s for a full image, of which its own have 43 to 207 planes of 1248 × 1248 pixels or more."
 )

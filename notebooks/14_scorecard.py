@@ -130,6 +130,6 @@ Markdown(
     + "."
     + " No row judges the paper's own cell lines, whose images are closed."
     * run.is_phantom
-    + " What supports C10 is that networks can have these numbers of parameters, with widths that we chose. "
-    + known
+    + " What supports C10 is that networks can have these numbers of parameters, with widths that we chose."
+    * ("C10" in set(card["claim"][card["verdict"] == scorecard.SUPPORTED]))
 )

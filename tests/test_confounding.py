@@ -71,6 +71,7 @@ def test_dates_in_names(text, date):
         ("1", "MCF10A", "1"),
         ("231", "MDA-MB-231", ""),
         ("rol", "control", "rol"),
+        ("day1", "+", "day1"),
     ],
 )
 def test_what_a_folder_says_beside_the_class(folder, label, rest):

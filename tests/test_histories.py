@@ -36,5 +36,6 @@ def test_how_much_the_networks_of_real_cells_know(tmp_path):
     write_csv(tmp_path / histories.LEARNT, ends)
     assert histories.known_words(tmp_path) == (
         "The networks behind the rows of real cells name 26% to 46% of the crops of chapter 9 that "
-        "they learn from rightly: the fewer, the less does their order say."
+        "they learn from rightly: the fewer they know, the less does the ranking of these networks "
+        "say."
     )

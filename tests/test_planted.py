@@ -76,6 +76,8 @@ def test_places_go_to_the_images_of_another_variant(folders, full):
     pd.testing.assert_frame_equal(found, expected.assign(group=expected["image"]))
     with pytest.raises(PatchError, match="expected those of 6 images with their classes in one"):
         planted.of_images(places, images, null[::-1])
+    with pytest.raises(PatchError, match="expected other in the first manifest, found none"):
+        planted.of_images(places.assign(image="other"), images, null)
 
 
 def test_masks_cover_the_planted_labels(folders, full):

@@ -105,7 +105,7 @@ def folder_beside_label(folder: str, label: str) -> str:
     parts = re.findall(r"[^\W_]+", folder.casefold())
     short, letters = "".join(parts), iter("".join(words))
     # One letter, or a number, is as often a batch.
-    brief = len(short) > 1 and not short.isdigit() and short[0] == words[0][0]
+    brief = len(short) > 1 and not short.isdigit() and short[:1] == "".join(words)[:1]
     shortened = brief and all(letter in letters for letter in short)
     return "" if shortened or (parts and set(parts) <= set(words)) else folder
 

@@ -145,7 +145,8 @@ def distill_cells(
             "intermediate", channels, len(classes), profile.encoder, profile.training
         )
         teacher.load_weights(weights[cell.fold])
-        # Stopping looks at the labels of the validation part, so that its targets can stay 0.
+        # Stopping looks at the labels of the validation part, so that its targets can stay 0; its
+        # loss is then that of the labels alone.
         shown = parts == "train"
         targets = np.zeros((len(labels), 1 + len(classes)), np.float32)
         targets[:, 0] = labels

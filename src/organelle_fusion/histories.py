@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from organelle_fusion.provenance import read_csv
+from organelle_fusion.provenance import note_file, read_csv
 from organelle_fusion.wording import number_of, span, title
 
 
@@ -54,13 +54,14 @@ def known_sentence(ends: pd.DataFrame, what: str) -> str:
     low, high = ends["accuracy"].min(), ends["accuracy"].max()
     return (
         f"The networks behind the rows of real cells name {span(f'{low:.0%}', f'{high:.0%}')} of "
-        f"{what} that they learn from rightly: the fewer, the less does their order say."
+        f"{what} that they learn from rightly: the fewer they know, the less does the ranking of "
+        "these networks say."
     )
 
 
 def known_words(folder: Path) -> str:
     """`known_sentence` of the real crops whose results lie in `folder`; "" where none do."""
-    path = folder / LEARNT
+    path = note_file(folder / LEARNT)  # with the first results it appears
     if not path.is_file():
         return ""
     return known_sentence(read_csv(path, text=("model",)), "the crops of chapter 9")

@@ -19,8 +19,7 @@ FINER = 4.0
 microscope: refused. Less is harmless, since patches are averaged down to the same size."""
 
 LEAST_PATCHES = 10
-"""With fewer, chance alone moves the share of patches of a class by up to 0.5 / √10 = 0.16 (one
-standard error)."""
+"""With so many, the standard error of a share is up to 0.5 / √10 = 0.16, and with fewer it is more."""
 
 
 class FitError(UserError):

@@ -93,7 +93,7 @@ def of_images(places: pd.DataFrame, own: pd.DataFrame, others: pd.DataFrame) -> 
     Raises
     ------
     PatchError
-        The classes of the two manifests differ.
+        The classes of the two manifests differ, or an image is in none of them.
     """
     if list(own["label"]) != list(others["label"]):
         raise PatchError(
@@ -101,6 +101,11 @@ def of_images(places: pd.DataFrame, own: pd.DataFrame, others: pd.DataFrame) -> 
             f"others in a second manifest of {len(others)}; simulate both by one profile"
         )
     row = pd.Index(own["image"]).get_indexer(places["image"])
+    if (row < 0).any():
+        raise PatchError(
+            f"images: expected {places['image'].iloc[row.argmin()]} in the first manifest, found "
+            "none; cut the places from its images"
+        )
     return places.assign(**{name: others[name].to_numpy()[row] for name in ("image", "group")})
 
 

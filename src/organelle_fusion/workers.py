@@ -286,6 +286,8 @@ def _answered(client, address: str, future) -> Any:
         try:
             return future.result(timeout=_SECONDS_TO_ANSWER)
         except TimeoutError:
+            if future.done():  # of the question itself
+                raise
             # One that comes back has another address, and nobody answers for the old one.
             if address not in _addresses(client):
                 raise SweepError(
