@@ -19,7 +19,7 @@ FINER = 4.0
 microscope: refused. Less is harmless, since patches are averaged down to the same size."""
 
 LEAST_PATCHES = 10
-"""With so many, the standard error of a share is up to 0.5 / √10 = 0.16, and with fewer it is more."""
+"""With so many, the standard error of a share is up to 0.5 / √10 = 0.16; with fewer it is more."""
 
 
 class FitError(UserError):
