@@ -95,9 +95,10 @@ class Task(NamedTuple):
 def planned_trainings(profile: Profile) -> list[Planned]:
     """All trainings of the run, in its order.
 
-    First five folds of everything, then those of further seeds for the strategies that are
-    compared: with the first they are the runs of chapter 07 that keep images whole. One network
-    after the other, since each is compiled once in a call.
+    First what decides most, should a machine be lent for a while only: planted contacts. Then
+    five folds of everything else, and those of further seeds for the strategies that are compared:
+    with the first they are the runs of chapter 07 that keep images whole. One network after the
+    other, since each is compiled once in a call.
 
     Raises
     ------
@@ -136,10 +137,10 @@ def planned_trainings(profile: Profile) -> list[Planned]:
         ]
 
     planned = [
-        *step("all networks", "phantom", "cv5", [*profile.channels, *FUSIONS]),
         *step("planted contacts", "contact", "cv5", JOINED),
         *step("contacts, wide head", "contact", "cv5-wide-head", ["intermediate"], with_wide_head),
         *step("all networks", CROPS, CROPS, [*crops.channels, *FUSIONS], of_crops, crops.edge_px),
+        *step("all networks", "phantom", "cv5", [*profile.channels, *FUSIONS]),
     ]
     for repeat in range(1, profile.many_folds.repeats):
         planned += step("further seeds", "phantom", "cv5", JOINED, repeat=repeat)

@@ -42,7 +42,7 @@ def dry_run(profile: Profile, root: Path) -> str:
 
     table = plan_table(profile, root)
     cells, done = int(table["cells"].sum()), int(table["done"].sum())
-    stacks = {name: planned_images(profile, name) for name in ("phantom", "contact")}
+    stacks = {name: planned_images(profile, name) for name in ("contact", "phantom")}
     cut = {
         name: sum(is_cut(image, profile, name, cut_folder(profile, name, root)) for image in images)
         for name, images in stacks.items()
