@@ -75,14 +75,17 @@ show_table(per_class, f"Images per class ({run.data}).", "tab-images")
 # %% [markdown]
 # ## What is planted
 #
-# The phenotypes of the phantom differ in the length, straightness and thickness of their mitochondria and how close to
-# the nucleus these lie; in the size of early endosomes, how they cluster and how close to the nucleus they lie; and in the size
-# of recycling endosomes, how many of them gather at one place beside the nucleus, and how closely. The first table has every parameter, the second says what it is.
-# The length of the mitochondria of a cell times their cross-section, the area that its endosomes would cover side by side, and
-# the staining follow one law in all classes. The round ends of mitochondria, overlaps, size and crowding still change how bright a
-# patch is on average, so that intensity carries a part of the signal, as it would in real cells. Each organelle has three
-# looks, each look is shared by two classes that differ in it only softly, and no two classes share two
-# looks: one organelle finds the pair, two or three find the class.
+# The phenotypes of the phantom differ in the length, straightness and thickness of their
+# mitochondria and how close to the nucleus these lie; in the size of early endosomes, how they
+# cluster and how close to the nucleus they lie; and in the size of recycling endosomes, how many of
+# them gather at one place beside the nucleus, and how closely. The first table has every parameter,
+# the second says what it is. Three things follow the same law in all classes: the length of a
+# cell's mitochondria times their cross-section, the area that its endosomes would cover side by
+# side, and the staining. The round ends of mitochondria, overlaps, size and crowding still change
+# how bright a patch is on average, so that intensity carries a part of the signal, as it would in
+# real cells. Each organelle has three appearances; each of them is shared by two classes that
+# differ in it only slightly, and no two classes share two: one organelle finds the pair, two or
+# three find the class.
 
 # %%
 planted = (

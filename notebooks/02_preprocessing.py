@@ -64,8 +64,8 @@ plots_images.otsu_figure(
 # The patch is a physical length: the paper's 350 pixels are 12.37 µm, and a coarser image takes
 # fewer pixels for the same field of view. The grid starts at the upper left corner; what is left
 # over at the right and lower border is not used. The foreground ratio of a patch is the share of
-# its pixels in the mask of any organelle. The paper does not give its cut-off. The plane shown is the
-# one of its stack, of those that keep a patch, where the share of dropped patches is nearest to one half.
+# its pixels in the mask of any organelle. The paper does not give its cut-off. Of the planes of
+# this stack that keep a patch, the one shown has the share of dropped patches nearest to one half.
 
 # %% mystnb={"figure": {"name": "fig-pipeline", "caption": "Preprocessing, worked on one plane (Fig. 1 of the paper); data: {data}. Plane, patch grid, organelle masks, patches kept and dropped, and examples of kept patches."}, "image": {"alt": "A composite plane, the same plane with a grid, its organelle masks, the kept and dropped patches, and six example patches"}}
 table = patches.patch_table(

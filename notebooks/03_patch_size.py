@@ -210,8 +210,8 @@ Markdown(size_search.covered_sentence(covered))
 #
 # Three of the paper's claims rest on this curve: a peak at 350 px (C5), a dip at 300 px that stays on rotated images
 # (C6), and that patches smaller than a cell suffice (C13). Differences are taken in the same resampled
-# images. The best of several rivals is chosen anew in each resample and flattered there, so that the difference to the
-# best of all other sizes leans against the profile's size.
+# images. The best of several rivals is chosen anew in each resample, which flatters it, so the
+# difference from the best of all other sizes is biased against the profile's size.
 
 # %% tags=["hide-input"]
 Markdown(class_size_sentence(own_size))
@@ -266,8 +266,8 @@ Markdown(
     f"**Answer.** {answer}The smallest patch, {paper_px_to_um(sizes[0]):.1f} µm wide{inside}, scores "
     f"{score_words(smallest)} against a chance of {chance['balanced_accuracy']:.2f}. The following chapters use "
     f"{size_px} px, whatever is chosen here."
-    + " It is the paper's size, so that their tables are those of the paper."
+    + " It is the paper's size, so their tables correspond to the paper's."
     * (size_px == 350)
-    + " Whether the phantom has a peak or a dip says nothing on cell lines."
+    + " Whether the phantom has a peak or a dip says nothing about cell lines."
     * run.is_phantom
 )

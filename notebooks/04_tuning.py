@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Settings by search
 #
-# **Question.** Which settings of the training does a search find, and does the paper's choice lie near?
+# **Question.** Which training settings does a search find, and are they near the paper's?
 #
 # The paper tunes its networks by Hyperband {cite:p}`li2018` and reports batches of 32 patches, a dropout of
 # 0.4 and a learning rate that falls by a twentieth every 175 steps. On which images it searched, and between
@@ -120,9 +120,9 @@ few = found["epochs"].min()
 reached = found.loc[found["epochs"] == few, "val_accuracy"].max()
 guessing = 1 / len(searched_set.classes)
 Markdown(
-    f"Of the trials that were judged after {number_of(few, 'epoch')}, none had reached more than {reached:.2f}, where guessing reaches {guessing:.2f}: the closer "
-    "the two, the more luck is in what was stopped there. The validation accuracy of the best trial is too good, "
-    "as the best of several trials and of several epochs. It serves to choose, and is not reported as a score."
+    f"Of the trials that were judged after {number_of(few, 'epoch')}, none had exceeded {reached:.2f}, where guessing gives {guessing:.2f}: the closer "
+    "the two, the more luck decided which were stopped there. The validation accuracy of the best trial is too high, "
+    "being the best of several trials and of several epochs. It serves to choose, and is not reported as a score."
 )
 
 # %%
@@ -207,8 +207,8 @@ value = scores[scores["metric"] == "balanced_accuracy"].set_index("model")[
 Markdown(
     f"**Answer.** The search ends at batches of {chosen['batch size']} patches (the paper: 32), a dropout of "
     f"{chosen['dropout']} (the paper: 0.4) and an initial learning rate of {chosen['initial learning rate']} (the "
-    f"paper: exponent lost). Settings as different as those of its {len(longest)} trials of "
-    f"{longest['epochs'].iloc[0]} epochs reach between {low:.2f} and {high:.2f} on validation patches"
+    f"paper: exponent missing in our copy). The {len(longest)} trials of "
+    f"{longest['epochs'].iloc[0]} epochs, with settings as different as the figure shows, reach between {low:.2f} and {high:.2f} on validation patches"
     + ", those of all folds together"
     * (len(set(found["fold"])) > 1)
     + ". In balanced "
@@ -219,6 +219,6 @@ Markdown(
     * (len(shared) > 0)
     + ". The other chapters use the profile's settings, whatever is found here: their tables are then all of one "
     "kind, and the [leakage audit](10_leakage.ipynb) can ask how much it would flatter them to choose on the scored images."
-    + " A phantom and a small network say nothing on the settings that the paper's images need."
+    + " A phantom and a small network say nothing about the settings that the paper's images need."
     * run.is_phantom
 )

@@ -9,15 +9,15 @@
 # %% [markdown]
 # # The handcrafted baseline
 #
-# **Question.** How well do measured numbers of organelle objects tell cells apart, without a
-# network that sees images, and what do they lean on?
+# **Question.** How well do measured features of organelle objects tell cells apart, without a
+# network that sees images, and which features matter most?
 #
-# Part one uses a public table of early endosomes of the paper's six cell lines (otccp-eea1). They were
-# measured in Imaris, in all likelihood by the study's group; the source does not say so. Nothing says that they
-# are of the paper's images, and they are not of its three organelles: mitochondria and recycling
-# endosomes come in only as the distance from each early endosome to the nearest of them, and contacts
-# were not measured as objects. Nor is it known that the paper's Table 1 was computed from this table.
-# Part two measures the stacks of this book.
+# Part one uses a public table of early endosomes of the paper's six cell lines (otccp-eea1). They
+# were measured in Imaris, in all likelihood by the study's group; the source does not say so.
+# Nothing says that they come from the paper's images, and they cover only one of its three
+# organelles: mitochondria and recycling endosomes enter only as the distance from each early
+# endosome to the nearest of them, and contacts were not measured as objects. Nor is it known that
+# the paper's Table 1 was computed from this table. Part two measures the stacks of this book.
 #
 # The method is OTCCP, the group's *Organelle Topology Cell Classification Pipeline*
 # {cite:p}`wang2023`: 34 features of each object, and a classifier of objects.
@@ -347,10 +347,10 @@ None if absent else plots_handcrafted.level_figure(of_zooms)
 #
 # The paper finds contacts between organelles the most telling. Here nothing was measured at contacts,
 # but each early endosome has its distance to the nearest mitochondrion and to the nearest transferrin
-# (recycling) compartment; 0 or less is contact. Are the endosomes in contact easier to tell than
+# (recycling) compartment; 0 or less is contact. Are endosomes in contact easier to classify than
 # others? Their features are those that they have among all objects of the cell. Fewer objects are
-# harder to learn from, so the comparison is a random choice of as many objects of each cell, in contact or not: a
-# difference to those without any contact would be larger.
+# harder to learn from, so they are compared with as many objects of each cell drawn at random, in
+# contact or not; a difference from objects without any contact would be larger.
 
 # %% tags=["hide-cell"]
 others = ("mitochondria", "transferrin")
@@ -398,10 +398,11 @@ None if absent else Markdown(
 # %% [markdown]
 # ### What the forest leans on
 #
-# A group of features is taken from other objects, all of the group from the same one, and the score that
-# is lost is what the forest owes to the group as long as the rest is in place. Groups that tell the same
-# can stand in for each other, so that losses do not add up. The lent values come from all objects, not from
-# the tested image alone, in which they would all be of the right line.
+# The values of one group of features are replaced by those of another object (the same one for the
+# whole group); the drop in the score is what the forest owes to that group while the other features
+# stay in place. Groups that hold the same information can stand in for each other, so that losses
+# do not add up. The replacing values come from all objects, not from the tested image alone, where
+# all would be of the right line.
 
 # %%
 if not absent:
@@ -505,9 +506,9 @@ None if absent else Markdown(
     "**In numbers.** Balanced accuracy, of forests unless an MLP is named, on the public measurements (otccp-eea1; chance "
     f"{scored['chance'].iloc[0]:.2f}, 95 % intervals in brackets):\n\n"
     + "\n".join(f"- {line}" for line in lines)
-    + "\n\nFolds by object ask whether an object's cell is known again; only images left out say what to "
-    "expect of new images, and even there a line may be told by its zoom. One organelle in "
-    f"{objects['image'].nunique()} images: this is neither the paper's Table 1 nor a check of it."
+    + "\n\nFolds by object test whether an object's own cell is recognised; only images left out say what to "
+    "expect of new images, and even there a line may be recognised by its zoom. With one organelle in "
+    f"{objects['image'].nunique()} images, this is neither the paper's Table 1 nor a check of it."
 )
 
 # %% [markdown]

@@ -143,12 +143,12 @@ plots_networks.architecture_figure(
 )
 
 # %% [markdown]
-# Pooling forgets where in a patch a feature was. What is joined after it no longer says whether two organelles lie
-# at one place, other than by traces that happen to survive. Spatial fusion, which is not in the paper, is intermediate
-# fusion with something beside it. Each organelle keeps its last stage; beside these, the maps before it are joined, mixed by two
-# convolutions and averaged. The head sees both. What it is for is tested in
-# the [chapter on planted truth](11_planted_truth.ipynb); here it is asked whether it costs anything where
-# places do not matter.
+# Pooling discards where in a patch a feature was. Features that are joined after it no longer show
+# whether two organelles lie at the same place, apart from traces that happen to survive. Spatial
+# fusion, which is not in the paper, extends intermediate fusion: each organelle keeps its last
+# stage, and in addition the maps before that stage are joined, mixed by two convolutions and
+# averaged; the head sees both. The [chapter on planted truth](11_planted_truth.ipynb) tests what it
+# is for; here we ask whether it costs anything where places do not matter.
 
 # %% mystnb={"figure": {"name": "fig-spatial", "caption": "Spatial fusion (ours), drawn from the network that is trained below."}, "image": {"alt": "Flow chart: an encoder for each organelle, each pooled after its last stage; beside them their maps joined, mixed by convolutions and pooled; dense head"}}
 plots_networks.architecture_figure(
@@ -488,8 +488,9 @@ Markdown(
 # %% [markdown]
 # ## All ways of fusing, in order
 #
-# No question named beforehand asks for more. All pairs, each with its unadjusted interval, say how much of an order is shown
-# in these images; with so many pairs, one may well be told apart by chance.
+# This goes beyond the questions that were named beforehand. All pairs, each with its unadjusted
+# interval, show how far these images put the strategies in an order; with so many pairs, one may
+# well be told apart by chance.
 
 # %%
 pairs = ranking.pair_table(
@@ -569,8 +570,8 @@ Markdown(
         for found in findings
         if found["claim"] in ("C1", "C2")
     )
-    + f" {order} Of these pairs, the three questions and spatial against intermediate fusion were asked for by themselves, the one with "
-    "late fusion when its scores were known; the others were not asked."
+    + f" {order} Of these pairs, four were questions of their own: the three above, of which the one with late fusion was "
+    "added when its scores were known, and spatial against intermediate fusion. The others were not asked."
     + (
         " All of this is about the phantom, not about cancer cells."
         * run.is_phantom

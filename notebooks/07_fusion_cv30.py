@@ -92,11 +92,12 @@ whole = sweep.train_all(
 # %% [markdown]
 # ## Parted images: folds by patch
 #
-# Here every patch is a group of its own, so that neighbours in one image are trained on and tested on.
-# This breaks the rule that every other chapter keeps, on purpose. A fold also has more to train on than one
-# of five. In the profile quick the number of epochs is set so that the number of steps is about the same; where a profile gives
-# both the same number, as paper does, these folds train for more steps as well. What more images and patches teach cannot be
-# taken out: a difference to five folds holds both.
+# Here every patch is a group of its own, so that neighbours in one image are trained on and tested
+# on. This breaks the rule that every other chapter keeps, on purpose. A fold also has more to train
+# on than one of five. In the profile quick the number of epochs is set so that the number of steps
+# is about the same; where a profile gives both the same number, as paper does, these folds train
+# for more steps as well. The effect of more training images and patches cannot be separated from
+# that of splitting images: a difference from five folds contains both.
 
 # %% tags=["hide-output"]
 parted_set = patch_set.split_groups()
@@ -123,12 +124,13 @@ parted = sweep.train_cells(
 )
 
 # %% [markdown]
-# Intervals resample whole images in both cases: what is uncertain is which images were taken, however
-# the folds were cut. With repeats, the predictions of all of them are pooled, so that each patch counts once per repeat
-# in every table and figure below, and an image is drawn with all of its predictions. The number of images stays the same.
-# What is estimated is another thing: not the score of one training, but of balanced accuracy the mean over trainings; the other
-# scores are of all predictions together. Where trainings differ,
-# this mean varies less from image to image than one training does, and its interval is, as a rule, narrower.
+# Intervals resample whole images in both cases: what is uncertain is which images were taken,
+# however the folds were cut. With repeats, the predictions of all of them are pooled, so that each
+# patch counts once per repeat in every table and figure below, and an image is drawn with all of
+# its predictions. The number of images stays the same. What is estimated differs: for balanced
+# accuracy it is the mean over trainings, not the score of one training; the other scores are of all
+# predictions together. Where trainings differ, this mean varies less from image to image than one
+# training does, and its interval is, as a rule, narrower.
 
 # %%
 parted["group"] = patch_set.table["group"].to_numpy()[parted["patch"]]

@@ -109,11 +109,11 @@ predictions = sweep.train_cells(
 # %% [markdown]
 # ## How far the trainings got
 #
-# The settings are those of the profile, which were chosen for other images. Real crops may need longer training, larger
-# networks or more of them: features made by hand, on all crops of the set, gave a balanced accuracy of 0.68 when the set
-# was prepared, as `data/README.md` of this repository says. Where networks do not even know the crops that they learn from,
-# they have been trained too short; their order is then one of networks that learn fast, and says little about
-# what they could learn.
+# The settings are those of the profile, which were chosen for other images. Real crops may need
+# longer training, larger networks or more of them: features made by hand, on all crops of the set,
+# gave a balanced accuracy of 0.68 when the set was prepared, as `data/README.md` of this repository
+# says. Networks that misclassify even the crops they were trained on have been trained too briefly;
+# their order is then one of networks that learn fast, and says little about what they could learn.
 
 # %%
 ends = histories.last_epochs(

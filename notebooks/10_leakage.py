@@ -9,11 +9,11 @@
 # %% [markdown]
 # # Leakage
 #
-# **Question.** How much does a score owe to folds that part images, and to choices made on the data
-# that are scored?
+# **Question.** How much of a score comes from splitting images between training and test, and from
+# choices made on the data that are scored?
 #
 # Patches of one image share its cells, its staining and its focus. A network that has seen some of
-# them can know the image again, and with it the label. The same data are divided here in several
+# them can recognise the image, and with it the label. The same data are divided here in several
 # ways. Where nothing can be learnt, on a phantom whose classes do not differ, whatever a score has
 # above chance is leakage.
 
@@ -119,16 +119,17 @@ Markdown(
 # number of steps is about that of the few folds, and where planes are left out, for as many more as patches are
 # missing; a profile that gives both the same number of epochs, such as paper, trains many folds for more steps. Leaving one out is what the other two are measured against, since it keeps images whole.
 #
-# It is no clean control. Where whole images are tested, and set aside for validation, the class that is
-# tested loses a larger share than the others; where patches are divided, all lose about alike. The table
-# says for each way on which share of the patches its networks are trained. What folds by patch score
-# above leaving one out is leakage *and* this lost share, and cannot be told apart by the difference.
+# It is not a clean control. Where whole images are tested, and set aside for validation, the tested
+# class loses a larger share of its patches than the others; where patches are divided, all classes
+# lose about alike. The table gives the share of patches that each way trains on. What folds by
+# patch score above leaving one out is leakage *and* this lost share, and the difference cannot
+# separate the two.
 #
-# So, with the phantom, the same is done where nothing can be learnt. The null phantom has the same number
-# of images, each of which is drawn with its own staining, and its classes are names only. A score above
-# chance is leakage there, whatever the share. Differences are not read there: with less of its class in training
-# than of the others, an image is taken for one of the others, and leaving one out can score below chance.
-# One's own stacks have no such counterpart.
+# For the phantom, the comparison is therefore repeated where nothing can be learnt. The null
+# phantom has the same number of images, each drawn with its own staining, and its classes differ in
+# name only. A score above chance is leakage there, whatever the share. Differences are not read
+# there: with less of its own class in training than of the others, an image is taken for one of the
+# others, and leaving one out can score below chance. One's own stacks have no such counterpart.
 
 # %%
 data = run.data
@@ -273,11 +274,11 @@ Markdown(
 # %% [markdown]
 # ## Choosing on the data that are scored
 #
-# Who tries several patch sizes or settings and reports the best score has chosen on the test data,
-# and the score is flattered: the best of several is best by luck as well. The choice is *nested* if
-# each outer fold chooses by its own validation part, which it has in any case, and is scored on its
-# test part. Both choices are made here among the same trainings; the difference between their
-# scores is what choosing on the test data adds.
+# Anyone who tries several patch sizes or settings and reports the best score has chosen on the test
+# data, and that score is too high: the best of several is best partly by luck. The choice is
+# *nested* if each outer fold chooses by its own validation part, which it has in any case, and is
+# scored on its test part. Both choices are made here among the same trainings; the difference
+# between their scores is what choosing on the test data adds.
 #
 # Its interval resamples images and makes the non-nested choice anew in each resample, while the
 # nested choices, made before any test image was seen, stand. The best of several is flattered in a
@@ -578,8 +579,8 @@ Markdown(
     + "A score below chance is an effect of folds as well: the image that is tested is missing from training, which "
     "makes its class rare there and the others likelier. "
     * below
-    + "Only folds that keep images whole say what to expect of new images. In the real sets an acquisition, or a "
-    "magnification, holds classes of its own, so that even then a part may belong to the day and not to the cells."
+    + "Only folds that keep images whole say what to expect of new images. In the real sets each acquisition, or "
+    "magnification, holds only some of the classes, so even then a part of the score may come from the day and not from the cells."
     + " What is said of the phantom is a property of the method, not of cancer cells."
     * run.is_phantom
 )

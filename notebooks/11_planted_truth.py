@@ -9,12 +9,12 @@
 # %% [markdown]
 # # Planted truth
 #
-# **Question.** What can each fusion see, and which explanation may be trusted for what, where the
-# truth is known because it was planted?
+# **Question.** Where the truth is known because it was planted, what can each fusion see, and what
+# can each explanation be trusted for?
 #
-# In cells nobody knows why a class looks as it does, so that an explanation can only be believed. In
-# phantoms we decide it. Three kinds are used here: one in which only the *contact* of organelles tells
-# the class, ones in which only *one organelle* does, and one in which *nothing* does.
+# In cells nobody knows why a class looks as it does, so an explanation can only be believed. In
+# phantoms we decide why. Three kinds are used here: one in which only the *contact* of organelles
+# tells the class, ones in which only *one organelle* does, and one in which *nothing* does.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # name of a profile, or the path of a YAML file
@@ -198,8 +198,8 @@ blind = [title(name) for name in [*channels, "intermediate"]]
 Markdown(
     "By patch, chance lies "
     + contacts.where_chance_lies(by_patch, blind)
-    + ". In these runs, with this encoder and as much training, that is what intermediate fusion did; that no such network could "
-    "learn contacts is not shown by it.\n\n"
+    + ". This is what intermediate fusion did in these runs, with this encoder and this amount of training; it does not show "
+    "that no such network could learn contacts.\n\n"
     + contacts.control_words(
         by_patch,
         [title(name) for name in joined],
@@ -234,13 +234,14 @@ display(
 # %% [markdown]
 # ## One organelle planted, or none
 #
-# Now the six classes of the ordinary phantom, with one organelle that follows its class and others that are drawn alike in
-# all classes; and a phantom in which none follows. Each channel of the phantom draws from a random stream of its own. So a
-# phantom with one planted organelle is that channel of the ordinary phantom with the others of the
-# null phantom, cut at the same places. These are what the sparsity filter keeps of the null phantom: what it keeps of the ordinary
-# one depends a little on the class, since some phenotypes cover more than others, and would tell it. Intermediate fusion is trained on
-# each, in the folds of the chapter on five folds.
-# Which organelle tells the class is then asked in three ways:
+# We now take the six classes of the ordinary phantom, but let only one organelle differ between
+# them, while the others are drawn alike in all classes; in a further phantom none differs. Each
+# channel of the phantom draws from a random stream of its own. So a phantom with one planted
+# organelle is that channel of the ordinary phantom with the others of the null phantom, cut at the
+# same places. The patches lie where the sparsity filter keeps those of the null phantom: what it
+# keeps of the ordinary one depends a little on the class, since some phenotypes cover more than
+# others, and would give the class away. Intermediate fusion is trained on each, in the folds of the
+# chapter on five folds. Which organelle tells the class is then asked in three ways:
 #
 # - *Score*: a classifier of that organelle alone; of the one that is planted, that of the chapter on five folds.
 # - *Grad-CAM*: the organelle's share of all that speaks for the true class, summed over its map (after ReLU).
@@ -395,8 +396,9 @@ show_table(
 )
 
 # %% [markdown]
-# Shares of a map add up to one, whether or not there is anything to see: where nothing was planted, some organelle has the
-# largest share all the same. A score and a Shapley value on images that were not trained on can be nothing.
+# Shares of a map add up to one, whether or not there is anything to see: where nothing was planted,
+# some organelle has the largest share all the same. On images that were not trained on, a score can
+# be at chance and a Shapley value can be zero.
 #
 # ## Are the maps true?
 #
@@ -544,7 +546,8 @@ Markdown(
     f"{by_patch['value'][title('intermediate')]:.2f}, chance {by_patch['chance'].iloc[0]:.2f}. *Explanations* (phantoms in which "
     "one organelle or none tells the class):\n\n"
     + "\n".join(lines)
-    + "\n\nWhat stands for an absent organelle can decide what a Shapley value finds, which is why it is varied. A measure that names an organelle where none was planted must not be asked *whether* an organelle matters. A method whose "
-    "maps do not lie on the planted structures must not be asked *where*. All of this is about phantoms, with "
+    + "\n\nWhat stands for an absent organelle can decide what a Shapley value finds, which is why it is varied. A "
+    "measure that names an organelle where none was planted should not be asked *whether* an organelle matters, nor a "
+    "method whose maps do not lie on the planted structures *where*. All of this is about phantoms, with "
     "this encoder; it tells which explanations can fail, and not that they are right on cells."
 )

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Beyond the paper
 #
-# **Question.** What do the networks group patches by, which organelles are needed, and how small may a network
-# be?
+# **Question.** Do the networks group patches by class or by image, which organelles are needed, and
+# how small can a network be?
 #
 # The paper names some of this as future work and shows none of it. Every score here is by the folds of the chapter on
 # [5 folds by image](06_fusion_cv5.ipynb), so that it stands beside the scores there.

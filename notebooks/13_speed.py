@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Speed
 #
-# **Question.** How fast is this package beside what one would use without it, and what would ten thousand stacks
-# take?
+# **Question.** How fast is this package compared with what one would use without it, and how long
+# would ten thousand stacks take?
 #
 # Nothing is measured while this page is made. `make bench` measures, on one machine and in one run, and leaves its
 # numbers in `data/benchmarks`; this page shows them.

@@ -9,13 +9,15 @@
 # %% [markdown]
 # # Scorecard
 #
-# **Question.** What becomes of the paper's claims?
+# **Question.** Which of the paper's claims are supported here, which are refuted, and which stay
+# open?
 #
-# Thirteen claims of the paper, in a few of its own words; beside each what this book found, on which data,
-# and a verdict. The verdicts follow by rule from the numbers, and the numbers are those of the chapters before
-# this one. The rules of C1 to C3 and C10 were written when the fusion chapters had numbers already, the others
-# before theirs. C3, C7, C8 and C9 were changed after their numbers were seen, and C4 and C12, to ask by image, when a part of theirs
-# was; they say so. C10, C12 and C13 were reworded later.
+# Thirteen claims of the paper, in a few of its own words; beside each what this book found, on
+# which data, and a verdict. The verdicts follow by rule from the numbers, and the numbers are those
+# of the chapters before this one. The rules of C1 to C3 and C10 were written after the fusion
+# chapters had numbers, the others before theirs. Those of C3, C7, C8 and C9 were changed after
+# their numbers were seen, and those of C4 and C12, to judge by image, after a part of theirs was;
+# each says so. C10, C12 and C13 were reworded later.
 
 # %% tags=["parameters"]
 profile: str = "quick"  # name of a profile, or the path of a YAML file
@@ -94,7 +96,7 @@ card = scorecard.scorecard(
 )
 show_table(
     card,
-    f"The paper's claims and what was found of them ({run.data}, real cells, networks).",
+    f"The paper's claims and what was found for each ({run.data}, real cells, networks).",
     "tab-scorecard",
 )
 
@@ -110,8 +112,10 @@ sentences = [
 Markdown(" ".join(sentence for sentence in sentences if sentence))
 
 # %% [markdown]
-# A finding without brackets is an exact number, or a time that was measured once. "No interval" says that the images of each class are all right or all wrong, or nearly so, and nothing
-# tells what others would have given; it leaves its claim open. "Not computed" says that no chapter has measured it.
+# A finding without brackets is an exact number, or a time that was measured once. "No interval"
+# means that the images of each class are all classified rightly or all wrongly, or nearly so, and
+# nothing shows how other images would have scored; its claim stays open. "Not computed" says that
+# no chapter has measured it.
 #
 # ## What decided
 #
