@@ -146,7 +146,7 @@ PROMISED = {
     },
     "14_scorecard": {
         "tab-rules": "the rule for each",
-        "tab-scorecard": "what was found of them",
+        "tab-scorecard": "what was found for each",
         "fig-scorecard": "Findings that decide",
     },
     "15_own_images": {

@@ -166,8 +166,8 @@ def test_blocks_in_micrometres():
     [
         ((0.30, 0.40, 0.80), "there in means over blocks of 2.0 µm, and it takes something"),
         ((0.40, 0.40, 0.80), "there in means over blocks of 7.0 µm, and"),
-        ((0.30, 0.30, 0.80), "blocks of 1.0 µm, but in no coarser ones: that coarse local means"),
-        ((0.30, 0.10, 0.20), "That local means hold what is needed is not shown"),
+        ((0.30, 0.30, 0.80), "blocks of 1.0 µm, but in no coarser ones: it is not shown that"),
+        ((0.30, 0.10, 0.20), "This does not show that local means hold what is needed"),
     ],
     ids=["7 × 7", "2 × 2", "fine only", "none"],
 )

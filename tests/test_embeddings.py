@@ -176,7 +176,10 @@ def test_lines_of_clusters_are_in_words():
 def test_grouping_by_image_is_told_of_unseen_images_only():
     """By the whole interval of the excess; not at all where no fold holds two images of a class."""
     grouped = embeddings.image_sentence(clusters(0.05), 10)
-    assert grouped.startswith("Of the 10 nearest patches of its class, a patch has +0.10 [+0.05, ")
+    assert (
+        "patches of its class, the share from a patch's own image differs by +0.10 [+0.05, "
+        in grouped
+    )
     assert "also group by image" in grouped
     assert "do not show that they group" in embeddings.image_sentence(clusters(-0.05), 10)
     assert "do not show that they group" in embeddings.image_sentence(clusters(np.nan), 10)

@@ -54,8 +54,8 @@ def test_shares_of_organelles_are_of_places_that_are_not_sparse():
         assert (row.value, row.low, row.high) == pytest.approx(expected)
     assert found["value"].tolist() == pytest.approx([0.625, 0.375])
     assert evidence.shares_sentence(found.assign(low=[0.2, np.nan], high=[1.0, np.nan])) == (
-        "Of what speaks for the class where squares are not sparse, the organelles have these "
-        "shares, of which all alike would be 0.50: x 0.62 (95 % interval 0.20 to 1.00); y 0.38 "
+        "What speaks for the class where squares are not sparse is shared by the organelles like "
+        "this (equal shares would be 0.50): x 0.62 (95 % interval 0.20 to 1.00); y 0.38 "
         "(without an interval)."
     )
     none = evidence.organelle_shares(rows.tail(1), ["x", "y"], repeats=9, seed=1)

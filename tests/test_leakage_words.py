@@ -95,7 +95,7 @@ def test_what_a_grouping_adds_stands_beside_what_it_trains_on():
     (line,) = leakage_words.difference_lines(ROWS.head(1), {"real": "whole"}, shares)
     assert line.startswith("Real, by patch minus whole: +0.25 in balanced accuracy")
     assert line.endswith(
-        "the interval lies above 0. Trained on, of the class that is tested: 80% against 51%."
+        "the interval lies above 0. Share of the tested class that is trained on: 80% against 51%."
     )
 
 

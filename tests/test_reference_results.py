@@ -102,7 +102,7 @@ def test_outstanding_is_said_and_nothing_else(tmp_path):
     texts = shown(tmp_path, {"early": 0})
     assert len(texts) == 1
     assert "contact phantom" in texts[0]
-    assert "needs a GPU and is outstanding" in texts[0]
+    assert "needs a GPU and has not been done yet" in texts[0]
 
 
 def test_scores_stand_side_by_side_with_device_and_dates(tmp_path):
@@ -144,7 +144,7 @@ def test_networks_of_which_folds_are_missing_are_left_out(tmp_path):
     assert "not yet decided: spatial minus early" in answers
     nothing, facts = reference_predictions("contact", "cv5-wide-head", tmp_path)
     assert nothing.empty
-    assert "outstanding" in made_sentence(facts, "contact")
+    assert "has not been done yet" in made_sentence(facts, "contact")
 
 
 @pytest.mark.parametrize("changed", ["data", "folds", "settings", "code", "backend", "device"])

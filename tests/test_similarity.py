@@ -214,12 +214,12 @@ def test_sentences_say_who_is_alike_and_what_is_learnt():
     )
     assert similarity.learnt_sentence(found, "overlapping") == (
         "The map of r resembles the others more than under random weights; that of golgi bodies "
-        "does so less (image by image, intervals of the difference that leave 0 out)."
+        "does so less (image by image, intervals of the difference that exclude 0)."
     )
     none = found.assign(low=-1.0, high=1.0)
-    nothing = "Of no map is it shown that it resembles the others more than under random weights"
+    nothing = "No map is shown to resemble the others more than under random weights"
     assert similarity.learnt_sentence(none, "overlapping") == (
-        f"{nothing} (image by image, no interval of the difference leaves 0 out)."
+        f"{nothing} (image by image, no interval of the difference excludes 0)."
     )
     unknown = found.assign(low=np.nan, high=np.nan)
     assert similarity.learnt_sentence(unknown, "overlapping") == (
@@ -242,5 +242,5 @@ def test_sentences_say_who_is_alike_and_what_is_learnt():
     other = (found["network"] == similarity.RANDOM) & (found["organelle"] == "golgi_bodies")
     found.loc[other, "value"] = 0.9
     assert similarity.closest_sentence(found, "overlapping").endswith(
-        "With random weights it is that of golgi bodies that is closest."
+        "With random weights, that of golgi bodies is closest."
     )

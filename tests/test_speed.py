@@ -62,10 +62,10 @@ def test_table_has_a_row_for_each_peer(side_by_side):
 def test_verdict_names_where_we_are_slower(side_by_side):
     text = speed.verdict_sentence(side_by_side)
     assert text == (
-        "In 1 of 2 tasks this package is faster than the fastest of the peers, at most 125 times "
-        "(cut; c). In the other it is slower, 2.0 times (cut; b 2.0)."
+        "In 1 of 2 tasks this package is faster than the fastest peer, by a factor of up to 125 "
+        "(cut; c). In the other it is slower, by a factor of 2.0 (cut; b 2.0)."
     )
-    assert speed.verdict_sentence(side_by_side.drop(2)).endswith("125 times (cut; c).")
+    assert speed.verdict_sentence(side_by_side.drop(2)).endswith("a factor of up to 125 (cut; c).")
 
 
 def test_the_input_pipeline_is_what_an_epoch_takes_beyond_its_steps(side_by_side):
@@ -126,7 +126,7 @@ def test_verdict_counts_a_task_once_and_no_part_of_it(side_by_side):
         ["Grad-CAM, s per patch", "vis 0.8, batches of 32", 10.0],
     ]
     assert speed.verdict_sentence(measured) == (
-        "In 2 of 2 tasks this package is faster than the fastest of the peers, at most 10 times "
+        "In 2 of 2 tasks this package is faster than the fastest peer, by a factor of up to 10 "
         "(Grad-CAM; vis 0.8, batches of 32)."
     )
     assert speed.whole_tasks(side_by_side[:0]).empty
@@ -181,7 +181,7 @@ def test_times_on_a_gpu_are_shown_once_there_are_some(tmp_path, side_by_side):
     (folder / "machine.json").write_text("{}", "utf-8")
     without = speed.read_measured(tmp_path)
     assert without.gpu is None
-    assert "Outstanding" in speed.gpu_sentence(without)
+    assert "Not done yet" in speed.gpu_sentence(without)
     row = {
         "task": "training", "network": "early", "way": "ours", "precision": "float32", "batch": 32,
         "per_second": 901.4, "gflop": 3.0, "tflops": 2.7, "share": 0.123, "ratio": None,

@@ -121,7 +121,7 @@ def judge_again(first: Outcome, second: Outcome, test: Outcome) -> str:
         return "not confirmed"
     if second != first:
         return "contradicted"
-    return CONFIRMED if test == first else "the same again, but not by the t-test"
+    return CONFIRMED if test == first else "repeated, but not by the t-test"
 
 
 def confirmation_table(

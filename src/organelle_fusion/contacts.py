@@ -243,7 +243,7 @@ def probe_words(scores: pd.DataFrame, edges: Mapping[int, float]) -> str:
     above = [number for number, row in rows.items() if chance_words(row) == "above chance"]
     coarse = [number for number in above if number <= COARSE]
     if not above:
-        follows = "That local means hold what is needed is not shown by it."
+        follows = "This does not show that local means hold what is needed."
     else:
         follows = (
             f"Some of what is needed is there in means over blocks of {edges[min(above)]:.1f} µm, "
@@ -251,7 +251,7 @@ def probe_words(scores: pd.DataFrame, edges: Mapping[int, float]) -> str:
         follows += (
             "and it takes something that compares them place by place."
             if coarse
-            else "but in no coarser ones: that coarse local means hold it is not shown."
+            else "but in no coarser ones: it is not shown that coarse local means hold it."
         )
     return (
         f"The probe, by the grid (intervals are not adjusted for the number of grids): {listed}. "

@@ -300,11 +300,11 @@ def image_sentence(table: pd.DataFrame, neighbours: int) -> str:
         )
     value, low, high = asked[["value", "low", "high"]].iloc[0]
     return (
-        f"Of the {neighbours} nearest patches of its class, a patch has "
-        f"{interval_text(value, low, high)} more from its own image, as a share, than if images "
-        "were shuffled: the features "
+        f"Among the {neighbours} nearest patches of its class, the share from a patch's own image "
+        f"differs by {interval_text(value, low, high)} from that if images were shuffled: the "
+        "features "
         + (
-            "also group by image, so that a part of what they hold is of the image and not of its "
+            "also group by image, so a part of what they hold belongs to the image and not to its "
             "class."
             if low > 0
             else "do not show that they group by image."

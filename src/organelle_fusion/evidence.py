@@ -96,6 +96,6 @@ def shares_sentence(shares: pd.DataFrame) -> str:
         f"{title(row['organelle'])} {score_words(row)}" for _, row in shares.iterrows()
     )
     return (
-        "Of what speaks for the class where squares are not sparse, the organelles have these "
-        f"shares, of which all alike would be {1 / len(shares):.2f}: {each}."
+        "What speaks for the class where squares are not sparse is shared by the organelles like "
+        f"this (equal shares would be {1 / len(shares):.2f}): {each}."
     )

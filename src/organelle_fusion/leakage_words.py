@@ -160,7 +160,7 @@ def difference_lines(
             f"{row.data}, {row.grouping} minus {controls[row.data]}",
             {"value": row.difference, "low": row.difference_low, "high": row.difference_high},
         )
-        + " Trained on, of the class that is tested: "
+        + " Share of the tested class that is trained on: "
         f"{shares[row.data, row.grouping].of_class:.0%} against "
         f"{shares[row.data, controls[row.data]].of_class:.0%}."
         for row in table.itertuples()

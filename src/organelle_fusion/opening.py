@@ -61,8 +61,8 @@ def write_opening(folder: Path) -> None:
         offered_table(
             show_table(
                 verdict_table(card),
-                f"The paper's claims in its own words, and what became of them ({run.data}, real "
-                "cells, networks).",
+                f"The paper's claims in its own words, and the verdict of this book on each "
+                f"({run.data}, real cells, networks).",
                 "tab-answer",
             ),
             folder,

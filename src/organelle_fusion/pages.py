@@ -129,7 +129,7 @@ def published_sentence(published: pd.DataFrame, name: str, data: str) -> str:
     if published.empty:
         return (
             "The article's own values, which are of its six cell lines, are not at hand, so none "
-            f"stand beside ours ({data}). Who has the article can fill them into {where}."
+            f"stand beside ours ({data}). If you have the article, you can enter them in {where}."
         )
     return (
         f"*Published* values are the article's, as entered in {where}. They are of its six cell "
@@ -158,8 +158,8 @@ def data_banner(profile: Profile, run: Run | None, text: str = ""):
         kind = "phantom"
         words = (
             "<b>Phantom.</b> Every image and score on this page comes from synthetic stacks with "
-            "planted truth. They show that the method finds what was planted; they say nothing "
-            "about biology." + (f" {text}" if text else "")
+            "planted truth. They show whether the method finds what was planted; they say "
+            "nothing about biology." + (f" {text}" if text else "")
         )
     else:
         kind = "real"
@@ -243,7 +243,7 @@ def difference_sentence(what: str, difference: Mapping[str, float], *, margin: f
     elif margin < 0:
         verdict = "the sign cannot be told"
     else:
-        verdict = "the interval includes 0, so that these data cannot tell"
+        verdict = "the interval includes 0, so these data cannot tell the sign"
     digits = decimals(low, high)
     if margin < 0:
         digits = max(digits, decimals(low - margin, high - margin))

@@ -146,7 +146,7 @@ def made_sentence(facts: pd.DataFrame, dataset: str, repeated: bool = False) -> 
     what = f"ResNet50, {_title(dataset)}" + ", further divisions into folds" * repeated
     if facts.empty:
         return (
-            f"The reference run ({what}) needs a GPU and is outstanding: "
+            f"The reference run ({what}) needs a GPU and has not been done yet: "
             "there are no results of it to show."
         )
     dates = sorted({created[:10] for created in facts["created"]})
@@ -226,9 +226,7 @@ def beside_reference(
 
 def _answer(found: pd.DataFrame, a: str, b: str, margin: float, bootstrap: dict) -> str:
     if not {a, b} <= set(found["model"]):
-        return (
-            f"Reference run, not yet decided: {a} minus {b} fusion; folds of them are outstanding."
-        )
+        return f"Reference run, not yet decided: {a} minus {b} fusion; some folds are missing."
     difference = paired_difference(found, a, b, **bootstrap)
     what = f"reference run, {a} minus {b} fusion, by patch"
     answer = difference_sentence(what, difference, margin=margin)

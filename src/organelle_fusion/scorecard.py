@@ -359,9 +359,9 @@ def rival_sentence(findings: pd.DataFrame) -> str:
     if not len(claims):
         return ""
     return (
-        f"In {', '.join(claims)} something is compared with the best of several others, which is "
-        "chosen anew in each resample. The best of several is flattered by chance, so that these "
-        "findings lean against their claims."
+        f"In {', '.join(claims)} the comparison is with the best of several others, chosen anew in "
+        "each resample. Chance flatters the best of several, so these findings are biased against "
+        "their claims."
     )
 
 

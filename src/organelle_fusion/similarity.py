@@ -232,7 +232,7 @@ def learnt_sentence(table: pd.DataFrame, squares: str) -> str:
     excess = similarity_of(table, EXCESS, WITH_OTHERS, squares)
     more = [title(name) for name in excess.index[excess["low"] > 0]]
     less = [title(name) for name in excess.index[excess["high"] < 0]]
-    words = "Of no map is it shown that it resembles the others more than under random weights"
+    words = "No map is shown to resemble the others more than under random weights"
     if more:
         words = (
             f"The map{'s' * (len(more) > 1)} of {' and '.join(more)} "
@@ -243,11 +243,11 @@ def learnt_sentence(table: pd.DataFrame, squares: str) -> str:
             f"; {'that' if len(less) == 1 else 'those'} of {' and '.join(less)} "
             f"{'does' if len(less) == 1 else 'do'} so less"
         )
-    shown = "intervals of the difference that leave 0 out"
+    shown = "intervals of the difference that exclude 0"
     if excess[["low", "high"]].isna().all(axis=None):
         shown = "without an interval"
     elif not (more or less):
-        shown = "no interval of the difference leaves 0 out"
+        shown = "no interval of the difference excludes 0"
     return f"{words} (image by image, {shown})."
 
 
@@ -264,9 +264,9 @@ def closest_sentence(table: pd.DataFrame, squares: str) -> str:
     elif beyond["high"] < 0:
         verdict = "they are less like the fused map"
     words = (
-        f"Against the fused map, its own part included, that of {title(best)} is closest, at "
-        f"{score_words(fused.loc[best])}. Networks with random weights give "
-        f"{null['value'][best]:.2f} for it, from which the trained ones differ by "
+        f"Compared with the fused map, its own part included, that of {title(best)} is closest, "
+        f"at {score_words(fused.loc[best])}. Networks with random weights give "
+        f"{null['value'][best]:.2f} for it; the trained ones differ by "
         f"{interval_text(*beyond)}: {verdict}. "
     )
     if best == best_null:
@@ -274,4 +274,4 @@ def closest_sentence(table: pd.DataFrame, squares: str) -> str:
             f"{words}It is the closest with random weights as well, so that which map is closest "
             "is no sign of what was learnt."
         )
-    return f"{words}With random weights it is that of {title(best_null)} that is closest."
+    return f"{words}With random weights, that of {title(best_null)} is closest."

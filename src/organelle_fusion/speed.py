@@ -116,21 +116,18 @@ def verdict_sentence(side_by_side: pd.DataFrame) -> str:
     """Say in how many of the `whole_tasks` we are faster, and where we are slowest."""
     peers = whole_tasks(side_by_side)
     faster = peers["ratio"] > 1
-    words = (
-        f"In {faster.sum()} of {len(peers)} tasks this package is faster than the fastest of the "
-        "peers"
-    )
+    words = f"In {faster.sum()} of {len(peers)} tasks this package is faster than the fastest peer"
     if faster.any():
         best = peers.loc[peers["ratio"].idxmax()]
-        words += f", at most {two_digits(best['ratio'])} times ({_named(best)})"
+        words += f", by a factor of up to {two_digits(best['ratio'])} ({_named(best)})"
     if faster.all():
         return words + "."
     worst = peers.loc[peers["ratio"].idxmin()]
     others = "the other" if (~faster).sum() == 1 else "the others"
-    most = "" if (~faster).sum() == 1 else "at most "
+    most = "" if (~faster).sum() == 1 else "up to "
     return (
-        f"{words}. In {others} it is slower, {most}{two_digits(1 / worst['ratio'])} times "
-        f"({_named(worst)})."
+        f"{words}. In {others} it is slower, by a factor of {most}"
+        f"{two_digits(1 / worst['ratio'])} ({_named(worst)})."
     )
 
 
@@ -210,7 +207,7 @@ def gpu_sentence(measured: Measured) -> str:
     about = measured.gpu_machine
     if measured.gpu is None:
         return (
-            "Outstanding: no GPU was at hand. `python -m benchmarks.gpu` times training and "
+            "Not done yet: no GPU was at hand. `python -m benchmarks.gpu` times training and "
             "prediction with ResNet50 encoders there, beside plain Keras, and this section will "
             "show it."
         )
