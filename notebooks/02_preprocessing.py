@@ -110,7 +110,7 @@ widgets_images.threshold_widget(
 # ## All images
 #
 # Every patch of every image is listed, kept or not, with the reason; the patches that are kept are
-# scaled per image and channel and brought to the size that the encoder takes by area averaging.
+# scaled per image and channel, and resized by area averaging to the encoder's input.
 
 # %%
 patch_set, table, statistics = preprocessing.build_patch_set(
@@ -130,8 +130,9 @@ show_table(
 )
 
 # %% [markdown]
-# Patches are dropped for two reasons: *sparse* ones hold too little, and of the others an image gives no
-# more than the profile allows, if it has a limit, so that no image outweighs the rest.
+# Patches are dropped for two reasons: *sparse* ones hold too little foreground, and of the others
+# an image gives no more than the profile allows, if it sets a limit, so that no image outweighs the
+# rest.
 #
 # How long this takes is measured with one image, alone, in one process: the file is read, thresholds and foreground are taken,
 # and all patches that the filter leaves are cut, whatever the limit of the profile.
@@ -201,5 +202,5 @@ Markdown(
     f"{large['kept']:,.0f}, and the share it removes goes from {small['attrition']:.1%} to "
     f"{large['attrition']:.1%}. One image of "
     f"{' × '.join(str(n) for n in volume.shape[1:])} voxels took {seconds:.{2 if seconds < 1 else 1}f} s in one process of this machine; the paper "
-    "states about 4 s for a full image, of which its own have 43 to 207 planes of 1248 × 1248 pixels or more."
+    "states about 4 s for a full image; its images have 43 to 207 planes of 1248 × 1248 pixels or more."
 )

@@ -746,8 +746,8 @@ Markdown(
         "\n".join(f"- {line}" for line in lines)
         or "Contacts cannot be compared with single organelles: too little of either was measured in these images."
     )
-    + "\n\nThe best single organelle is chosen anew in each resample. The best of several is flattered by chance, so that "
-    "these differences lean against contacts."
+    + "\n\nThe best single organelle is chosen anew in each resample. Chance flatters the best of several, so "
+    "these differences are biased against contacts."
     * bool(differences)
     + "\n\nOn the contact phantom it is known that contacts alone tell the classes: there the measured contacts are put to the "
     "test. Whether contacts tell cancer cells apart, a phantom cannot say."

@@ -183,10 +183,11 @@ Markdown(
 # - Better than joining scores? Intermediate minus late fusion (C1).
 # - Better than the best organelle alone? Intermediate fusion minus the best single channel (C2).
 #
-# One test answers all three: a paired bootstrap, which draws whole groups, the same for both sides. Its 95 % intervals
-# decide, here and on the scorecard, and are not adjusted; p-values adjusted for three questions {cite:p}`holm1979` stand beside
-# them and decide nothing. Against the best single channel, the best is chosen anew in each resample. The best of several is
-# flattered there, since it has the luck of each draw, so that this interval leans towards the single channels.
+# One test answers all three: a paired bootstrap, which draws whole groups, the same for both sides.
+# Its 95 % intervals decide, here and on the scorecard, and are not adjusted; p-values adjusted for
+# three questions {cite:p}`holm1979` stand beside them and decide nothing. Against the best single
+# channel, the best is chosen anew in each resample. The best of several is flattered there, since
+# it has the luck of each draw, so this interval is biased towards the single channels.
 #
 # The page goes on to other claims, each decided by a number of its own: whether mitochondria are ahead of the other organelles,
 # and nearly as good as intermediate fusion (C3, within 0.05); handcrafted features, by image (C4; C12, within 0.05); and the
@@ -356,8 +357,8 @@ show_table(
 )
 
 # %% [markdown]
-# Late fusion takes a weighted mean of the probabilities of a classifier for each organelle, and the confidence of a mean is at most
-# the mean of their confidences.
+# Late fusion is a weighted mean of the probabilities of one classifier per organelle, and the
+# confidence of such a mean is at most the weighted mean of their confidences.
 #
 # ## Two choices the paper argues for
 #
@@ -469,11 +470,12 @@ Markdown(
 # %% [markdown]
 # ## What spatial fusion costs
 #
-# The classes of the ordinary phantom differ in how each organelle looks, and not in who lies with whom. There spatial fusion
-# has nothing to win, and should lose little. Named before its scores were known: a loss of 0.10 or more against
-# intermediate fusion should be excluded by the interval of the difference. Other designs of spatial fusion had been
-# tried on phantoms and given up for their scores; on which of them was not written down. Its score on a phantom like this one
-# may be flattered by that choice, and the margin is the easier to meet.
+# The classes of the ordinary phantom differ in how each organelle looks, and not in which
+# organelles lie together. There spatial fusion has nothing to win, and should lose little. Named
+# before its scores were known: a loss of 0.10 or more against intermediate fusion should be
+# excluded by the interval of the difference. Other designs of spatial fusion had been tried on
+# phantoms and given up for their scores; on which of them was not written down. Its score on a
+# phantom like this one may be flattered by that choice, and the margin is the easier to meet.
 
 # %%
 cost = comparisons.paired_difference(
@@ -507,8 +509,9 @@ Markdown(order)
 # %% [markdown]
 # ## With large networks, at full resolution
 #
-# The reference run trains ResNet50 from scratch on the same phantom in three times as many pixels along each edge, on a GPU; how is on the page
-# *Reproducing this book*. What it has found is kept with the book and shown here, whatever the profile of this page.
+# The reference run trains ResNet50 from scratch on the same phantom in three times as many pixels
+# along each edge, on a GPU ([how](../reproducing.md)). What it has found is kept
+# with the book and shown here, whatever the profile of this page.
 
 # %%
 display(

@@ -258,15 +258,17 @@ display(
 # %% [markdown]
 # ## Do thirty folds confirm five?
 #
-# Was intermediate fusion ahead of early fusion, late fusion and the best single channel in five folds, and is it again
-# in the repeated runs? And how much does parting images add to its score? Only runs that keep images whole can answer the
-# first; the differences by patch are shown beside them.
+# Was intermediate fusion ahead of early fusion, late fusion and the best single channel in five
+# folds, and is it again in the repeated runs? And how much does splitting images add to its score?
+# Only runs that keep images whole can answer the first; the differences by patch are shown beside
+# them.
 #
 # The test is that of the chapter on five folds, the paired bootstrap. Claim C9 asks that all three
-# differences lie above 0 in five folds and again in the repeated runs, each with its interval, and asking for all at once
-# needs no adjustment. The p-values, adjusted for three {cite:p}`holm1979` for who reads them one by one, go with the
-# intervals and decide nothing. The best single channel is chosen anew in each resample; the best of several is flattered
-# there, so that this difference leans towards the single channels.
+# differences lie above 0 in five folds and again in the repeated runs, each with its interval, and
+# asking for all at once needs no adjustment. The p-values, adjusted for three {cite:p}`holm1979`
+# for readers who take them one by one, go with the intervals and decide nothing. The best single
+# channel is chosen anew in each resample; the best of several is flattered there, so this
+# difference is biased towards the single channels.
 #
 # A second look takes each run as one observation: the corrected resampled t-test {cite:p}`nadeau2003`. The bootstrap
 # asks what other images would have given to these trained networks; the t-test also holds what another start and another

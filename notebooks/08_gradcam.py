@@ -216,9 +216,9 @@ scorecard.write_findings(
 # %% [markdown]
 # ## The answer
 #
-# How much of what speaks for the class does each organelle have, do its maps resemble those of the others, and is it the
-# network that makes them alike? Shares add up to one whether or not an organelle tells anything: chapter 11 tests whether the
-# largest is that of what was planted.
+# How much of what speaks for the class does each organelle have, do its maps resemble those of the
+# others, and is that likeness learnt? Shares add up to one whether or not an organelle tells
+# anything: chapter 11 tests whether the largest is that of what was planted.
 
 # %%
 shares = evidence.organelle_shares(
@@ -236,7 +236,7 @@ without_sparse = "; ".join(
     for name, value in dense["value"].items()
 )
 Markdown(
-    f"**Answer.** {evidence.shares_sentence(shares)} Where it lies, the figures show. "
+    f"**Answer.** {evidence.shares_sentence(shares)} The figures show where it lies. "
     f"On overlapping squares, {similarity.others_sentence(found, main)} "
     + (
         f"Without sparse squares these correlations are {without_sparse}. "

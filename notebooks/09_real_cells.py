@@ -217,9 +217,10 @@ scorecard.write_findings(folder, "09", findings)
 # %% [markdown]
 # ## Beside the phantom
 #
-# The order of the strategies here, and on the phantom of the same profile, if the chapter on five folds has run on it. All pairs
-# are compared by their unadjusted intervals. Against the best single channel, the best is chosen anew in each
-# resample and flattered there, so that these intervals lean towards the single channels.
+# The order of the strategies here, and on the phantom of the same profile, if the chapter on five
+# folds has run on it. All pairs are compared by their unadjusted intervals. Against the best single
+# channel, the best is chosen anew in each resample and flattered there, so these intervals are
+# biased towards the single channels.
 
 # %%
 accuracy = scores[scores["metric"] == "balanced_accuracy"].set_index(
@@ -249,5 +250,5 @@ Markdown(
     + " ".join(
         difference_sentence(found["measure"], found) for found in findings
     )
-    + f"\n\n{learnt} Networks that do not know their own training crops were trained too short, and their order says little."
+    + f"\n\n{learnt} Networks that misclassify their own training crops were trained too briefly, and their order says little."
 )

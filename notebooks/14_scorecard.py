@@ -63,9 +63,9 @@ data_banner(
 # : a finding speaks against the claim, as a statement on the method on these data;
 #
 # cannot tell
-# : anything else. A claim that concerns the paper's six cell lines stays here whatever a phantom or
-#   other cells show, and so does the size of every effect on those lines. Only one's own stacks of these
-#   six lines, so labelled, can decide it.
+# : anything else. A claim that concerns the paper's six cell lines stays at "cannot tell" whatever
+#   a phantom or other cells show, and so does the size of every effect on those lines. Only one's
+#   own stacks of these six lines, so labelled, can decide it.
 #
 # Intervals are taken as they are: each answers a question of its own, and none is widened for their number. The p-values of
 # chapters 6 and 7, adjusted for three comparisons, decide nothing here. That larger patches
@@ -119,8 +119,9 @@ Markdown(" ".join(sentence for sentence in sentences if sentence))
 #
 # ## What decided
 #
-# On C3, C4, C5, C6 and C12 the figure shows what these data do. Unless the stacks are one's own of the paper's six cell
-# lines, it cannot say whether these do the same, on whichever side of zero a finding lies.
+# On C3, C4, C5, C6 and C12 the figure shows the result on the data of this book. Unless the stacks
+# are one's own of the paper's six cell lines, it cannot say whether those lines do the same, on
+# whichever side of zero a finding lies.
 
 # %% mystnb={"figure": {"name": "fig-scorecard", "caption": "Findings that decide, as their distance from the value they are compared with, with 95 % intervals; data: {data}, real cells where named, networks. To the right of zero a finding speaks for its claim."}, "image": {"alt": "Forest plot of findings by claim: marks with interval bars left and right of a zero line"}}
 plots.scorecard_figure(deciding)

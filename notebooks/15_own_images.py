@@ -190,7 +190,7 @@ print(
     )
 )
 
-# %% mystnb={"figure": {"name": "fig-next-image", "caption": "What the network says of an image that it has not seen: the plane with most patches, and its map of each class, from patches that overlap by half; data: {data}."}, "image": {"alt": "A plane of organelles in colour with a scale bar, beside it a map for each class, pale where its probability is high"}}
+# %% mystnb={"figure": {"name": "fig-next-image", "caption": "Prediction for an image that the network has not seen: the plane with most patches, and a probability map of each class, from patches that overlap by half; data: {data}."}, "image": {"alt": "A plane of organelles in colour with a scale bar, beside it a map for each class, pale where its probability is high"}}
 own_images.predicted_figure(folder, image, settings.channels)
 
 # %%
@@ -215,7 +215,7 @@ Markdown(
     "**Answer.** By two commands and the cells of a table. `check` listed every fault of these "
     f"{len(table) + 1} stacks at once; with the table mended, {before['errors']} errors and "
     f"{before['warnings']} warnings were left, and with images taken again {after['errors']} and "
-    f"{after['warnings']}. What no score would have shown is the zoom: it tells the class "
-    f"of {before['confounding'][0]['told']} of {before['confounding'][0]['images']} images, and guessing that of "
-    f"{before['confounding'][0]['commonest']}."
+    f"{after['warnings']}. What no score would have shown is the zoom: it gives away "
+    f"the class of {before['confounding'][0]['told']} of {before['confounding'][0]['images']} images, where guessing "
+    f"gets {before['confounding'][0]['commonest']} right."
 )

@@ -288,6 +288,6 @@ def test_what_decides_by_a_margin_or_against_the_best_is_said():
         "Compared with another value than 0 are C10, below 0.05; C12, above -0.05; "
         "C13, above 0.167."
     )
-    assert scorecard.rival_sentence(findings).startswith("In C3, C12, the comparison is with ")
+    assert scorecard.rival_sentence(findings).startswith("In C3, C12 the comparison is with ")
     assert scorecard.margin_sentence(findings.head(2)) == ""
     assert scorecard.rival_sentence(findings.head(1)) == ""
