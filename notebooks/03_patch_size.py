@@ -68,7 +68,7 @@ data_banner(settings, run)
 # same input of the encoder by area averaging, which enlarges those that are smaller. Where the profile has a limit, each image gives
 # at most that number of patches at every size, so that the sizes differ in what a patch shows and hardly in how many there are to
 # train on; without a limit, larger patches are fewer to train on as well. They differ in one more
-# thing: a grid of large patches may leave a wide border unused, so that it shows less of the image. First all patches
+# thing: a grid of large patches may leave a wide border unused, so it shows less of the image. First all patches
 # are listed; the pixels of a size are cut when it is trained.
 
 # %%

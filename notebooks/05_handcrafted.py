@@ -216,7 +216,7 @@ None if absent else show_table(
 #
 # *Folds by object* are the published protocol: objects of one cell are trained on and tested on. With
 # *one image left out*, all objects of an image are tested by a classifier that has seen none of them.
-# The forest has classes weighted inversely to their frequency and stops nothing early, so that no part is set aside for
+# The forest has classes weighted inversely to their frequency and stops nothing early, so no part is set aside for
 # validation.
 #
 # Three scores are given: of single objects, of cells, which get the mean probability of their
@@ -396,11 +396,11 @@ None if absent else Markdown(
 )
 
 # %% [markdown]
-# ### What the forest leans on
+# ### What the forest relies on
 #
 # The values of one group of features are replaced by those of another object (the same one for the
 # whole group); the drop in the score is what the forest owes to that group while the other features
-# stay in place. Groups that hold the same information can stand in for each other, so that losses
+# stay in place. Groups that hold the same information can stand in for each other, so losses
 # do not add up. The replacing values come from all objects, not from the tested image alone, where
 # all would be of the right line.
 
@@ -623,7 +623,7 @@ if run.is_phantom and not obstacle:
 # can be classified, and serve all networks of the fold.
 #
 # The folds are those of the networks, images whole: those of the chapter on five folds, and as many again with each of several further
-# seeds. The chapter on thirty folds shows all of them in Table 2. An object is in no patch, so that there are no folds by patch for it. Where a fold
+# seeds. The chapter on thirty folds shows all of them in Table 2. An object is in no patch, so there are no folds by patch for it. Where a fold
 # tests an image without a whole cell, that image is missing here.
 
 # %% tags=["hide-output"]

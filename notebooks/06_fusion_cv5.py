@@ -91,7 +91,7 @@ show_table(
 )
 
 # %% [markdown]
-# A class gives whole images to validation or none, so that the share set aside can differ from the
+# A class gives whole images to validation or none, so the share set aside can differ from the
 # profile's (the paper's is 20 % of the patches).
 
 # %% tags=["hide-input"]
@@ -257,7 +257,7 @@ show_table(
 # %% tags=["hide-input"]
 Markdown(
     published_sentence(published, "table1", run.data)
-    + " Nothing was measured in these images, so that no classifier of OTCCP was trained; [chapter 5](05_handcrafted.ipynb) "
+    + " Nothing was measured in these images, so no classifier of OTCCP was trained; [chapter 5](05_handcrafted.ipynb) "
     "says why." * baseline.empty
 )
 
@@ -333,7 +333,7 @@ widgets_scores.pr_widget(
 #
 # Of all patches that a network assigns with a probability of 80 %, 80 % should be right. Ten bins of this
 # *confidence* show whether they are; the expected calibration error (ECE) is the mean distance of confidence and
-# accuracy over the patches {cite:p}`guo2017`. It cannot be negative, so that chance alone keeps it above 0, and resampling
+# accuracy over the patches {cite:p}`guo2017`. It cannot be negative, so chance alone keeps it above 0, and resampling
 # pushes it further up. The difference of the two means can be negative, and says on which side a network errs. The single
 # channel shown is the one with the best score above.
 
@@ -366,9 +366,9 @@ show_table(
 # it does not bias networks that are to look at organelles. It shows neither. Here intermediate fusion
 # is trained again in the same folds: on patches of which none is discarded as sparse (same grid, same limit per
 # image), and with the nucleus as one more channel of the very same patches, which takes one more encoder. Patches without
-# the filter are others, so that only scores by image compare like with like.
+# the filter are others, so only scores by image compare like with like.
 #
-# On the phantom part of the answer is known: its nuclei are drawn alike in all classes, so that a nucleus by itself
+# On the phantom part of the answer is known: its nuclei are drawn alike in all classes, so a nucleus by itself
 # tells nothing, and only how near to it organelles lie does. What nuclei of cancer cells give away it cannot say.
 
 # %% tags=["hide-output"]

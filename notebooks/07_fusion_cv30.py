@@ -160,7 +160,7 @@ write_csv(run.folder / "table2.csv", scores)
 # ## Scores
 #
 # The rows of the handcrafted baseline (OTCCP) come from the chapter on it, in the same folds by image, and are scored by
-# object. An object lies in no patch, so that there are no folds by patch for it. Spatial fusion, which is ours, is trained
+# object. An object lies in no patch, so there are no folds by patch for it. Spatial fusion, which is ours, is trained
 # in this many folds only where the profile asks for it; the chapter on five folds has its row in any case.
 
 # %%
@@ -333,7 +333,7 @@ differences = "\n".join(
 )
 Markdown(
     f"**Answer.** {headline}\n\n{listed}\n\n"
-    f"The first repeat is the run of {once} itself, so that the two are not independent.\n\n{differences}\n\n"
+    f"The first repeat is the run of {once} itself, so the two are not independent.\n\n{differences}\n\n"
     "A score by patch is no estimate for new images; part of what it adds may come from the larger "
     "training parts."
     + " All of this is about the phantom, not about cancer cells."

@@ -92,7 +92,7 @@ build_random = partial(build, encoder=settings.encoder.without_weights())
 #
 # The middle plane of each stack is covered by squares of the size of a patch, cut, scaled and averaged
 # down as for training: side by side, and then with a step of half a square. (The paper does not give
-# its step.) The last row and column are moved inwards, so that the border is covered. Each map is
+# its step.) The last row and column are moved inwards, so the border is covered. Each map is
 # enlarged to its square, and where squares overlap, their weighted mean is taken. A map has few cells per
 # square, so that it tells regions apart and not single organelles.
 

@@ -267,7 +267,7 @@ Markdown(
     + (
         f"The images have {span(depth.min(), depth.max())}."
         if data in deep
-        else f"{depth.idxmin()} has {depth.min()}, so that folds by z-slab are left out."
+        else f"{depth.idxmin()} has {depth.min()}, so folds by z-slab are left out."
     )
 )
 
@@ -282,7 +282,7 @@ Markdown(
 #
 # Its interval resamples images and makes the non-nested choice anew in each resample, while the
 # nested choices, made before any test image was seen, stand. The best of several is flattered in a
-# resample once more, so that the interval leans towards a larger difference: read it for how large
+# resample once more, so the interval is biased towards a larger difference: read it for how large
 # the difference may be, not for whether there is one.
 #
 # Patch sizes are those of the chapter on patch size, with intermediate fusion; nothing is trained
@@ -301,7 +301,7 @@ choices = {
 # Settings are the best trials of the chapter on tuning. They are trained with early fusion, in the
 # same folds by image. Where the data are the phantom, they are trained on the null phantom too: no setting is better than
 # another there, and whatever a choice gains is luck.
-# On one's own stacks that search has seen all images, fold by fold, so that even the nested score
+# On one's own stacks that search has seen all images, fold by fold, so even the nested score
 # is flattered a little.
 
 # %% tags=["hide-output"]
@@ -460,8 +460,8 @@ real[crop_data, few_crops] = divisions.train_divided(
 # ### Measured objects
 #
 # The classifier is a random forest, as in the handcrafted baseline, but on the columns of the table as they were measured:
-# without distances to other objects of the cell, and with those to mitochondria and transferrin, so that its scores are not
-# the ones of that chapter. It stops nothing early, so that no part is set aside for validation; one cell line has two images,
+# without distances to other objects of the cell, and with those to mitochondria and transferrin, so its scores are not
+# the ones of that chapter. It stops nothing early, so no part is set aside for validation; one cell line has two images,
 # too few for three parts. The six lines were recorded at two magnifications, three lines at each: a
 # forest that knows the magnification has halved the problem. So each magnification is divided by
 # itself as well.

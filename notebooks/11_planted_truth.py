@@ -82,7 +82,7 @@ NOTHING = planted.NOTHING
 #
 # Intermediate fusion averages each organelle's features over the patch before it joins them. With a linear head, its
 # score would be a sum of parts that each see one organelle, and could not know of contacts at all. Its head has a hidden layer,
-# and an average over a patch keeps traces of places, so that theory does not forbid it to learn them; whether it does is
+# and an average over a patch keeps traces of places, so theory does not forbid it to learn them; whether it does is
 # asked of the data. Early and spatial fusion can compare places directly.
 #
 # Named before the scores were known: the differences of early and of spatial fusion to intermediate

@@ -83,7 +83,7 @@ teacher_weights = earlier.find_weights(run, teachers, stored, "06")
 # than patches of their class do, the network has learnt something of the image, such as its staining, that no other
 # image will share.
 #
-# Networks of different folds have no feature in common, so that nothing can be pooled in one picture, and neighbours are
+# Networks of different folds have no feature in common, so nothing can be pooled in one picture, and neighbours are
 # looked for in one network at a time. What a network makes of images that it was trained on says little; counted are those of
 # the validation and test part of its fold, to which no weight was fitted (the validation part chose the epoch).
 
@@ -107,7 +107,7 @@ clustered = embeddings.cluster_folds(
 
 # %% [markdown]
 # UMAP {cite:p}`mcinnes2018` lays the features of one network out in two dimensions. It keeps neighbours, and neither
-# distances nor densities, so that it may be looked at but not measured.
+# distances nor densities, so it may be looked at but not measured.
 
 # %% mystnb={"figure": {"name": "fig-umap", "caption": "UMAP of the features of intermediate fusion in the first fold, of patches of images that its network has not learnt from; data: {data}. Coloured by class, and by image within the class."}, "image": {"alt": "Two scatter plots of the same points, the left one coloured by class, the right one by the image within its class"}}
 parts = folds.fold_parts(split, patch_set.table["group"], numbers[0])
@@ -132,10 +132,10 @@ widgets_maps.features_widget(
 )
 
 # %% [markdown]
-# What the eye sees is measured in the features themselves. Images have one class each, so that whatever groups by class
+# What the eye sees is measured in the features themselves. Images have one class each, so whatever groups by class
 # groups by image too; the question by image is therefore put within a class: of the nearest patches of
 # the same class, how many are of the same image, and how many would be if images were shuffled within the class? Planes above each
-# other show the same cells, so that patches of one place are left out of each other's neighbours. Classes of which a
+# other show the same cells, so patches of one place are left out of each other's neighbours. Classes of which a
 # fold holds one such image cannot be asked. The silhouette {cite:p}`rousseeuw1987` says how much nearer a patch lies to its own class
 # than to the next (1 at most, 0 between two classes). Intervals resample images within their class, over the folds together.
 
@@ -211,7 +211,7 @@ subset_lines = [
 Markdown("\n".join(f"- {line}" for line in subset_lines))
 
 # %% [markdown]
-# The best set is chosen anew in every resample, so that the choice is part of the uncertainty.
+# The best set is chosen anew in every resample, so the choice is part of the uncertainty.
 #
 # ## A small network taught by a large one
 #
@@ -273,7 +273,7 @@ Markdown(
     f"The student has {sizes['student'] / sizes['teacher']:.1%} of the parameters of its teacher. "
     + difference_sentence("taught minus on labels, by patch", lesson)
     + " Temperature and weight of the teacher are values from the literature and were not searched. The size of the "
-    "student was settled after a smaller one had been scored on the phantom, so that its score by itself may be flattered; the "
+    "student was settled after a smaller one had been scored on the phantom, so its score by itself may be flattered; the "
     "difference between the two students is not, since they have one size."
 )
 
@@ -329,7 +329,7 @@ show_table(
 )
 
 # %% [markdown]
-# The rows of one network are scored on the same patches, so that their intervals overlap for more than their difference is
+# The rows of one network are scored on the same patches, so their intervals overlap for more than their difference is
 # uncertain; the share of patches with another class is the direct comparison.
 #
 # ## Another backbone

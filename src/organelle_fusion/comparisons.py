@@ -115,8 +115,8 @@ def best_single_difference(
 
     The best channel is chosen anew inside every resample: naming it on the same rows that score
     it is part of the estimate, and a fixed choice would make the interval too narrow. The best of
-    several is flattered by chance, in a resample more than on all rows; the interval therefore
-    leans towards the single channels.
+    several is flattered by chance, in a resample more than on all rows; the interval is
+    therefore biased towards the single channels.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Random forests on measured features: trained, stored, and asked what they lean on."""
+"""Random forests on measured features: trained, stored, and asked what they rely on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -96,9 +96,9 @@ def compare_choices(
     do not, so the same groups are drawn for all. In every resample the non-nested choice is made
     anew, since naming the best on the rows that score it is what is measured; the nested choices
     stand, since they were made before any test row was seen. The best of several is flattered in a
-    resample more than on all rows, so the interval leans towards a larger difference. It tells how
-    large the difference may be; that it lies above 0 says little, since a best score falls below
-    another only where the folds chose different candidates.
+    resample more than on all rows, so the interval is biased towards a larger difference. It tells
+    how large the difference may be; that it lies above 0 says little, since a best score falls
+    below another only where the folds chose different candidates.
 
     Parameters
     ----------
