@@ -342,7 +342,7 @@ def test_occlusion_of_a_linear_model(small):
     uneven = np.add.reduceat(np.add.reduceat(expected, [0, 1, 3, 4], 2), [0, 1, 3, 4], 3)
     np.testing.assert_allclose(found, uneven, atol=1e-5)
     # Squares without a pixel would show 0.
-    for cells in (7, 0, 2.5):
+    for cells in (7, 0, 2.5, 2.0):
         with pytest.raises(gradients.ExplainError, match=rf"number from 1 to 6, .* found {cells};"):
             explain.occlusion(linear_model(), small, CLASSES, cells=cells)
 

@@ -224,7 +224,7 @@ def occlusion(
     """
     check_patches(model, patches)
     height, width, channels = patches.shape[1:]
-    if cells not in range(1, min(height, width) + 1):
+    if not isinstance(cells, int | np.integer) or not 1 <= cells <= min(height, width):
         raise ExplainError(
             f"cells: expected a whole number from 1 to {min(height, width)}, the pixels along an "
             f"edge, found {cells}; choose another"
