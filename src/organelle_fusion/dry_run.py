@@ -170,8 +170,8 @@ def _memory_words(
     state = 4 * (cost.parameters + 3 * cost.trainable)
     return (
         f"{_bytes(memory.max())} for patches, in chapter {memory.idxmax()}, with the "
-        f"copies that Keras makes of those it trains on ({backend}). Besides, where the networks "
-        f"are computed: {_bytes(state)} for the largest network (weights, gradients, two "
+        f"copies that Keras makes of those it trains on ({backend}). Besides, in each process that "
+        f"trains, on its device: {_bytes(state)} for the largest network (weights, gradients, two "
         f"moments of Adam) and up to {_bytes(layers)} for its layers in a step."
     )
 
