@@ -11,10 +11,8 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.comparisons import folding_difference
-from organelle_fusion.metrics import EvaluationError
+from organelle_fusion.metrics import PRIMARY_METRIC, EvaluationError
 from organelle_fusion.significance import interval_text
-
-METRIC = "balanced_accuracy"
 
 
 def confined_classes(labels: Sequence[str], batches: Sequence[str]) -> dict[str, str]:
@@ -124,12 +122,12 @@ def leakage_table(
     for data, grouping in wanted:
         frame = results[data, grouping]
         sample = sample_of(frame, "patch")
-        scores = sample.with_resamples(METRIC, **options)
+        scores = sample.with_resamples(PRIMARY_METRIC, **options)
         low, high = interval(scores[1:])
         difference = dict.fromkeys(("value", "low", "high"), np.nan)
         if grouping != baselines[data]:
             other = results[data, baselines[data]]
-            difference = folding_difference(frame, other, metric=METRIC, **options)
+            difference = folding_difference(frame, other, **options)
         rows.append(
             {
                 "data": data,

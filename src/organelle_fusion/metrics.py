@@ -16,6 +16,9 @@ from organelle_fusion.wording import METRIC_TITLES
 
 METRICS = tuple(METRIC_TITLES)
 
+PRIMARY_METRIC = "balanced_accuracy"
+"""The score by which models, patch sizes and folds are compared and chosen."""
+
 LEVELS = ("patch", "image")
 """Units that all predictions can be scored by; those that name cells can be by ``cell`` as well."""
 
