@@ -136,12 +136,6 @@ def sparse_places(
     return sparse
 
 
-def stack_maps(model: keras.Model, volume: Volume, target: int, **settings) -> Iterator[np.ndarray]:
-    """Maps of every plane of a stack, one after the other; settings and errors as `plane_maps`."""
-    for z in range(volume.shape[1]):
-        yield plane_maps(model, volume, z, target, **settings)
-
-
 class Explained(NamedTuple):
     """Maps of some images, and how alike the organelles' maps are in every one."""
 
