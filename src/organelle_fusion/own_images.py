@@ -16,7 +16,8 @@ import tifffile
 from matplotlib.figure import Figure
 
 from organelle_fusion.config import PhantomSettings, Profile, UserError
-from organelle_fusion.folds import fold_parts, read_folds
+from organelle_fusion.earlier import read_whole_folds
+from organelle_fusion.folds import fold_parts
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.pages import Run
@@ -119,7 +120,7 @@ def unseen_image(run: Run, profile: Profile) -> pd.Series:
     PageError
         The chapter has not been run.
     """
-    folds = read_folds(run.require(run.folder / "folds" / f"cv{profile.folds.n_splits}.csv", "06"))
+    folds = read_whole_folds(run, profile)
     images = run.read()
     return images[fold_parts(folds, images["group"], 0) == "test"].iloc[0]
 
