@@ -16,7 +16,7 @@ from sklearn import metrics as sk
 
 from organelle_fusion.bootstrap import interval, of_model, sample_of
 from organelle_fusion.metrics import METRICS, EvaluationError
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_text, interval_texts
 from organelle_fusion.wording import METRIC_TITLES, title
 
 NOT_COMPUTED = "not computed"
@@ -160,20 +160,12 @@ def level_scores(
     return pd.DataFrame(rows)
 
 
-def printed_levels(table: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Format a table of `level_scores` as text, a column per level.
-
-    Parameters
-    ----------
-    table
-        Of `level_scores`.
-    what
-        What its rows are, in a word.
-    """
-    texts = [interval_text(row.value, row.low, row.high, "") for row in table.itertuples()]
-    named = table.assign(text=texts, chance=[f"{chance:.2f}" for chance in table["chance"]])
-    named = named.rename(columns={"panel": "protocol", "row": what})
-    kept = ["protocol", what, "trainings", "chance"]
+def printed_levels(table: pd.DataFrame) -> pd.DataFrame:
+    """Format a table of `level_scores`, whose rows are subsets, as text: a column per level."""
+    chances = [f"{chance:.2f}" for chance in table["chance"]]
+    named = table.assign(text=interval_texts(table, ""), chance=chances)
+    named = named.rename(columns={"panel": "protocol", "row": "subset"})
+    kept = ["protocol", "subset", "trainings", "chance"]
     wide = named.pivot_table("text", kept, "level", aggfunc="first", sort=False)
     return wide.rename_axis(columns=None).reset_index()
 

@@ -12,7 +12,7 @@ import pandas as pd
 from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.comparisons import folding_difference
 from organelle_fusion.metrics import PRIMARY_METRIC, EvaluationError
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_text, interval_texts
 
 
 def confined_classes(labels: Sequence[str], batches: Sequence[str]) -> dict[str, str]:
@@ -166,7 +166,6 @@ def printed(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     baseline
         What the differences are to, in words.
     """
-    scores = [interval_text(row.value, row.low, row.high, "") for row in table.itertuples()]
     differences = [
         interval_text(row.difference, row.difference_low, row.difference_high)
         if np.isfinite(row.difference)
@@ -178,7 +177,7 @@ def printed(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
             "data set": table["data"],
             "folds": table["grouping"],
             "trainings": table["runs"],
-            "balanced accuracy": scores,
+            "balanced accuracy": interval_texts(table, ""),
             "chance": [f"{chance:.2f}" for chance in table["chance"]],
             f"minus {baseline}": differences,
         }

@@ -41,6 +41,11 @@ def probability_columns(predictions: pd.DataFrame) -> list[str]:
     ]
 
 
+def class_names(predictions: pd.DataFrame) -> list[str]:
+    """Names of the classes of `probability_columns`, in their order."""
+    return [name.removeprefix("p:") for name in probability_columns(predictions)]
+
+
 def scores(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict:
     r"""Compute the four scores of Tables 1 and 2 with scikit-learn.
 

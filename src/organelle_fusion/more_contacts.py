@@ -21,7 +21,7 @@ from organelle_fusion.preprocessing import build_patch_set
 from organelle_fusion.provenance import hash_of, provenance, read_csv, write_csv, write_json
 from organelle_fusion.reference_results import read_json
 from organelle_fusion.repository import project_root
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_texts
 from organelle_fusion.sweep import train_cells
 
 TIMES = 4
@@ -98,10 +98,7 @@ def kept_sentence(root: Path) -> str:
     if facts is None:
         return "What more stacks than these would do was not measured."
     scores = read_csv(root / RESULTS, text=("panel", "row", "level")).query("level == 'by patch'")
-    listed = "; ".join(
-        f"{row.row} {interval_text(row.value, row.low, row.high, '')}"
-        for row in scores.itertuples()
-    )
+    listed = "; ".join(map(" ".join, zip(scores["row"], interval_texts(scores, ""), strict=True)))
     return (
         f"With {TIMES} times the stacks of the profile {facts['profile']} ({facts['stacks']}, "
         f"{facts['patches']:,} patches; measured once, {facts['created'][:10]}, {facts['backend']} "

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from organelle_fusion.downloads import with_data
 from organelle_fusion.style import SINGLE_COLOR, STRATEGY_COLORS, WIDTH, styled
-from organelle_fusion.wording import capital, title
+from organelle_fusion.wording import heading
 
 _AREA = 500
 """Area of the mark of all patches, square points."""
@@ -48,8 +48,7 @@ def reliability_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
             edgecolor="white", linewidth=0.5, zorder=3, clip_on=False,
         )  # fmt: skip
         error = (share * (accuracy - confidence).abs()).sum()
-        name = title(model)
-        axes.set_title(f"{capital(name)}\nECE {error:.2f}", fontsize=9)
+        axes.set_title(f"{heading(model)}\nECE {error:.2f}", fontsize=9)
         axes.set(xlim=(0, 1.04), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         axes.set_xticklabels(["0", "0.5", "1"])
         axes.set_aspect("equal")

@@ -14,7 +14,7 @@ from organelle_fusion.pages import difference_sentence, show_table
 from organelle_fusion.predictions import read_predictions, read_provenance
 from organelle_fusion.provenance import hash_of, note_file
 from organelle_fusion.repository import project_root
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_texts
 from organelle_fusion.wording import title
 
 RESULTS = Path("data", "reference")
@@ -238,10 +238,7 @@ def _answer(found: pd.DataFrame, a: str, b: str, margin: float, bootstrap: dict)
 
 def _accuracies(frame: pd.DataFrame, **bootstrap) -> dict[str, str]:
     scores = score_table(frame, **bootstrap).query("metric == 'balanced_accuracy'")
-    return {
-        row.model: interval_text(row.value, row.low, row.high, sign="")
-        for row in scores.itertuples()
-    }
+    return dict(zip(scores["model"], interval_texts(scores, ""), strict=True))
 
 
 def _title(dataset: str) -> str:

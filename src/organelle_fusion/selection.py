@@ -13,7 +13,13 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import Sample, interval, sample_of
 from organelle_fusion.config import TrainingSettings
-from organelle_fusion.metrics import PRIMARY_METRIC, EvaluationError, probability_columns, scores
+from organelle_fusion.metrics import (
+    PRIMARY_METRIC,
+    EvaluationError,
+    class_names,
+    probability_columns,
+    scores,
+)
 from organelle_fusion.significance import interval_text
 from organelle_fusion.trials import SEARCHED
 
@@ -59,8 +65,7 @@ def nested_choice(predictions: pd.DataFrame, by: str) -> pd.DataFrame:
     """
     candidates = list(predictions[by].unique())
     _check_same_folds(predictions, by, candidates)
-    columns = probability_columns(predictions)
-    classes = [name.removeprefix("p:") for name in columns]
+    classes, columns = class_names(predictions), probability_columns(predictions)
     validation = predictions[predictions["part"] == "validation"]
     rows = []
     for (seed, fold), of_fold in validation.groupby(["seed", "fold"], sort=True):

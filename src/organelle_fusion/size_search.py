@@ -16,7 +16,7 @@ from organelle_fusion.config import PhantomSettings, Profile, paper_px_to_um
 from organelle_fusion.evaluation import score_tables
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.scorecard import finding
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_texts
 from organelle_fusion.sweep import train_sizes
 
 PUBLISHED_PX = 350
@@ -202,8 +202,7 @@ def size_lines(table: pd.DataFrame, covered: pd.Series, curves: pd.DataFrame) ->
         As of `yield_lines`, and a column of scores with their intervals for each set of images, in
         the order of `curves`.
     """
-    numbers = curves[["value", "low", "high"]].itertuples(index=False)
-    texts = curves.assign(score=[interval_text(*row, sign="") for row in numbers])
+    texts = curves.assign(score=interval_texts(curves, ""))
     scores = texts.pivot_table(index="size_px", columns="images", values="score", aggfunc="first")
     lines = yield_lines(table, covered)
     return lines.join(scores[curves["images"].unique()], on="size (paper px)")

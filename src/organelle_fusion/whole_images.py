@@ -15,7 +15,7 @@ from organelle_fusion.explain import explain_patches
 from organelle_fusion.gradients import BATCH, check_channels
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
-from organelle_fusion.metrics import probability_columns
+from organelle_fusion.metrics import class_names, probability_columns
 from organelle_fusion.models import set_seed
 from organelle_fusion.patches import check_share, extract_patches, patch_size_px, patch_table
 from organelle_fusion.plots_maps import ExplainedPlane
@@ -194,8 +194,7 @@ def explain_images(
     """
     network = build()
     tested = predictions[predictions["part"] == "test"]
-    columns = probability_columns(tested)
-    classes = [name.removeprefix("p:") for name in columns]
+    classes, columns = class_names(tested), probability_columns(tested)
     guesses = tested.groupby("image")[columns].mean().idxmax(axis=1).str.removeprefix("p:")
     fold_of = tested.groupby("image")["fold"].first()
     planes: dict[str, dict[str, ExplainedPlane]] = {name: {} for name in TILINGS}
