@@ -21,7 +21,7 @@ from organelle_fusion.patches import check_share, extract_patches, patch_size_px
 from organelle_fusion.plots_maps import ExplainedPlane
 from organelle_fusion.predictions import Cell, load_weights
 from organelle_fusion.similarity import map_similarity
-from organelle_fusion.stitching import add_tiles, tile_table
+from organelle_fusion.stitching import add_tiles, tile_foreground, tile_table
 from organelle_fusion.training import predict_proba
 from organelle_fusion.volumes import Volume
 
@@ -129,10 +129,9 @@ def sparse_places(
     covered = (volume.plane(z) > otsu[:, None, None]).any(axis=0)
     sparse = np.ones(covered.shape, bool)
     size = patch_size_px(volume, size_um)
-    for tile in tile_table(covered.shape, z, size, overlap=overlap).itertuples():
-        place = slice(tile.y, tile.y + size), slice(tile.x, tile.x + size)
-        if covered[place].mean() >= min_foreground:
-            sparse[place] = False
+    tiles = tile_table(covered.shape, z, size, overlap=overlap)
+    for tile in tiles[tile_foreground(covered, tiles) >= min_foreground].itertuples():
+        sparse[tile.y : tile.y + size, tile.x : tile.x + size] = False
     return sparse
 
 
