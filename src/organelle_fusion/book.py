@@ -24,13 +24,10 @@ from organelle_fusion.inputs import (
 )
 from organelle_fusion.locks import held_locks, run_lock
 from organelle_fusion.pages import open_run
-from organelle_fusion.repository import project_root
+from organelle_fusion.repository import COMPILED, project_root
 from organelle_fusion.sources import DATA_VARIABLE
 
 _LOGGER = logging.getLogger(__name__)
-
-COMPILED = Path("data/runs/compiled")
-"""Where JAX keeps what it has compiled."""
 
 # --- execution ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from organelle_fusion.cluster import network_workers, shared_cluster
-from organelle_fusion.config import Profile, load_profile, use_backend
+from organelle_fusion.config import JOINED, Profile, load_profile, use_backend
 from organelle_fusion.contacts import control_scores
 from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.folds import make_folds
@@ -29,8 +29,6 @@ TIMES = 4
 
 RESULTS = Path("data", "controls", "more-contacts.csv")
 """Scores, below the folder of the repository, with their provenance in a JSON file beside them."""
-
-JOINED = ("early", "intermediate", "spatial")
 
 
 def measure(profile: Profile, folder: Path) -> tuple[pd.DataFrame, dict]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import count_groups, interval, sample_of
 from organelle_fusion.chatter import import_keras
-from organelle_fusion.config import FUSIONS, Profile, UserError, paper_px_to_um, use_backend
+from organelle_fusion.config import FUSIONS, JOINED, Profile, UserError, paper_px_to_um, use_backend
 from organelle_fusion.earlier import fold_cells, read_cells, read_whole_folds
 from organelle_fusion.folds import fold_parts
 from organelle_fusion.intensity import PERCENTILES
@@ -78,7 +78,7 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
         raise PackError(f"{path}: expected a name that ends in .keras; give it this ending")
     if path.exists():
         raise PackError(f"{path}: expected no such file, found one; delete it, or name another")
-    known = (*(name for name in FUSIONS if name != "late"), *profile.channels)
+    known = (*JOINED, *profile.channels)
     if model not in known:
         remedy = "choose one of these" + (
             "; late fusion has no network of its own" if model == "late" else ""

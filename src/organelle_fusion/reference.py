@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from organelle_fusion.cluster import HERE
-from organelle_fusion.config import FUSIONS, Profile, UserError
+from organelle_fusion.config import FUSIONS, JOINED, Profile, UserError
 from organelle_fusion.devices import backend_name, device_name, keras_device
 from organelle_fusion.folds import make_folds, read_folds, write_folds
 from organelle_fusion.locks import run_lock
@@ -49,6 +49,7 @@ from organelle_fusion.reference_results import (
     predictions_folder,
     read_json,
 )
+from organelle_fusion.repository import COMPILED
 from organelle_fusion.sources import DATA_VARIABLE
 from organelle_fusion.sweep import train_cells, training_inputs
 
@@ -56,8 +57,6 @@ _LOGGER = logging.getLogger(__name__)
 
 IMAGES = "images"
 """Kind of the tasks that cut stacks; those of trainings are called as their networks."""
-
-JOINED = ("early", "intermediate", "spatial")
 
 WORK = {"single": 1.0, "early": 1.0, "intermediate": 3.0, "spatial": 3.25, "late": 0.0}
 """Multiplications of a network for a patch, in ResNet50 encoders.
@@ -222,7 +221,7 @@ def run_steps(
     planned = planned_trainings(profile)
     limit = 60 * (profile.reference.minutes if minutes is None else minutes)
     began, first, trained = clock(), True, False
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "data" / "runs" / "compiled"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / COMPILED))
     with run_lock(root / RESULTS):
         longest = longest_so_far(planned, root)
         for task in _tasks(profile, planned, root):
