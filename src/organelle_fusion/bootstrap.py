@@ -1,4 +1,4 @@
-"""Bootstrap over groups: the scores of `evaluation` in thousands of resamples at once.
+"""Bootstrap over groups: the scores of `metrics` in thousands of resamples at once.
 
 A resample draws whole groups (images, slides), so a group that is drawn w times counts w times.
 Every score is a function of sums over groups, so the sums are taken once per group and a resample

@@ -65,7 +65,7 @@ def patch_memory(
     Parameters
     ----------
     profile, stacks, run
-        As in `planned_trainings`.
+        As in `plan.planned_trainings`.
     plan
         What that gives.
     backend

@@ -77,6 +77,11 @@ def with_groups(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     table
         One row per patch, with ``image`` and the ``group`` that should stay whole.
 
+    Returns
+    -------
+    DataFrame
+        The predictions, with other ``group``.
+
     Raises
     ------
     EvaluationError

@@ -223,7 +223,7 @@ def difference_sentence(what: str, difference: Mapping[str, float], *, margin: f
     what
         Subject of the sentence, such as "intermediate minus early fusion".
     difference
-        ``value``, ``low``, ``high`` of a balanced accuracy, as `evaluation` gives them; ends that
+        ``value``, ``low``, ``high`` of a balanced accuracy, as `comparisons` gives them; ends that
         are not finite: no interval could be computed.
     margin
         Below 0: the question is whether a loss as large as this is excluded, and the sentence
