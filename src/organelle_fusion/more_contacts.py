@@ -18,8 +18,14 @@ from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import results_folder
 from organelle_fusion.phantom import simulate_dataset
 from organelle_fusion.preprocessing import build_patch_set
-from organelle_fusion.provenance import hash_of, provenance, read_csv, write_csv, write_json
-from organelle_fusion.reference_results import read_json
+from organelle_fusion.provenance import (
+    hash_of,
+    provenance,
+    read_csv,
+    read_json,
+    write_csv,
+    write_json,
+)
 from organelle_fusion.repository import project_root
 from organelle_fusion.significance import interval_texts
 from organelle_fusion.sweep import train_cells

@@ -29,7 +29,7 @@ from organelle_fusion.predictions import (
     singles_hash,
     stored_provenance,
 )
-from organelle_fusion.provenance import hash_of, provenance, write_json
+from organelle_fusion.provenance import hash_of, provenance, read_json, write_json
 from organelle_fusion.reference_data import (
     CROPS,
     Image,
@@ -42,13 +42,7 @@ from organelle_fusion.reference_data import (
     planned_images,
     recipe,
 )
-from organelle_fusion.reference_results import (
-    RESULTS,
-    RUN_FILE,
-    folds_file,
-    predictions_folder,
-    read_json,
-)
+from organelle_fusion.reference_results import RESULTS, RUN_FILE, folds_file, predictions_folder
 from organelle_fusion.repository import COMPILED
 from organelle_fusion.sources import DATA_VARIABLE
 from organelle_fusion.sweep import train_cells, training_inputs
@@ -98,6 +92,10 @@ def planned_trainings(profile: Profile) -> list[Planned]:
     five folds of everything else, and those of further seeds for the strategies that are compared:
     with the first they are the runs of chapter 07 that keep images whole. One network after the
     other, since each is compiled once in a call.
+
+    Returns
+    -------
+    list of Planned
 
     Raises
     ------

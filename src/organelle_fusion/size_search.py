@@ -272,10 +272,9 @@ def dip_differences(
         The difference in words → `comparisons.size_difference`; without sets that lack one of the
         three sizes.
     """
+    words = f"mean of {' and '.join(map(str, BESIDE_PX))} px minus {DIP_PX} px"
     return {
-        f"mean of 250 and 350 px minus 300 px, {name}": size_difference(
-            of_set, BESIDE_PX, [DIP_PX], repeats=repeats, seed=seed
-        )
+        f"{words}, {name}": size_difference(of_set, BESIDE_PX, [DIP_PX], repeats=repeats, seed=seed)
         for name, of_set in predictions.items()
         if {DIP_PX, *BESIDE_PX} <= set(of_set["size_px"])
     }
@@ -357,7 +356,7 @@ def dip_sentence(dip: Mapping[str, Mapping]) -> str:
     if not dip:
         return ""
     shown = sum(difference["low"] > 0 for difference in dip.values())
-    return f"A dip at 300 px shows, with its whole interval, in {shown} of " + (
+    return f"A dip at {DIP_PX} px shows, with its whole interval, in {shown} of " + (
         f"{len(dip)} curves of the scored images, as they are and rotated."
         if len(dip) > 1
         else "1 curve; no image was rotated."
