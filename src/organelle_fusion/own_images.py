@@ -43,6 +43,8 @@ COARSE_UM = 2 * TAKEN.pixel_size_um
 BARE, BRIGHT, COPIED, COPY = 2, 4, 1, 11
 """Slides whose file says nothing of itself; is overexposed; was saved twice; its second copy."""
 
+_COLUMNS = 76  # of a terminal, as many as a page of the book shows
+
 
 def write_stacks(folder: Path) -> None:
     """Write stacks of two classes, with faults, one a slide: ``stacks/label/slide N/file``.
@@ -78,7 +80,7 @@ def take_again(folder: Path) -> None:
         _write(_path(folder, label, slide), _stack(label, slide, size), size)
 
 
-def terminal(command: str, folder: Path, columns: int = 76) -> str:
+def terminal(command: str, folder: Path) -> str:
     """Run a command of this package in a folder.
 
     Parameters
@@ -87,8 +89,6 @@ def terminal(command: str, folder: Path, columns: int = 76) -> str:
         As typed: ``organelle-fusion check manifest.csv``.
     folder
         The working directory meanwhile.
-    columns
-        Width of the terminal.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def terminal(command: str, folder: Path, columns: int = 76) -> str:
 
     # What the command reads was noted when it was written; paths noted from here would be relative
     # to another folder than those of the chapter.
-    environment = {"COLUMNS": str(columns), FILES_VARIABLE: None}
+    environment = {"COLUMNS": str(_COLUMNS), FILES_VARIABLE: None}
     with chdir(folder):
         result = CliRunner().invoke(app, shlex.split(command)[1:], env=environment)
     shown, code = result.output, result.exit_code

@@ -237,10 +237,9 @@ def listed_scores(
     scored: pd.DataFrame,
     rows: Mapping[str, tuple[str, str]],
     *,
-    level: str = "object",
     with_chance: bool = False,
 ) -> str:
-    """List some scores of a table in words.
+    """List some scores of objects in words.
 
     Parameters
     ----------
@@ -248,8 +247,6 @@ def listed_scores(
         Of `evaluation.level_scores`.
     rows
         What a score is called → its panel and row.
-    level
-        As the table calls it.
     with_chance
         Whether chance is added to each.
 
@@ -258,8 +255,8 @@ def listed_scores(
     str
         Such as "All 0.50 [0.40, 0.60], OPG 0.40 [0.30, 0.50]".
     """
-    at = scored.set_index(["panel", "row", "level"])
-    found = [(called, at.loc[(*place, level)]) for called, place in rows.items()]
+    at = scored[scored["level"] == "object"].set_index(["panel", "row"])
+    found = [(called, at.loc[place]) for called, place in rows.items()]
     return ", ".join(
         f"{called} {interval_text(row['value'], row['low'], row['high'], sign='')}"
         + f" (chance {row['chance']:.2f})" * with_chance
