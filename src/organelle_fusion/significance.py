@@ -249,6 +249,11 @@ def interval_text(
     return "{0:{3}z.{4}f} [{1:{3}z.{4}f}, {2:{3}z.{4}f}]".format(value, low, high, sign, digits)
 
 
+def interval_of(score: Mapping[str, float], sign: str = "+") -> str:
+    """`interval_text` of ``value``, ``low`` and ``high`` of a score or a difference."""
+    return interval_text(score["value"], score["low"], score["high"], sign)
+
+
 def interval_texts(
     table: pd.DataFrame, sign: str = "+", columns: Sequence[str] = ("value", "low", "high")
 ) -> list[str]:
