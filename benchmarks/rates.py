@@ -46,7 +46,7 @@ def build(network: str, profile: Profile, precision: str):
         network,
         channels=channels,
         n_classes=N_CLASSES,
-        encoder=profile.encoder.model_copy(update={"weights": None}),
+        encoder=profile.encoder.without_weights(),
         training=profile.training.model_copy(update={"precision": precision}),
     )
 

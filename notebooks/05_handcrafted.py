@@ -313,7 +313,7 @@ None if absent else plots_handcrafted.level_figure(scored)
 
 # %%
 None if absent else show_table(
-    evaluation.printed_levels(scored, "subset"),
+    evaluation.printed_levels(scored),
     "Balanced accuracy on real measurements (otccp-eea1). Brackets: 95 % interval; none where the images of each class are all right or all wrong, or nearly so. TPG is NPG + DPG.",
     "tab-handcrafted",
     data=scored,

@@ -165,7 +165,7 @@ show_table(
 )
 
 # %% tags=["hide-input"]
-lines = scaling.assumption_lines(measured.stages, share, stacks, profiles)
+lines = scaling.assumption_lines(measured.stages, share, profiles)
 Markdown(
     "The projection takes for granted:\n\n"
     + "\n".join(f"- {line}" for line in lines)

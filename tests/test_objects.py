@@ -13,7 +13,6 @@ from organelle_fusion.objects import (
     ObjectError,
     cell_pictures,
     contact_objects,
-    measure_objects,
     measure_stack,
     object_level,
 )
@@ -251,7 +250,7 @@ def test_small_objects_empty_cells_and_missing_nuclei_are_counted(tmp_path):
         {"what": "b", "reason": NO_CONTRAST, "number": 1},
     ]
     volume, cells = stack_of(tmp_path, {"a": ball, "nucleus": nothing}, noise=5.0)
-    empty = measure_objects(volume, "a", cells, voxel_um=VOXEL, min_volume_um3=0.01)
+    empty = measure_stack(volume, ["a"], cells, voxel_um=VOXEL, min_volume_um3=0.01)
     assert len(empty) == 0
     assert empty.attrs["dropped"] == [{"what": "cells", "reason": NO_NUCLEUS, "number": 1}]
 
@@ -310,12 +309,12 @@ def test_stacks_that_cannot_be_measured_are_refused(tmp_path):
         return open_volume(path)
 
     with pytest.raises(ObjectError, match=r"flat.*found none; give the manifest column z_step_um"):
-        measure_objects(file("flat", image, None), "a", cells, **options)
+        measure_stack(file("flat", image, None), ["a"], cells, **options)
     with pytest.raises(ObjectError, match="two planes or more, found 1"):
-        measure_objects(file("plane", image[:, :1], 0.1), "a", cells, **options)
+        measure_stack(file("plane", image[:, :1], 0.1), ["a"], cells, **options)
     image[0] = 0
     with pytest.raises(ObjectError, match="channel a: expected signal, found 0 everywhere"):
-        measure_objects(file("dark", image, 0.1), "a", cells, **options)
+        measure_stack(file("dark", image, 0.1), ["a"], cells, **options)
 
 
 def test_distances_of_tangled_objects_are_nearly_the_least(tmp_path):

@@ -49,7 +49,7 @@ def test_the_faults(folder):
 
 def test_the_way_of_the_chapter(folder):
     """init, check, and a check of stacks taken again; all of it in a folder of its own."""
-    shown = own_images.terminal("organelle-fusion init stacks --output m.csv", folder, 90)
+    shown = own_images.terminal("organelle-fusion init stacks --output m.csv", folder)
     assert shown.startswith("$ organelle-fusion init stacks --output m.csv\nm.csv: 11 images of 2 ")
     assert shown.endswith("\n$ echo $?\n0")
     again = own_images.terminal("organelle-fusion init stacks --output m.csv", folder)

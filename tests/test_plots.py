@@ -142,7 +142,7 @@ def test_attrition_bars_are_the_counts():
     table = pd.DataFrame(
         {
             "size_px": [350, 200], "size_um": [12.369, 7.068], "extracted": [1000, 4000],
-            "kept": [900, 3000],
+            "kept": [900, 3000], "attrition": [0.1, 0.25],
         }
     )  # fmt: skip
     counts, rate = plots_images.attrition_figure(table).axes

@@ -172,8 +172,8 @@ def test_one_image_is_timed_with_all_the_patches_of_the_filter(manifest, monkeyp
 def test_sets_of_all_sizes_are_those_of_each(manifest):
     """One table of both sizes, and for each the patches that it has by itself."""
     settings = SETTINGS.model_copy(update={"size_px": 4, "sizes_px": (2, 4)})
-    options = {"channels": ("a", "b"), "settings": settings, "output_px": 2, "progress": False}
-    common = {name: options[name] for name in ("channels", "settings", "progress")}
+    common = {"channels": ("a", "b"), "settings": settings}
+    options = {**common, "output_px": 2}
     tabulated = tabulate_patches(manifest, sizes_px=(2, 4), **common)
     sets = dict(each_patch_set(manifest, tabulated, **options))
     assert list(sets) == [2, 4]

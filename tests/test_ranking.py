@@ -72,6 +72,18 @@ def test_rankings_are_compared_by_order_and_by_verdict(end):
         ]
 
 
+def test_a_channel_may_be_called_na(tmp_path):
+    """It is a name in both files, and no missing value."""
+    rows = [(model, "balanced_accuracy", 0.5) for model in ("early", "late", "NA", "01")]
+    table = pd.DataFrame(rows, columns=["model", "metric", "value"])
+    table.to_csv(tmp_path / "table1.csv", index=False)
+    pairs = pd.DataFrame({"first": ["NA"], "second": ["01"], "value": 0.0, "low": np.nan})
+    pairs.to_csv(tmp_path / "pairs5.csv", index=False)
+    found = ranking.read_ranking(tmp_path, ["NA", "01"], FUSIONS)
+    assert found.scores[BEST] == 0.5
+    pd.testing.assert_frame_equal(found.pairs, pairs)
+
+
 def test_another_order_is_said():
     one = ranked(0.8, 0.6, 0.5, [(0.1, 0.3)] * 3)
     two = ranked(0.6, 0.8, 0.5, [(0.1, 0.3)] * 3)

@@ -98,7 +98,7 @@ def test_prose_and_table_hold_the_same_numbers(stages):
     shown = scaling.shown_hours(projected, work).set_index("Stage")
     assert shown.loc["measuring objects"].tolist() == ["1,200 × phantom stack", "36", "12", "0.38"]
     assert shown.loc["training, compact", "64 workers, h"] == "0.34"  # 5 workers, as 2.5
-    lines = scaling.assumption_lines(stages, 0.5, 1200, [QUICK])
+    lines = scaling.assumption_lines(stages, 0.5, [QUICK])
     assert any("has 2 GB" in line and "100 patches" in line for line in lines)
     assert any("in 0.5 s" in line and "needs 4 s" in line for line in lines)
     assert any("in 5 folds" in line and "(8 with compact)" in line for line in lines)

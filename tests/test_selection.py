@@ -111,8 +111,6 @@ def test_patches_of_candidates_may_differ_and_images_may_not():
     other = SMALL.assign(group=SMALL["group"].replace("b1", "b9"))
     with pytest.raises(EvaluationError, match=r"size_px 300 and 200 in the same folds, found .*b"):
         selection.compare_choices(pd.concat([LARGE, other]), "size_px", repeats=100)
-    with pytest.raises(EvaluationError, match=r"^metric: expected one of .*found 'accuracy'"):
-        selection.nested_choice(BOTH, "size_px", metric="accuracy")
 
 
 def test_tables_list_both_scores_and_their_difference():

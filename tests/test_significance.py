@@ -15,6 +15,7 @@ from organelle_fusion.significance import (
     corrected_t_test,
     holm,
     interval_text,
+    interval_texts,
     repeated_fold_difference,
 )
 
@@ -277,6 +278,12 @@ def test_comparison_table_adjusts_within_a_test():
 )
 def test_numbers_are_said_with_their_interval(numbers, sign, expected):
     assert interval_text(*numbers, sign) == expected
+
+
+def test_rows_of_a_table_are_said_each_with_its_interval():
+    table = pd.DataFrame({"row": ["a", "b"], "value": [0.5, 1], "low": [0.4, np.nan], "high": 0.6})
+    assert interval_texts(table) == ["+0.50 [+0.40, +0.60]", "+1.00 [no interval]"]
+    assert interval_texts(table, "", ("high", "low", "value"))[0] == "0.60 [0.40, 0.50]"
 
 
 def test_numbers_are_said_beside_what_they_are_compared_with():

@@ -44,7 +44,7 @@ def crops(monkeypatch):
             "sha256": [hashlib.sha256(crop.tobytes()).hexdigest() for crop in images],
         }
     )
-    monkeypatch.setattr(sources, "_list", lambda name: listed.copy())
+    monkeypatch.setattr(sources, "crop_list", lambda name: listed.copy())
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
     return images
 
@@ -241,7 +241,7 @@ def cells(monkeypatch):
             "sha256": [hashlib.sha256(crop.tobytes()).hexdigest() for crop in images],
         }
     )
-    monkeypatch.setattr(sources, "_list", lambda name: listed.copy())
+    monkeypatch.setattr(sources, "crop_list", lambda name: listed.copy())
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
     return images
 
@@ -349,7 +349,7 @@ def test_given_file_that_is_damaged(tmp_path, crops, monkeypatch):
 
 
 def test_committed_list():
-    listed = sources._list(NAME)
+    listed = sources.crop_list(NAME)
     assert listed.columns.tolist() == ["file", "label", "group", "keep", "sha256"]
     assert len(listed) == 7731
     assert listed["label"].nunique() == 9
@@ -364,7 +364,7 @@ def test_committed_list():
 
 
 def test_committed_list_of_cells():
-    listed = sources._list(CELLS)
+    listed = sources.crop_list(CELLS)
     assert listed.columns.tolist() == ["file", "label", "group", "keep", "sha256"]
     assert listed["label"].value_counts().to_dict() == {"MCF7": 697, "MCF10A": 674}
     assert listed["file"].is_unique

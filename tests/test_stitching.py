@@ -9,6 +9,7 @@ from organelle_fusion.stitching import (
     add_tiles,
     blending_windows,
     stitch,
+    tile_foreground,
     tile_table,
 )
 
@@ -26,6 +27,17 @@ def test_tiles_cover_the_plane_up_to_its_border():
     assert half["x"].tolist() == [0, 2, 4, 6, 7]
     odd = tile_table((5, 11), 7, 5, overlap=True)
     assert odd["x"].tolist() == [0, 2, 4, 6]
+
+
+def test_foreground_of_tiles_is_counted():
+    """Of 3 × 5 pixels, tiles of 2 in steps of 1: four pixels of the mask, counted by eye."""
+    mask = np.array([[1, 0, 0, 0, 0], [1, 0, 0, 1, 0], [0, 0, 0, 0, 1]], bool)
+    found = tile_foreground(mask, tile_table((3, 5), 0, 2, overlap=True))
+    assert found.tolist() == [0.5, 0, 0.25, 0.25, 0.25, 0, 0.25, 0.5]
+    larger = np.random.default_rng(0).random((40, 50)) < 0.3
+    tiles = tile_table((40, 50), 0, 7, overlap=False)
+    cut = [larger[tile.y : tile.y + 7, tile.x : tile.x + 7] for tile in tiles.itertuples()]
+    assert tile_foreground(larger, tiles).tolist() == [part.mean() for part in cut]
 
 
 @pytest.mark.parametrize("overlap", [False, True])

@@ -16,7 +16,7 @@ from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import LEVELS
 from organelle_fusion.patchset import PatchSet, new_patches
 from organelle_fusion.preprocessing import build_patch_set, cut_places
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_text, interval_texts
 
 OWN = "as in this book"
 """The variant that all others are compared with."""
@@ -136,14 +136,13 @@ def ablation_table(
 
 def ablation_lines(table: pd.DataFrame) -> pd.DataFrame:
     """Format an `ablation_table` for a page: Variant, Scored by, Number, and two intervals."""
-    score = ["value", "low", "high"]
     difference = ["difference", "difference_low", "difference_high"]
     return pd.DataFrame(
         {
             "Variant": table["variant"],
             "Scored by": table["level"],
             "Number": table["rows"],
-            "Balanced accuracy": [interval_text(*row, "") for row in table[score].to_numpy()],
+            "Balanced accuracy": interval_texts(table, ""),
             "Difference": [
                 "" if np.isnan(row[0]) else interval_text(*row)
                 for row in table.reindex(columns=difference).to_numpy(dtype=float)

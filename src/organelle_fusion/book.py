@@ -24,13 +24,10 @@ from organelle_fusion.inputs import (
 )
 from organelle_fusion.locks import held_locks, run_lock
 from organelle_fusion.pages import open_run
-from organelle_fusion.repository import project_root
+from organelle_fusion.repository import COMPILED, project_root
 from organelle_fusion.sources import DATA_VARIABLE
 
 _LOGGER = logging.getLogger(__name__)
-
-COMPILED = Path("data/runs/compiled")
-"""Where JAX keeps what it has compiled."""
 
 # --- execution ----------------------------------------------------------------------------------
 
@@ -56,6 +53,11 @@ def reproduce(profile: Profile, profile_name: str, manifest: str = "", chapter: 
     """Execute the chapters in order as far as they have to be, then build the book.
 
     After a single chapter, no book is built if others are not executed.
+
+    Parameters
+    ----------
+    profile, profile_name, manifest, chapter
+        As in `execute_chapters`.
 
     Returns
     -------
@@ -101,6 +103,11 @@ def execute_chapters(
         Path of one's own manifest, or nothing.
     chapter
         Number of a chapter: it is executed whether it has to be or not, and no other is.
+
+    Raises
+    ------
+    BookError
+        There is no such chapter, or one failed.
     """
     # What TensorFlow's compiled code says once it is imported would hide the progress.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -117,10 +124,10 @@ def execute_chapters(
             )
     backend = os.environ.get("KERAS_BACKEND", profile.backend)
     parameters = {"profile": profile_name, "manifest": manifest}
-    data = open_run(profile, manifest).data
+    run = open_run(profile, manifest)
+    data = run.data
     _LOGGER.debug(
-        "profile %s, %s, backend %s, results in %s",
-        *(profile.name, data, backend, open_run(profile, manifest).folder),
+        "profile %s, %s, backend %s, results in %s", profile.name, data, backend, run.folder
     )
     executed = {source: root / EXECUTED / f"{source.stem}.ipynb" for source in sources}
     # Asked before any runs: an execution that fails takes the time of the last one with it.
@@ -172,9 +179,7 @@ def _tell_what_is_out_of_date(root: Path, inputs_of: Callable[[Path], dict]) -> 
 
 def toc_entries(root: Path) -> list[dict]:
     """Entries of ``_toc.yml`` in the order of the pages, out of all parts and sections."""
-    import yaml
-
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    toc = _toc(root)
 
     def below(entry: dict) -> list[dict]:
         held = [*entry.get("chapters", []), *entry.get("sections", [])]
@@ -185,10 +190,13 @@ def toc_entries(root: Path) -> list[dict]:
 
 def toc_pages(root: Path) -> list[str]:
     """Pages named in ``_toc.yml``, without suffix, the root page first."""
+    return [_toc(root)["root"], *(entry["file"] for entry in toc_entries(root))]
+
+
+def _toc(root: Path) -> dict:
     import yaml
 
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    return [toc["root"], *(entry["file"] for entry in toc_entries(root))]
+    return yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
 
 
 def missing_pages(root: Path) -> list[str]:

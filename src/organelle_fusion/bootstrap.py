@@ -1,4 +1,4 @@
-"""Bootstrap over groups: the scores of `evaluation` in thousands of resamples at once.
+"""Bootstrap over groups: the scores of `metrics` in thousands of resamples at once.
 
 A resample draws whole groups (images, slides), so a group that is drawn w times counts w times.
 Every score is a function of sums over groups, so the sums are taken once per group and a resample
@@ -13,6 +13,7 @@ import pandas as pd
 from organelle_fusion.metrics import (
     EvaluationError,
     class_codes,
+    class_names,
     pooled,
     probability_columns,
     scores,
@@ -250,8 +251,7 @@ class Sample(NamedTuple):
 def sample_of(predictions: pd.DataFrame, level: str) -> Sample:
     """Pooled test rows of a predictions frame of one model, see `metrics.pooled`."""
     table = pooled(predictions, level)
-    columns = probability_columns(table)
-    classes = [name.removeprefix("p:") for name in columns]
+    classes, columns = class_names(table), probability_columns(table)
     labels, probabilities = table["label"].to_numpy(), table[columns].to_numpy(dtype=float)
     codes = class_codes(labels, probabilities, classes)
     return Sample(classes, labels, codes, probabilities, table["group"].to_numpy())

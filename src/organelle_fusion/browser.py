@@ -77,9 +77,14 @@ class _Quiet(SimpleHTTPRequestHandler):
 def serve(folder: Path) -> Iterator[str]:
     """Serve a folder by HTTP to this machine while the context lasts.
 
-    Returns
-    -------
-    Iterator[str]
+    Parameters
+    ----------
+    folder
+        What is served.
+
+    Yields
+    ------
+    str
         The address, without a slash at its end; the port is one that is free.
     """
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))

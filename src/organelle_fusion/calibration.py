@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion.bootstrap import count_groups, draw_groups, interval, of_model, sample_of
-from organelle_fusion.significance import interval_text
-from organelle_fusion.wording import capital, title
+from organelle_fusion.significance import interval_texts
+from organelle_fusion.wording import heading
 
 BINS = 10
 """Equal steps of confidence from 0 to 1."""
@@ -115,12 +115,12 @@ def calibration_table(
 
 def calibration_lines(table: pd.DataFrame) -> pd.DataFrame:
     """Format a `calibration_table` for a page: Model, ECE, Confidence minus accuracy, Verdict."""
-    error, excess = ["value", "low", "high"], ["excess", "excess_low", "excess_high"]
+    excess = ["excess", "excess_low", "excess_high"]
     return pd.DataFrame(
         {
-            "Model": table["model"].map(title).map(capital),
-            "ECE": [interval_text(*row, "") for row in table[error].to_numpy()],
-            "Confidence minus accuracy": [interval_text(*row) for row in table[excess].to_numpy()],
+            "Model": table["model"].map(heading),
+            "ECE": interval_texts(table, ""),
+            "Confidence minus accuracy": interval_texts(table, columns=excess),
             "Verdict": table["verdict"],
         }
     )

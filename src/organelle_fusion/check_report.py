@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from organelle_fusion.checking import SATURATED, Problem, Report
+from organelle_fusion.checking import Problem, Report
+from organelle_fusion.inspecting import SATURATED
 from organelle_fusion.leakage import batch_answer
 from organelle_fusion.manifest_template import Template
 from organelle_fusion.wording import few

@@ -182,9 +182,9 @@ def _reference(settings: Profile, dry_run: bool, minutes: float | None) -> str:
 
 
 def _run_file(settings: Profile, command: str) -> AbstractContextManager[None]:
-    from organelle_fusion.repository import project_root
+    from organelle_fusion.repository import RUNS, project_root
 
-    return run_log.run_file(project_root() / "data" / "runs" / settings.name / "logs", command)
+    return run_log.run_file(project_root() / RUNS / settings.name / "logs", command)
 
 
 def _plan(settings: Profile, manifest: str, stacks: "pd.DataFrame | None") -> str:

@@ -1,7 +1,8 @@
 """Differences between models, patch sizes and folds, each in the same resampled groups.
 
 What makes an image easy or hard for both sides cancels in a difference, so both sides are scored
-in the same resamples of groups, and the interval is that of the difference.
+in the same resamples of groups, and the interval is that of the difference. The score is balanced
+accuracy, `metrics.PRIMARY_METRIC`.
 
 Each difference is a dict: ``value``; ``low``, ``high``, the ends of its 95 % interval; ``p``, see
 `bootstrap.two_sided_p`.
@@ -20,16 +21,14 @@ from organelle_fusion.bootstrap import (
     sample_of,
     two_sided_p,
 )
-from organelle_fusion.metrics import METRICS, EvaluationError
+from organelle_fusion.metrics import PRIMARY_METRIC, EvaluationError
 
 
-def _paired(predictions, models, metric, level, repeats, seed) -> tuple[np.ndarray, np.ndarray]:
-    """One metric of several models, (M,), and in the same resamples, (M, repeats)."""
-    if metric not in METRICS:
-        raise EvaluationError(f"metric: expected one of {', '.join(METRICS)}, found {metric!r}")
+def _paired(predictions, models, repeats, seed) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of several models by patch, (M,), and in the same resamples, (M, repeats)."""
     parts = [of_model(predictions, name) for name in models]
     check_same_rows(parts, models, ["seed", "patch", "label", "group"])
-    return _resampled(parts, models, metric, level, repeats, seed)
+    return _resampled(parts, models, "patch", repeats, seed)
 
 
 def check_same_rows(
@@ -48,8 +47,8 @@ def check_same_rows(
             )
 
 
-def _resampled(parts, names, metric, level, repeats, seed) -> tuple[np.ndarray, np.ndarray]:
-    """One metric of several frames, (M,), and in resamples of the groups they share, (M, repeats).
+def _resampled(parts, names, level, repeats, seed) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of several frames, (M,), and in resamples of the groups they share, (M, repeats).
 
     Equal groups in equal classes are drawn equally, whatever rows the frames have of them.
     """
@@ -62,8 +61,8 @@ def _resampled(parts, names, metric, level, repeats, seed) -> tuple[np.ndarray, 
                 f"predictions: expected {names[0]} and {name} tested on the same groups, found "
                 f"{group} in one only; score both on the same images"
             )
-    values = [sample.scores()[metric] for sample in samples]
-    return np.array(values), np.array([s.resampled(metric, repeats, seed) for s in samples])
+    values = [sample.scores()[PRIMARY_METRIC] for sample in samples]
+    return np.array(values), np.array([s.resampled(PRIMARY_METRIC, repeats, seed) for s in samples])
 
 
 def _difference(value: float, resampled: np.ndarray) -> dict:
@@ -77,15 +76,22 @@ def paired_difference(
     a: str,
     b: str,
     *,
-    metric: str = "balanced_accuracy",
-    level: str = "patch",
     repeats: int = 2000,
     seed: int = 0,
 ) -> dict:
-    """Difference a − b of two models in the same resampled groups.
+    """Difference a − b of two models in the same resampled groups, by patch.
 
     Both models are scored on each resample of groups before the difference is taken, so what
     makes an image easy or hard for both cancels. Claim C1 of the paper compares strategies so.
+
+    Parameters
+    ----------
+    predictions
+        Predictions of both models, see `metrics`.
+    a, b
+        Names of the models.
+    repeats, seed
+        Number of resamples of groups within their class, and their seed.
 
     Returns
     -------
@@ -95,9 +101,9 @@ def paired_difference(
     Raises
     ------
     EvaluationError
-        A model or metric is not there, or the two were not tested on the same rows.
+        A model is not there, or the two were not tested on the same rows.
     """
-    values, resampled = _paired(predictions, [a, b], metric, level, repeats, seed)
+    values, resampled = _paired(predictions, [a, b], repeats, seed)
     return _difference(values[0] - values[1], resampled[0] - resampled[1])
 
 
@@ -106,8 +112,6 @@ def best_single_difference(
     channels: Sequence[str],
     model: str = "intermediate",
     *,
-    metric: str = "balanced_accuracy",
-    level: str = "patch",
     repeats: int = 2000,
     seed: int = 0,
 ) -> dict:
@@ -117,6 +121,17 @@ def best_single_difference(
     it is part of the estimate, and a fixed choice would make the interval too narrow. The best of
     several is flattered by chance, in a resample more than on all rows; the interval is
     therefore biased towards the single channels.
+
+    Parameters
+    ----------
+    predictions
+        Predictions of the fusion model and of each single channel.
+    channels
+        Names of the single channels.
+    model
+        Name of the fusion model.
+    repeats, seed
+        As in `paired_difference`.
 
     Returns
     -------
@@ -129,7 +144,7 @@ def best_single_difference(
     EvaluationError
         As `paired_difference`.
     """
-    values, resampled = _paired(predictions, [model, *channels], metric, level, repeats, seed)
+    values, resampled = _paired(predictions, [model, *channels], repeats, seed)
     singles = resampled[1:]
     chosen = np.bincount(singles.argmax(axis=0), minlength=len(channels)) / repeats
     return {
@@ -184,8 +199,6 @@ def size_difference(
     first: Sequence[int],
     second: Sequence[int],
     *,
-    metric: str = "balanced_accuracy",
-    level: str = "patch",
     repeats: int = 2000,
     seed: int = 0,
 ) -> dict:
@@ -200,7 +213,7 @@ def size_difference(
         Predictions of one model at several sizes, column ``size_px``.
     first, second
         Patch sizes in the paper's pixels.
-    metric, level, repeats, seed
+    repeats, seed
         As in `paired_difference`.
 
     Returns
@@ -222,7 +235,7 @@ def size_difference(
         )
     parts = [predictions[predictions["size_px"] == size] for size in sizes]
     names = [f"{size} px" for size in sizes]
-    values, resampled = _resampled(parts, names, metric, level, repeats, seed)
+    values, resampled = _resampled(parts, names, "patch", repeats, seed)
     n = len(first)
     return _difference(
         values[:n].mean() - values[n:].max(),
@@ -234,7 +247,6 @@ def folding_difference(
     a: pd.DataFrame,
     b: pd.DataFrame,
     *,
-    metric: str = "balanced_accuracy",
     level: str = "patch",
     repeats: int = 2000,
     seed: int = 0,
@@ -246,7 +258,9 @@ def folding_difference(
     a, b
         Predictions of one model each. Their ``group`` is what is resampled: the image, even where
         the folds were cut finer.
-    metric, level, repeats, seed
+    level
+        Of `metrics.pooled`.
+    repeats, seed
         As in `paired_difference`.
 
     Returns
@@ -259,7 +273,7 @@ def folding_difference(
     EvaluationError
         The groups differ.
     """
-    values, resampled = _resampled([a, b], ["a", "b"], metric, level, repeats, seed)
+    values, resampled = _resampled([a, b], ["a", "b"], level, repeats, seed)
     return _difference(values[0] - values[1], resampled[0] - resampled[1])
 
 
@@ -285,7 +299,6 @@ def rival_difference(
     own: pd.DataFrame,
     rivals: Mapping[str, pd.DataFrame],
     *,
-    metric: str = "balanced_accuracy",
     level: str = "patch",
     repeats: int = 2000,
     seed: int = 0,
@@ -301,7 +314,9 @@ def rival_difference(
         Predictions of one model.
     rivals
         Name → predictions of one model each, of the same groups.
-    metric, level, repeats, seed
+    level
+        Of `metrics.pooled`.
+    repeats, seed
         As in `paired_difference`.
 
     Returns
@@ -315,7 +330,7 @@ def rival_difference(
         The groups differ.
     """
     parts, names = [own, *rivals.values()], ["the model", *rivals]
-    values, resampled = _resampled(parts, names, metric, level, repeats, seed)
+    values, resampled = _resampled(parts, names, level, repeats, seed)
     return {
         **_difference(values[0] - values[1:].max(), resampled[0] - resampled[1:].max(axis=0)),
         "best": list(rivals)[int(values[1:].argmax())],

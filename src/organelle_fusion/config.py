@@ -26,6 +26,9 @@ NUCLEUS = "nucleus"
 FUSIONS = ("early", "intermediate", "late", "spatial")
 """Names of the models that join channels; every other model is named by its one channel."""
 
+JOINED = tuple(name for name in FUSIONS if name != "late")
+"""Those of them that are one network; late fusion joins what networks of one channel say."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Filters = Annotated[tuple[Positive, ...], Field(min_length=1)]  # of the stem, and of each block

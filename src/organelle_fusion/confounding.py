@@ -220,17 +220,15 @@ def _same_division(values: pd.Series, groups: pd.Series) -> bool:
     return len(pairs) == pairs["value"].nunique() == pairs["group"].nunique()
 
 
-def chance_of(values: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:
-    """Share of random orders of the classes in which the values tell as many classes.
+def chance_of(values: np.ndarray, labels: np.ndarray) -> float:
+    """Share of `ORDERS` random orders of the classes in which the values tell as many classes.
 
     Parameters
     ----------
     values, labels
         Of each of N groups.
-    seed
-        Of the `ORDERS` random orders.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     _, codes = np.unique(labels, return_inverse=True)
     places = [np.flatnonzero(values == value) for value in np.unique(values)]
 

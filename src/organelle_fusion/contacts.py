@@ -13,7 +13,7 @@ from organelle_fusion.evaluation import level_scores
 from organelle_fusion.folds import fold_parts
 from organelle_fusion.leakage import chance_words
 from organelle_fusion.patchset import PatchSet
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_of
 from organelle_fusion.wording import title
 
 COARSE = 7
@@ -66,7 +66,7 @@ def where_chance_lies(scores: pd.DataFrame, rows: Iterable[str]) -> str:
         of = scores.loc[row]
         within = "within" if of["low"] <= of["chance"] <= of["high"] else "outside"
         where = f"{within} the interval of" if np.isfinite(of["low"]) else "on no known side of"
-        words.append(f"{where} {row}, {interval_text(of['value'], of['low'], of['high'], '')}")
+        words.append(f"{where} {row}, {interval_of(of, '')}")
     return "; ".join(words)
 
 
@@ -84,7 +84,7 @@ def control_words(scores: pd.DataFrame, models: Iterable[str], wide: str, fewer:
     """
 
     def of(row: str) -> str:
-        return interval_text(*scores.loc[row, ["value", "low", "high"]], "")
+        return interval_of(scores.loc[row], "")
 
     changed = "; ".join(f"{name} from {of(name + fewer)} to {of(name)}" for name in models)
     headed = "; ".join(row for row in scores.index if row.endswith(wide))
@@ -237,7 +237,7 @@ def probe_words(scores: pd.DataFrame, edges: Mapping[int, float]) -> str:
     rows = {number: scores.loc[_grid(number)] for number in edges}
     listed = "; ".join(
         f"{number} × {number} blocks of {edges[number]:.1f} µm "
-        f"{interval_text(row['value'], row['low'], row['high'], '')} ({chance_words(row)})"
+        f"{interval_of(row, '')} ({chance_words(row)})"
         for number, row in rows.items()
     )
     above = [number for number, row in rows.items() if chance_words(row) == "above chance"]

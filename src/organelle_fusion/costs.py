@@ -65,7 +65,7 @@ def patch_memory(
     Parameters
     ----------
     profile, stacks, run
-        As in `planned_trainings`.
+        As in `plan.planned_trainings`.
     plan
         What that gives.
     backend
@@ -164,7 +164,7 @@ def time_network(network: str, profile: Profile, n_classes: int) -> NetworkCost:
         reset_model,
     )
 
-    encoder = profile.encoder.model_copy(update={"weights": None})
+    encoder = profile.encoder.without_weights()
     channels = ("channel",) if network == "single" else profile.channels
     batch, size = profile.training.batch_size, profile.encoder.input_px
     random = np.random.default_rng(0)

@@ -19,7 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from organelle_fusion.bootstrap import draw_groups, group_strata, interval
 from organelle_fusion.config import UserError
 from organelle_fusion.folds import fold_parts
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_text, interval_texts
 
 if TYPE_CHECKING:
     import keras
@@ -272,12 +272,11 @@ def cluster_table(
 
 def cluster_lines(table: pd.DataFrame) -> pd.DataFrame:
     """Format a `cluster_table` for a page: Patches of, Measure (in words), Mean, Classes."""
-    means = table[["value", "low", "high"]].itertuples(index=False)
     return pd.DataFrame(
         {
             "Patches of": table["patches"],
             "Measure": table["measure"].map(MEASURES),
-            "Mean": [interval_text(*row, "") for row in means],
+            "Mean": interval_texts(table, ""),
             "Classes": table["classes"],
         }
     )

@@ -16,7 +16,7 @@ from sklearn import metrics as sk
 
 from organelle_fusion.bootstrap import interval, of_model, sample_of
 from organelle_fusion.metrics import METRICS, EvaluationError
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_text, interval_texts
 from organelle_fusion.wording import METRIC_TITLES, title
 
 NOT_COMPUTED = "not computed"
@@ -117,7 +117,7 @@ def level_scores(
     repeats: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Balanced accuracy of objects, and of the votes of cells and images.
+    """Balanced accuracy of rows one by one, and of the mean probabilities of cells and images.
 
     Parameters
     ----------
@@ -160,26 +160,18 @@ def level_scores(
     return pd.DataFrame(rows)
 
 
-def printed_levels(table: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Format a table of `level_scores` as text, a column per level.
-
-    Parameters
-    ----------
-    table
-        Of `level_scores`.
-    what
-        What its rows are, in a word.
-    """
-    texts = [interval_text(row.value, row.low, row.high, "") for row in table.itertuples()]
-    named = table.assign(text=texts, chance=[f"{chance:.2f}" for chance in table["chance"]])
-    named = named.rename(columns={"panel": "protocol", "row": what})
-    kept = ["protocol", what, "trainings", "chance"]
+def printed_levels(table: pd.DataFrame) -> pd.DataFrame:
+    """Format a table of `level_scores`, whose rows are subsets, as text: a column per level."""
+    chances = [f"{chance:.2f}" for chance in table["chance"]]
+    named = table.assign(text=interval_texts(table, ""), chance=chances)
+    named = named.rename(columns={"panel": "protocol", "row": "subset"})
+    kept = ["protocol", "subset", "trainings", "chance"]
     wide = named.pivot_table("text", kept, "level", aggfunc="first", sort=False)
     return wide.rename_axis(columns=None).reset_index()
 
 
-def fold_scores(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
-    """Score each fold by itself, naming the classes its test part holds.
+def fold_scores(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Score the patches of each fold by itself, naming the classes its test part holds.
 
     A fold that lacks a class is scored on the classes present, so folds are not comparable with
     each other; AUROC is left out for that reason. Secondary to `score_table`.
@@ -188,11 +180,16 @@ def fold_scores(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame
     -------
     DataFrame
         model, seed, fold, metric, value, classes_present (names, separated by commas).
+
+    Raises
+    ------
+    EvaluationError
+        As `metrics.pooled`.
     """
     rows = []
     for model, part in _by_model(predictions):
         for (seed, fold), cell in part[part["part"] == "test"].groupby(["seed", "fold"]):
-            sample = sample_of(cell, level)
+            sample = sample_of(cell, "patch")
             values = sample.scores()
             present = ", ".join(name for name in sample.classes if name in set(sample.labels))
             rows.extend(
@@ -214,16 +211,21 @@ def confusion(predictions: pd.DataFrame, model: str, level: str = "patch") -> pd
     return pd.DataFrame(matrix, index=true, columns=true.rename("predicted"))
 
 
-def pr_curves(predictions: pd.DataFrame, model: str, level: str = "patch") -> pd.DataFrame:
-    """Precision-recall curve of each class present against the rest, as in Figs 5 and 10.
+def pr_curves(predictions: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Precision-recall curve by patch of each class present against the rest, as in Figs 5, 10.
 
     Returns
     -------
     DataFrame
         class, recall, precision, average_precision (of the class: Σ (Rₙ − Rₙ₋₁) Pₙ) and
         prevalence (share of the class, the precision of guessing); recall falls within a class.
+
+    Raises
+    ------
+    EvaluationError
+        The model is not there; and as `metrics.pooled`.
     """
-    sample = sample_of(of_model(predictions, model), level)
+    sample = sample_of(of_model(predictions, model), "patch")
     frames = []
     for k, name in enumerate(sample.classes):
         positive, score = sample.codes == k, sample.probabilities[:, k]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_texts
 
 
 def export_lines(table: pd.DataFrame) -> pd.DataFrame:
@@ -14,12 +14,11 @@ def export_lines(table: pd.DataFrame) -> pd.DataFrame:
         Network, Format, Balanced accuracy (with its interval), Largest deviation, Other class (per
         cent), Size in kB, and latencies in ms.
     """
-    scores = table[["value", "low", "high"]].itertuples(index=False)
     return pd.DataFrame(
         {
             "Network": table["network"],
             "Format": table["format"],
-            "Balanced accuracy": [interval_text(*row, "") for row in scores],
+            "Balanced accuracy": interval_texts(table, ""),
             "Largest deviation": [f"{value:.1g}" for value in table["deviation"]],
             "Other class": [f"{share:.1%}" for share in table["changed"]],
             "Size, kB": table["size_kb"].round(1),

@@ -3,7 +3,7 @@
 Organelle Topology Cell Classification Pipeline, Wang et al., iScience 26:107229 (2023). One row is
 one object, a connected piece of one organelle in one cell; lengths are in µm. What was measured may
 come from a public table (`sources.read_measurements`) or from stacks (`cells.segment_cells`,
-`objects.measure_objects` and `objects.contact_objects`).
+`objects.measure_stack`).
 """
 
 from types import MappingProxyType

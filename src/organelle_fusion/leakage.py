@@ -11,10 +11,8 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import interval, sample_of
 from organelle_fusion.comparisons import folding_difference
-from organelle_fusion.metrics import EvaluationError
-from organelle_fusion.significance import interval_text
-
-METRIC = "balanced_accuracy"
+from organelle_fusion.metrics import PRIMARY_METRIC, EvaluationError
+from organelle_fusion.significance import interval_text, interval_texts
 
 
 def confined_classes(labels: Sequence[str], batches: Sequence[str]) -> dict[str, str]:
@@ -79,6 +77,11 @@ def with_groups(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     table
         One row per patch, with ``image`` and the ``group`` that should stay whole.
 
+    Returns
+    -------
+    DataFrame
+        The predictions, with other ``group``.
+
     Raises
     ------
     EvaluationError
@@ -124,12 +127,12 @@ def leakage_table(
     for data, grouping in wanted:
         frame = results[data, grouping]
         sample = sample_of(frame, "patch")
-        scores = sample.with_resamples(METRIC, **options)
+        scores = sample.with_resamples(PRIMARY_METRIC, **options)
         low, high = interval(scores[1:])
         difference = dict.fromkeys(("value", "low", "high"), np.nan)
         if grouping != baselines[data]:
             other = results[data, baselines[data]]
-            difference = folding_difference(frame, other, metric=METRIC, **options)
+            difference = folding_difference(frame, other, **options)
         rows.append(
             {
                 "data": data,
@@ -168,7 +171,6 @@ def printed(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     baseline
         What the differences are to, in words.
     """
-    scores = [interval_text(row.value, row.low, row.high, "") for row in table.itertuples()]
     differences = [
         interval_text(row.difference, row.difference_low, row.difference_high)
         if np.isfinite(row.difference)
@@ -180,7 +182,7 @@ def printed(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
             "data set": table["data"],
             "folds": table["grouping"],
             "trainings": table["runs"],
-            "balanced accuracy": scores,
+            "balanced accuracy": interval_texts(table, ""),
             "chance": [f"{chance:.2f}" for chance in table["chance"]],
             f"minus {baseline}": differences,
         }

@@ -8,7 +8,7 @@ import pandas as pd
 from organelle_fusion.coverage import Coverage
 from organelle_fusion.leakage import batch_answer, chance_words
 from organelle_fusion.pages import difference_sentence
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_of
 
 
 class Groupings(NamedTuple):
@@ -180,10 +180,7 @@ def chance_lines(rows: pd.DataFrame, names: Sequence[str], form: str = "{}, {}")
         How a score with its interval and what it is to chance are put together.
     """
     return [
-        f"{name} "
-        + form.format(
-            interval_text(row["value"], row["low"], row["high"], sign=""), chance_words(row)
-        )
+        f"{name} " + form.format(interval_of(row, ""), chance_words(row))
         for name, row in zip(names, rows.to_dict("records"), strict=True)
     ]
 

@@ -85,6 +85,11 @@ def read_images(path: str | Path) -> pd.DataFrame:
 def read_leniently(path: str | Path) -> tuple[pd.DataFrame, list[ManifestError]]:
     """Read a manifest as `read_manifest` does, and go on to the end where a row is wrong.
 
+    Parameters
+    ----------
+    path
+        As in `read_manifest`.
+
     Returns
     -------
     pandas.DataFrame

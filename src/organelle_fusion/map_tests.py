@@ -21,7 +21,7 @@ from organelle_fusion.gradients import target_logits
 from organelle_fusion.naming import SHARE, shapley_measure
 from organelle_fusion.planted import Shown
 from organelle_fusion.shapley import ABSENT, absent_patches, shapley_values
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_texts
 
 PLANTED_TESTS = ("planted organelle", "mass in mask", "pointing", "deletion", "insertion")
 """Tests against what was planted and against the network; more is better, 0 is chance."""
@@ -296,9 +296,8 @@ def summary(
 
 def printed(table: pd.DataFrame) -> pd.DataFrame:
     """Table of `summary` as text: ``test``, and a column for each method under its title."""
-    text = [interval_text(row.value, row.low, row.high) for row in table.itertuples()]
     return (
-        table.assign(text=text)
+        table.assign(text=interval_texts(table))
         .pivot_table(index="test", columns="method", values="text", aggfunc="first", sort=False)
         .rename(columns=METHOD_TITLES)
         .reset_index()

@@ -5,6 +5,7 @@ What is done to one stack stands in `cells` and `objects`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -181,11 +182,7 @@ def count_planted(
 
 def contact_kinds(channels: Sequence[str]) -> list[str]:
     """Names of the contacts between every two channels, as `objects.measure_stack` gives them."""
-    return [
-        f"{first}{BETWEEN}{second}"
-        for k, first in enumerate(channels)
-        for second in channels[k + 1 :]
-    ]
+    return [f"{first}{BETWEEN}{second}" for first, second in combinations(channels, 2)]
 
 
 def topology(

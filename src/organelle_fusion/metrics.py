@@ -16,6 +16,9 @@ from organelle_fusion.wording import METRIC_TITLES
 
 METRICS = tuple(METRIC_TITLES)
 
+PRIMARY_METRIC = "balanced_accuracy"
+"""The score by which models, patch sizes and folds are compared and chosen."""
+
 LEVELS = ("patch", "image")
 """Units that all predictions can be scored by; those that name cells can be by ``cell`` as well."""
 
@@ -36,6 +39,11 @@ def probability_columns(predictions: pd.DataFrame) -> list[str]:
         for name in predictions.columns
         if name.startswith("p:") and predictions[name].notna().any()
     ]
+
+
+def class_names(predictions: pd.DataFrame) -> list[str]:
+    """Names of the classes of `probability_columns`, in their order."""
+    return [name.removeprefix("p:") for name in probability_columns(predictions)]
 
 
 def scores(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict:
@@ -139,6 +147,32 @@ def pooled(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
         test row, a patch was tested twice under one seed or has no label or group, or an image or
         cell has two labels.
     """
+    test = _tested(predictions, level)
+    columns = probability_columns(test)
+    if level == "patch":
+        return test[["label", "group", *columns]].reset_index(drop=True)
+    unit = ["image", "cell"] if level == "cell" else ["image"]
+    if test[unit].isna().any(axis=None):
+        raise EvaluationError(
+            f"predictions: expected a name in {' and '.join(unit)}, found an empty one; name each"
+        )
+    units = test.groupby(["seed", *unit], sort=True)
+    labels = units["label"].nunique()
+    if labels.max() > 1:
+        raise EvaluationError(
+            f"predictions: expected one label per {level}, found {labels.max()} in "
+            f"{labels.idxmax()[-1]!r}; score at level 'patch'"
+        )
+    table = units[columns].mean()
+    table.insert(0, "label", units["label"].first())
+    whole = not test[[*unit, "group"]].drop_duplicates().duplicated(unit).any()
+    image_names = table.index.get_level_values("image")
+    table.insert(1, "group", units["group"].first() if whole else image_names)
+    return table.reset_index(drop=True)
+
+
+def _tested(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Test rows by seed and patch, once nothing stands against pooling them; see `pooled`."""
     if level not in (*LEVELS, "cell"):
         raise EvaluationError(f"level: expected one of {', '.join(LEVELS)}, cell, found {level!r}")
     needed = (*_COLUMNS, *(["cell"] if level == "cell" else []))
@@ -180,23 +214,4 @@ def pooled(predictions: pd.DataFrame, level: str = "patch") -> pd.DataFrame:
             f"predictions: expected probabilities, found NaN at patch {bad['patch'].iloc[0]} of "
             f"image {bad['image'].iloc[0]!r}; score each data set by itself, or run the cell again"
         )
-    if level == "patch":
-        return test[["label", "group", *columns]].reset_index(drop=True)
-    unit = ["image", "cell"] if level == "cell" else ["image"]
-    if test[unit].isna().any(axis=None):
-        raise EvaluationError(
-            f"predictions: expected a name in {' and '.join(unit)}, found an empty one; name each"
-        )
-    units = test.groupby(["seed", *unit], sort=True)
-    labels = units["label"].nunique()
-    if labels.max() > 1:
-        raise EvaluationError(
-            f"predictions: expected one label per {level}, found {labels.max()} in "
-            f"{labels.idxmax()[-1]!r}; score at level 'patch'"
-        )
-    table = units[columns].mean()
-    table.insert(0, "label", units["label"].first())
-    whole = not test[[*unit, "group"]].drop_duplicates().duplicated(unit).any()
-    image_names = table.index.get_level_values("image")
-    table.insert(1, "group", units["group"].first() if whole else image_names)
-    return table.reset_index(drop=True)
+    return test

@@ -35,7 +35,7 @@ LIMIT = 3.0
 lies outside them, and there the network would have seen next to nothing."""
 
 # Modules that a trained MLP depends on.
-_CODE = ("batches", "initial", "mlp", "models", "training")
+_CODE = ("batches", "encoders", "initial", "mlp", "models", "training")
 
 
 class MlpError(UserError):

@@ -225,6 +225,11 @@ def read_facts(path: Path) -> ModelFacts:
 def read_model(path: Path) -> tuple["keras.Model", ModelFacts]:
     """Read a network and its facts; Keras computes on the backend that it was imported on.
 
+    Parameters
+    ----------
+    path
+        The file, ``.keras``.
+
     Returns
     -------
     keras.Model

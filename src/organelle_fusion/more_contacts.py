@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from organelle_fusion.cluster import network_workers, shared_cluster
-from organelle_fusion.config import Profile, load_profile, use_backend
+from organelle_fusion.config import JOINED, Profile, load_profile, use_backend
 from organelle_fusion.contacts import control_scores
 from organelle_fusion.devices import backend_name, keras_device
 from organelle_fusion.folds import make_folds
@@ -18,10 +18,16 @@ from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import results_folder
 from organelle_fusion.phantom import simulate_dataset
 from organelle_fusion.preprocessing import build_patch_set
-from organelle_fusion.provenance import hash_of, provenance, read_csv, write_csv, write_json
-from organelle_fusion.reference_results import read_json
+from organelle_fusion.provenance import (
+    hash_of,
+    provenance,
+    read_csv,
+    read_json,
+    write_csv,
+    write_json,
+)
 from organelle_fusion.repository import project_root
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_texts
 from organelle_fusion.sweep import train_cells
 
 TIMES = 4
@@ -29,8 +35,6 @@ TIMES = 4
 
 RESULTS = Path("data", "controls", "more-contacts.csv")
 """Scores, below the folder of the repository, with their provenance in a JSON file beside them."""
-
-JOINED = ("early", "intermediate", "spatial")
 
 
 def measure(profile: Profile, folder: Path) -> tuple[pd.DataFrame, dict]:
@@ -98,10 +102,7 @@ def kept_sentence(root: Path) -> str:
     if facts is None:
         return "What more stacks than these would do was not measured."
     scores = read_csv(root / RESULTS, text=("panel", "row", "level")).query("level == 'by patch'")
-    listed = "; ".join(
-        f"{row.row} {interval_text(row.value, row.low, row.high, '')}"
-        for row in scores.itertuples()
-    )
+    listed = "; ".join(map(" ".join, zip(scores["row"], interval_texts(scores, ""), strict=True)))
     return (
         f"With {TIMES} times the stacks of the profile {facts['profile']} ({facts['stacks']}, "
         f"{facts['patches']:,} patches; measured once, {facts['created'][:10]}, {facts['backend']} "

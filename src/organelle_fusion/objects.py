@@ -55,39 +55,6 @@ class _Body(NamedTuple):
     surface: cKDTree | None
 
 
-def measure_objects(
-    volume: Volume,
-    channel: str,
-    cells: Cells,
-    *,
-    voxel_um: float | None = None,
-    min_volume_um3: float = 0.001,
-) -> pd.DataFrame:
-    """Measure the objects of one organelle in all cells.
-
-    Parameters
-    ----------
-    volume, cells, min_volume_um3
-        As in `measure_stack`; the cut-off is about the smallest volume in the published tables.
-    channel
-        The organelle.
-    voxel_um
-        Edge of the isotropic voxels, µm; that of a pixel unless given.
-
-    Returns
-    -------
-    DataFrame
-        As of `measure_stack`, of this kind only.
-
-    Raises
-    ------
-    ObjectError, VolumeError
-        As `measure_stack`.
-    """
-    voxel_um = voxel_um or volume.pixel_size_um
-    return measure_stack(volume, [channel], cells, voxel_um=voxel_um, min_volume_um3=min_volume_um3)
-
-
 def measure_stack(
     volume: Volume, channels: Sequence[str], cells: Cells, *, voxel_um: float, min_volume_um3: float
 ) -> pd.DataFrame:

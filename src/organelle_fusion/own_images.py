@@ -16,7 +16,8 @@ import tifffile
 from matplotlib.figure import Figure
 
 from organelle_fusion.config import PhantomSettings, Profile, UserError
-from organelle_fusion.folds import fold_parts, read_folds
+from organelle_fusion.earlier import read_whole_folds
+from organelle_fusion.folds import fold_parts
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
 from organelle_fusion.pages import Run
@@ -41,6 +42,8 @@ SLIDES = {"control": (1, 2, 3, 4, 5), "treated": (6, 7, 8, 9, 10)}
 COARSE_UM = 2 * TAKEN.pixel_size_um
 BARE, BRIGHT, COPIED, COPY = 2, 4, 1, 11
 """Slides whose file says nothing of itself; is overexposed; was saved twice; its second copy."""
+
+_COLUMNS = 76  # of a terminal, as many as a page of the book shows
 
 
 def write_stacks(folder: Path) -> None:
@@ -77,7 +80,7 @@ def take_again(folder: Path) -> None:
         _write(_path(folder, label, slide), _stack(label, slide, size), size)
 
 
-def terminal(command: str, folder: Path, columns: int = 76) -> str:
+def terminal(command: str, folder: Path) -> str:
     """Run a command of this package in a folder.
 
     Parameters
@@ -86,8 +89,6 @@ def terminal(command: str, folder: Path, columns: int = 76) -> str:
         As typed: ``organelle-fusion check manifest.csv``.
     folder
         The working directory meanwhile.
-    columns
-        Width of the terminal.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def terminal(command: str, folder: Path, columns: int = 76) -> str:
 
     # What the command reads was noted when it was written; paths noted from here would be relative
     # to another folder than those of the chapter.
-    environment = {"COLUMNS": str(columns), FILES_VARIABLE: None}
+    environment = {"COLUMNS": str(_COLUMNS), FILES_VARIABLE: None}
     with chdir(folder):
         result = CliRunner().invoke(app, shlex.split(command)[1:], env=environment)
     shown, code = result.output, result.exit_code
@@ -119,7 +120,7 @@ def unseen_image(run: Run, profile: Profile) -> pd.Series:
     PageError
         The chapter has not been run.
     """
-    folds = read_folds(run.require(run.folder / "folds" / f"cv{profile.folds.n_splits}.csv", "06"))
+    folds = read_whole_folds(run, profile)
     images = run.read()
     return images[fold_parts(folds, images["group"], 0) == "test"].iloc[0]
 

@@ -9,8 +9,9 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import count_groups, interval, sample_of
 from organelle_fusion.chatter import import_keras
-from organelle_fusion.config import FUSIONS, Profile, UserError, paper_px_to_um, use_backend
-from organelle_fusion.folds import fold_parts, read_folds
+from organelle_fusion.config import FUSIONS, JOINED, Profile, UserError, paper_px_to_um, use_backend
+from organelle_fusion.earlier import fold_cells, read_cells, read_whole_folds
+from organelle_fusion.folds import fold_parts
 from organelle_fusion.intensity import PERCENTILES
 from organelle_fusion.manifest import open_image
 from organelle_fusion.metrics import pooled, probability_columns
@@ -25,7 +26,7 @@ from organelle_fusion.model_file import (
 from organelle_fusion.pages import Run
 from organelle_fusion.patches import patch_size_px
 from organelle_fusion.patchset import PatchSet, manifest_change
-from organelle_fusion.predictions import Cell, load_weights, read_predictions, read_provenance
+from organelle_fusion.predictions import Cell, load_weights, read_provenance
 from organelle_fusion.preprocessing import Tabulated, tabulate_patches
 from organelle_fusion.provenance import atomic_path, code_version
 from organelle_fusion.sweep import training_inputs
@@ -77,31 +78,28 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
         raise PackError(f"{path}: expected a name that ends in .keras; give it this ending")
     if path.exists():
         raise PackError(f"{path}: expected no such file, found one; delete it, or name another")
-    known = (*(name for name in FUSIONS if name != "late"), *profile.channels)
+    known = (*JOINED, *profile.channels)
     if model not in known:
         remedy = "choose one of these" + (
             "; late fusion has no network of its own" if model == "late" else ""
         )
         raise PackError(f"model: expected one of {', '.join(known)}, found {model}; {remedy}")
-    settings, size_px = profile.folds, profile.patches.size_px
-    folds = read_folds(run.require(run.folder / "folds" / f"cv{settings.n_splits}.csv", "06"))
-    numbers = sorted(folds["fold"].unique().tolist())
-    if fold not in numbers:
+    size_px = profile.patches.size_px
+    folds = read_whole_folds(run, profile)
+    cells = fold_cells(model, folds, profile.folds.seed, size_px=size_px)
+    if fold not in cells:
         raise PackError(
-            f"fold: expected one of {', '.join(map(str, numbers))}, found {fold}; choose among them"
+            f"fold: expected one of {', '.join(map(str, cells))}, found {fold}; choose among them"
         )
     folder = run.folder / "predictions"
-    cells = [Cell("cv5", size_px, model, number, settings.seed) for number in numbers]
-    for cell in cells:
-        run.require(cell.path(folder), "06")
-    cell = cells[numbers.index(fold)]
+    predictions = read_cells(run, cells.values(), folder, "06")
+    cell = cells[fold]
     run.require(cell.weights_path(folder), "06")
     patch_set = PatchSet.load(run.require(run.folder / "patches" / f"{size_px}px", "02"))
     use_backend(profile)
     import_keras(to_save=True)
     stored = read_provenance(cell.path(folder))
     _check_same(cell, stored["inputs"], profile, patch_set, folds)
-    predictions = read_predictions([each.path(folder) for each in cells])
     channels = profile.channels if model in FUSIONS else (model,)
     images = run.read()
     _check_manifest(run, images, patch_set)
@@ -131,8 +129,8 @@ def pack(path: Path, profile: Profile, run: Run, *, model: str, fold: int) -> Mo
         profile=profile.name,
         backend=stored["inputs"]["backend"],
         fold=fold,
-        n_folds=len(numbers),
-        seed=settings.seed,
+        n_folds=len(cells),
+        seed=profile.folds.seed,
         hashes={name: text for name, text in stored["inputs"].items() if name != "backend"}
         | {
             "code of patches and prediction": code_version(
@@ -325,7 +323,7 @@ def _network(facts: ModelFacts, profile: Profile) -> "keras.Model":
         facts.strategy,
         channels=facts.channels,
         n_classes=len(facts.classes),
-        encoder=profile.encoder.model_copy(update={"weights": None}),  # read later
+        encoder=profile.encoder.without_weights(),  # read later
         training=profile.training,
     )
 

@@ -15,7 +15,7 @@ from organelle_fusion.downloads import with_data
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.provenance import hash_of, note_file
 from organelle_fusion.published import read_published
-from organelle_fusion.repository import project_root
+from organelle_fusion.repository import RUNS, project_root
 from organelle_fusion.wording import capital, decimals
 
 _TOGETHER = re.compile(r"\\\[[^][]*\\\]|&[lg]t; (?=\d)")
@@ -86,7 +86,7 @@ def open_run(profile: Profile, manifest: str = "") -> Run:
 
 def results_folder(profile: Profile, dataset: str) -> Path:
     """Folder that keeps the results of one data set under one profile, relative to here."""
-    return Path(os.path.relpath(project_root() / "data" / "runs" / profile.name / dataset))
+    return Path(os.path.relpath(project_root() / RUNS / profile.name / dataset))
 
 
 def _from_root(path: Path) -> str:
@@ -98,9 +98,9 @@ def _from_root(path: Path) -> str:
 def _of_others(path: Path) -> str:
     """Say which profiles have a result that one lacks, or nothing."""
     place = Path(_from_root(path)).parts
-    if place[:2] != ("data", "runs"):
+    if place[:2] != RUNS.parts:
         return ""
-    runs = project_root() / "data" / "runs"
+    runs = project_root() / RUNS
     others = [one.name for one in sorted(runs.glob("*")) if one.joinpath(*place[3:]).exists()]
     if not others:
         return ""
@@ -223,7 +223,7 @@ def difference_sentence(what: str, difference: Mapping[str, float], *, margin: f
     what
         Subject of the sentence, such as "intermediate minus early fusion".
     difference
-        ``value``, ``low``, ``high`` of a balanced accuracy, as `evaluation` gives them; ends that
+        ``value``, ``low``, ``high`` of a balanced accuracy, as `comparisons` gives them; ends that
         are not finite: no interval could be computed.
     margin
         Below 0: the question is whether a loss as large as this is excluded, and the sentence

@@ -27,6 +27,7 @@ from organelle_fusion.provenance import (
     temporary_name,
     write_json,
 )
+from organelle_fusion.volumes import READERS
 
 FILES = ("patches.npy", "patches.parquet", "patches.json")
 
@@ -230,8 +231,8 @@ class PatchSet:
         facts = {
             "channels": list(self.channels),
             "code": code_version(
-                *("intensity", "kernels", "patches", "patchset", "preprocessing"),
-                *("reading", "streaming"),
+                *("intensity", "kernels", "patches", "patchset", "preprocessing", "streaming"),
+                *READERS,
             ),
             "data_hash": self.data_hash,
             "pixel_size_um": self.pixel_size_um,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from organelle_fusion.config import FUSIONS, NUCLEUS, Profile, TuningSettings
+from organelle_fusion.config import FUSIONS, JOINED, NUCLEUS, Profile, TuningSettings
 from organelle_fusion.pages import Run
 from organelle_fusion.plan_data import (
     contact_patches,
@@ -258,11 +258,10 @@ def _planted_rows(profile: Profile, rows: Callable, run: Run) -> list[dict]:
     for name in singles:
         only = {"folder": f"{folder}/only-{name}/predictions"}
         found += rows("11", f"planted in {name} only", "cv5", ["intermediate"], **only)
-    joined = ["early", "intermediate", "spatial"]
-    found += rows("11", "planted contacts", "cv5", [*singles, *joined], **contact)
+    found += rows("11", "planted contacts", "cv5", [*singles, *JOINED], **contact)
     found += rows("11", "contacts, wide head", "cv5-wide-head", ["intermediate"], **contact)
     fewer = {"share": 1 / planted.fewer}
-    return found + rows("11", "contacts, fewer patches", "cv5-fewer", joined, **contact, **fewer)
+    return found + rows("11", "contacts, fewer patches", "cv5-fewer", JOINED, **contact, **fewer)
 
 
 def _beyond_rows(profile: Profile, rows: Callable) -> list[dict]:

@@ -1,7 +1,6 @@
 """What data a run will have, before it has them: stacks, crops, patches and their numbers."""
 
 from collections.abc import Sequence
-from importlib import resources
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from organelle_fusion.config import (
     paper_px_to_um,
 )
 from organelle_fusion.patches import patch_size_px
-from organelle_fusion.sources import SOURCES
+from organelle_fusion.sources import SOURCES, crop_list
 
 
 class Crops(NamedTuple):
@@ -45,15 +44,10 @@ def phantom_stacks(settings: PhantomSettings, channels: Sequence[str]) -> pd.Dat
 
 def public_crops(profile: Profile) -> dict[str, Crops]:
     """Crops that chapters 09 and 10 take, by the lists of the public sets in the package."""
-    folder = resources.files("organelle_fusion") / "registry"
-    lists = {
-        name: pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
-        for name in SOURCES
-    }
     numbers = {
-        "cell-lines-9": lists["cell-lines-9"]["label"].nunique()
+        "cell-lines-9": crop_list("cell-lines-9")["label"].nunique()
         * profile.real_cells.crops_per_class,
-        "mcf10a-mcf7": int((lists["mcf10a-mcf7"]["keep"] == "1").sum()),
+        "mcf10a-mcf7": int(crop_list("mcf10a-mcf7")["keep"].sum()),
     }
     averaged = {"cell-lines-9": 1, "mcf10a-mcf7": 2}  # pixels in a row that become one
     return {

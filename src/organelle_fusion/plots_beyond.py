@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from organelle_fusion.downloads import with_data
-from organelle_fusion.style import OKABE_ITO, WIDTH, styled
+from organelle_fusion.style import GREY, OKABE_ITO, WIDTH, styled
 from organelle_fusion.wording import title
 
 _MARKS = {"test": "o", "validation": "^"}
@@ -67,7 +67,7 @@ def features_figure(
     for axes, ncols in ((by_class, columns), (by_image, 2)):
         axes.set(xlabel="UMAP 1 (no unit)", xticks=[], yticks=[])
         for part in pd.unique(parts):
-            axes.plot([], [], _MARKS[part], color="#555555", markersize=4, label=f"{part} part")
+            axes.plot([], [], _MARKS[part], color=GREY, markersize=4, label=f"{part} part")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=ncols, handletextpad=0.3)
     points = pd.DataFrame(layout, columns=["UMAP 1", "UMAP 2"])
     return with_data(figure, points.assign(label=labels, image=images, part=parts))

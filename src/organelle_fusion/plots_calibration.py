@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from organelle_fusion.downloads import with_data
-from organelle_fusion.style import SINGLE_COLOR, STRATEGY_COLORS, WIDTH, styled
-from organelle_fusion.wording import capital, title
+from organelle_fusion.style import GREY, SINGLE_COLOR, STRATEGY_COLORS, WIDTH, styled
+from organelle_fusion.wording import heading
 
 _AREA = 500
 """Area of the mark of all patches, square points."""
@@ -41,22 +41,21 @@ def reliability_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
         color = STRATEGY_COLORS.get(model, SINGLE_COLOR)
         confidence, accuracy = curve["confidence"], curve["accuracy"]
         share = curve["count"] / curve["count"].sum()
-        axes.plot([0, 1], [0, 1], color="#555555", linestyle="--", linewidth=1)
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
         axes.vlines(confidence, confidence, accuracy, color=color, linewidth=1)
         axes.scatter(
             confidence, accuracy, s=_AREA * share.clip(lower=0.01), facecolor=color, alpha=0.75,
             edgecolor="white", linewidth=0.5, zorder=3, clip_on=False,
         )  # fmt: skip
         error = (share * (accuracy - confidence).abs()).sum()
-        name = title(model)
-        axes.set_title(f"{capital(name)}\nECE {error:.2f}", fontsize=9)
+        axes.set_title(f"{heading(model)}\nECE {error:.2f}", fontsize=9)
         axes.set(xlim=(0, 1.04), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         axes.set_xticklabels(["0", "0.5", "1"])
         axes.set_aspect("equal")
     for x, y, side, words in ((0.03, 0.98, "left", "under-"), (1.0, 0.02, "right", "over-")):
         grid[0, 0].text(
             x, y, f"{words}\nconfident", ha=side, va="top" if y > 0.5 else "bottom", fontsize=8,
-            color="#555555",
+            color=GREY,
         )  # fmt: skip
     grid[0, 0].set_ylabel("share of right patches")
     figure.supxlabel("confidence: mean probability of the class named", fontsize=9)

@@ -19,6 +19,7 @@ from organelle_fusion.config import ORGANELLES
 from organelle_fusion.downloads import with_data
 from organelle_fusion.style import (
     CHANCE,
+    GREY,
     INK,
     LIGHT,
     WIDTH,
@@ -237,7 +238,7 @@ def attrition_figure(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        size_px (the paper's pixels), size_um, extracted, kept; one row per patch size.
+        Of `preprocessing.patch_yield`.
     """
     table = table.sort_values("size_px")
     place = np.arange(len(table))
@@ -259,14 +260,13 @@ def attrition_figure(table: pd.DataFrame) -> Figure:
     counts.set_ylim(0, 1.1 * top)
     counts.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     counts.set_title("Patches cut from the images (grey) and kept by the sparsity filter (blue)")
-    lost = 1 - table["kept"] / table["extracted"]
-    rate.plot(place, lost, "o-", color="#D55E00")
-    for x, value in zip(place, lost, strict=True):
+    rate.plot(place, table["attrition"], "o-", color="#D55E00")
+    for x, value in zip(place, table["attrition"], strict=True):
         rate.annotate(
             f"{value:.0%}", (x, value), xytext=(0, 5), textcoords="offset points", ha="center",
             fontsize=8,
         )  # fmt: skip
-    rate.set_ylim(0, 1.3 * max(float(lost.max()), 0.05))
+    rate.set_ylim(0, 1.3 * max(float(table["attrition"].max()), 0.05))
     rate.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     rate.set_ylabel("attrition")
     rate.set_title("Share of the patches that is dropped")
@@ -274,8 +274,10 @@ def attrition_figure(table: pd.DataFrame) -> Figure:
         place, [f"{r.size_px:g} px\n{r.size_um:.1f} µm" for r in table.itertuples()], fontsize=8
     )
     rate.set_xlabel("edge of a patch: the paper's pixels, and µm")
-    return with_data(figure, table.assign(attrition=lost))
+    return with_data(figure, table)
 
+
+_HALF_VIEW = 0.57  # of the edge of the largest patch, about which there is some room
 
 _SIZE_MARKS = (
     ("#0072B2", "o", "-"),
@@ -330,7 +332,7 @@ def patch_size_figure(
         )  # fmt: skip
     axes.axhline(chance, **CHANCE)
     axes.text(n - 0.52, chance + 0.01, f"chance {chance:.2f}", fontsize=8, ha="right",
-              va="bottom", color="#555555")  # fmt: skip
+              va="bottom", color=GREY)  # fmt: skip
     axes.set_xlim(-0.5, n - 0.5)
     axes.set_ylim(0, 1.02)
     axes.set_xticks(range(n), [f"{size:g}" for size in sizes["size_px"]])
@@ -342,12 +344,7 @@ def patch_size_figure(
     top = axes.secondary_xaxis("top")
     top.set_xticks(range(n), [f"{size:.1f}" for size in sizes["size_um"]])
     top.set_xlabel("edge of a patch (µm)")
-    centre = (np.array(plane.shape[1:]) - 1) / 2
-    if outline is not None:
-        centre = np.argwhere(outline).mean(axis=0)
-    half = int(np.ceil(0.57 * sizes["size_um"].max() / pixel_size_um))
-    cell = square_view(plane, centre, half)
-    outline = None if outline is None else square_view(outline, centre, half)
+    cell, outline = cell_view(plane, outline, sizes["size_um"].max(), pixel_size_um)
     for k, size_um in enumerate(sizes["size_um"]):
         small = _inches(figure, left + k * edge + 0.03, 0.3, edge - 0.06)
         _draw_patch(small, cell, outline, size_um / pixel_size_um)
@@ -363,7 +360,22 @@ def patch_size_figure(
     return with_data(figure, scores.assign(chance=chance))
 
 
-def square_view(array: np.ndarray, centre: np.ndarray, half: int) -> np.ndarray:
+def cell_view(
+    plane: np.ndarray, outline: np.ndarray | None, size_um: float, pixel_size_um: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Cut plane and outline of `patch_size_figure` to a square about the cell.
+
+    A patch of `size_um`, the largest, has some room in it. Without an outline, which then stays
+    None, the square lies about the middle of the plane.
+    """
+    half = int(np.ceil(_HALF_VIEW * size_um / pixel_size_um))
+    if outline is None:
+        return _square_view(plane, (np.array(plane.shape[1:]) - 1) / 2, half), None
+    centre = np.argwhere(outline).mean(axis=0)
+    return _square_view(plane, centre, half), _square_view(outline, centre, half)
+
+
+def _square_view(array: np.ndarray, centre: np.ndarray, half: int) -> np.ndarray:
     """Cut (…, 2 half + 1, 2 half + 1) about a centre; beyond the border it is dark."""
     margin = [(0, 0)] * (array.ndim - 2) + [(half, half)] * 2
     y, x = np.rint(centre).astype(int)

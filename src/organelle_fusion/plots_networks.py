@@ -14,10 +14,9 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from organelle_fusion.config import FUSIONS, ORGANELLES
 from organelle_fusion.downloads import with_data
-from organelle_fusion.style import INK, WIDTH, in_lines, styled
+from organelle_fusion.style import GREY, INK, WIDTH, in_lines, styled
 from organelle_fusion.wording import title
 
-_GREY = "#555555"
 # Inches, as all lengths here: height of a branch, and room for the arrow between two boxes.
 _LANE = 1.0
 _GAP = 0.08
@@ -81,7 +80,7 @@ def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str,
     return x + width
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], color=_GREY) -> None:
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], color=GREY) -> None:
     style = {"arrowstyle": "-|>", "color": color, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", end, start, arrowprops=style)
 
@@ -102,7 +101,7 @@ def _encoder(axes: Axes, stages: list[_Stage], y: float, color: str, columns: np
         if stage.parameters:
             axes.text(
                 x + width / 2, y - height / 2 - 0.04, _count(stage.parameters), ha="center",
-                va="top", fontsize=8, color=_GREY,
+                va="top", fontsize=8, color=GREY,
             )  # fmt: skip
     return end
 
@@ -135,9 +134,7 @@ def _head(axes: Axes, table: pd.DataFrame, x: float, y: float, color: str) -> fl
     """Draw the dense head from x on; return the right edge of its scores."""
     hidden, classes, parameters = _head_text(table)
     end = _box(axes, x, y, 0.5, 0.46, hidden, color)
-    axes.text(
-        x + 0.25, y - 0.27, _count(parameters), ha="center", va="top", fontsize=8, color=_GREY
-    )
+    axes.text(x + 0.25, y - 0.27, _count(parameters), ha="center", va="top", fontsize=8, color=GREY)
     _arrow(axes, (end, y), (end + 0.12, y), color)
     return _box(axes, end + 0.12, y, 0.52, 0.46, classes, color)
 
@@ -158,10 +155,10 @@ def _draw(axes: Axes, strategy: str, table: pd.DataFrame, channels: Sequence[str
     step = columns[1] - columns[0]
     for stage, x in zip(stages, columns, strict=True):
         name = stage.name if len(stage.shape) == 3 else "average"
-        axes.text(x + (step - _GAP) / 2, height - 0.13, name, ha="center", fontsize=8, color=_GREY)
+        axes.text(x + (step - _GAP) / 2, height - 0.13, name, ha="center", fontsize=8, color=GREY)
     for lane in range(lanes):
         y = height - 0.2 - _LANE * (lane + 0.43)
-        color = _GREY if strategy == "early" else INK[lane]
+        color = GREY if strategy == "early" else INK[lane]
         shown = channels if strategy == "early" else [channels[lane]]
         inks = INK[: len(shown)] if strategy == "early" else [color]
         if strategy == "early":
@@ -179,7 +176,7 @@ def _draw(axes: Axes, strategy: str, table: pd.DataFrame, channels: Sequence[str
     if strategy == "early":
         x, y = ends[0]
         _arrow(axes, (x, y), (x + 0.14, y))
-        _head(axes, table, x + 0.14, y, _GREY)
+        _head(axes, table, x + 0.14, y, GREY)
     elif strategy in ("intermediate", "spatial"):
         _join(axes, table, ends, middle)
     else:
@@ -215,13 +212,13 @@ def _mixed_lane(
         start = columns[-2] - _GAP * (k + 1) / (len(above) + 1)
         axes.plot([start, start], [lane, y + 0.12 * (1 - k)], color=INK[k], linewidth=1)
         _arrow(axes, (start, y + 0.12 * (1 - k)), (columns[-2], y + 0.12 * (1 - k)), INK[k])
-    end = _box(axes, columns[-2], y, step - _GAP, 0.6, f"mixed\n{h}×{w}\n×{features}", _GREY)
+    end = _box(axes, columns[-2], y, step - _GAP, 0.6, f"mixed\n{h}×{w}\n×{features}", GREY)
     axes.text(
         columns[-2] + (step - _GAP) / 2, y - 0.34, _count(mixing["parameters"].sum()),
-        ha="center", va="top", fontsize=8, color=_GREY,
+        ha="center", va="top", fontsize=8, color=GREY,
     )  # fmt: skip
     _arrow(axes, (end, y), (columns[-1], y))
-    return _box(axes, columns[-1], y, step - _GAP, 0.38, f"{features}", _GREY), y
+    return _box(axes, columns[-1], y, step - _GAP, 0.38, f"{features}", GREY), y
 
 
 def _join(axes: Axes, table: pd.DataFrame, ends: list[tuple[float, float]], middle: float) -> None:
@@ -232,14 +229,14 @@ def _join(axes: Axes, table: pd.DataFrame, ends: list[tuple[float, float]], midd
     mixed = "mixer" in set(table["part"])
     for k, (end, y) in enumerate(ends):
         low = middle + 0.6 - part * (k + 1)
-        color = _GREY if mixed and k == len(ends) - 1 else INK[k]
+        color = GREY if mixed and k == len(ends) - 1 else INK[k]
         axes.add_patch(
             Rectangle((x, low), 0.22, part, facecolor=_tint(color), edgecolor=color, linewidth=1.2)
         )
         _arrow(axes, (end, y), (x, low + part / 2), color)
     axes.text(x + 0.11, middle - 0.64, f"joined\n{length}", ha="center", va="top", fontsize=8)
     _arrow(axes, (x + 0.22, middle), (x + 0.36, middle))
-    _head(axes, table, x + 0.36, middle, _GREY)
+    _head(axes, table, x + 0.36, middle, GREY)
 
 
 def _vote(axes: Axes, table: pd.DataFrame, ends: list[tuple[float, float]], middle: float) -> None:
@@ -253,7 +250,7 @@ def _vote(axes: Axes, table: pd.DataFrame, ends: list[tuple[float, float]], midd
             (scored + 0.22, middle + 0.14 * np.sign(round(y - middle, 6))),
             INK[k],
         )
-    _box(axes, scored + 0.22, middle, 0.62, 0.56, "weighted\nmean", _GREY)
+    _box(axes, scored + 0.22, middle, 0.62, 0.56, "weighted\nmean", GREY)
 
 
 @styled
@@ -297,7 +294,7 @@ def architecture_figure(
         axes.set_title(f"{mark}{title(strategy)}: {_count(total)} parameters")
     figure.supxlabel(
         "in the boxes: size of the output (height × width × features); below: parameters",
-        fontsize=8, color=_GREY,
+        fontsize=8, color=GREY,
     )  # fmt: skip
     return with_data(
         figure, pd.concat(table.assign(network=strategy) for strategy, table in tables.items())

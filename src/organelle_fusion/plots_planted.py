@@ -9,10 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from organelle_fusion.downloads import with_data
-from organelle_fusion.style import INK, STRATEGY_COLORS, WIDTH, styled
+from organelle_fusion.style import GREY, INK, STRATEGY_COLORS, WIDTH, styled
 from organelle_fusion.wording import title
-
-_GREY = "#555555"
 
 
 @styled
@@ -33,7 +31,7 @@ def named_figure(table: pd.DataFrame) -> Figure:
     )
     for axes, measure in zip(grid[0], measures, strict=True):
         of_measure = table[table["measure"] == measure]
-        axes.axvline(of_measure["reference"].iloc[0], color=_GREY, linestyle="--", linewidth=1)
+        axes.axvline(of_measure["reference"].iloc[0], color=GREY, linestyle="--", linewidth=1)
         for row in of_measure.itertuples():
             number = organelles.index(row.organelle)
             place = planted.index(row.planted) + 0.25 * (number - (len(organelles) - 1) / 2)
@@ -57,8 +55,8 @@ def named_figure(table: pd.DataFrame) -> Figure:
         for name, color in zip(organelles, INK, strict=False)
     ]
     marks += [
-        Line2D([], [], color=_GREY, marker="o", linestyle="", markersize=7, label="planted"),
-        Line2D([], [], color=_GREY, linestyle="--", linewidth=1, label="tells nothing"),
+        Line2D([], [], color=GREY, marker="o", linestyle="", markersize=7, label="planted"),
+        Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="tells nothing"),
     ]
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
     return with_data(figure, table)
@@ -79,7 +77,7 @@ def removal_figure(table: pd.DataFrame) -> Figure:
         len(kinds), len(methods), figsize=(WIDTH, 1.9 * len(kinds) + 0.4), sharex=True,
         sharey="row", squeeze=False, layout="constrained",
     )  # fmt: skip
-    ways = {"map": (STRATEGY_COLORS["intermediate"], "-"), "lot": (_GREY, "--")}
+    ways = {"map": (STRATEGY_COLORS["intermediate"], "-"), "lot": (GREY, "--")}
     for (row, kind), (column, method) in product(enumerate(kinds), enumerate(methods)):
         axes = grid[row, column]
         panel = table[(table["kind"] == kind) & (table["method"] == method)]

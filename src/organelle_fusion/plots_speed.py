@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from organelle_fusion.downloads import with_data
 from organelle_fusion.speed import compared, without_unit
-from organelle_fusion.style import OKABE_ITO, WIDTH, styled
+from organelle_fusion.style import GREY, OKABE_ITO, WIDTH, styled
 
 _FASTER, _SLOWER = OKABE_ITO[0], OKABE_ITO[1]
 _MARKS = "osD^v"
@@ -45,7 +45,7 @@ def ratios_figure(side_by_side: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(
         figsize=(WIDTH, 0.27 * len(peers) + 0.17 * len(tasks) + 0.9), layout="constrained"
     )
-    axes.axvline(1, color="#555555", linewidth=1)
+    axes.axvline(1, color=GREY, linewidth=1)
     for y, row in zip(place, peers.itertuples(), strict=True):
         faster = row.ratio > 1
         color = _FASTER if faster else _SLOWER

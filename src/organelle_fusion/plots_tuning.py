@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from organelle_fusion.config import TuningSettings
 from organelle_fusion.downloads import with_data
-from organelle_fusion.style import WIDTH, styled
+from organelle_fusion.style import GREY, WIDTH, styled
 
 COLOURS = "viridis_r"
 """Perceptually uniform and readable to colour-blind people; reversed, so that the best is dark."""
@@ -144,9 +144,9 @@ def _power(value: float) -> str:
 
 
 def _draw_axis(axes: Axes, position: int, marks: np.ndarray, labels: Sequence) -> None:
-    axes.plot([position, position], [0, 1], color="#555555", linewidth=0.9, zorder=1)
+    axes.plot([position, position], [0, 1], color=GREY, linewidth=0.9, zorder=1)
     for mark, label in zip(marks, labels, strict=True):
-        axes.plot([position - 0.05, position], [mark, mark], color="#555555", linewidth=0.9)
+        axes.plot([position - 0.05, position], [mark, mark], color=GREY, linewidth=0.9)
         axes.text(
             position - 0.09, mark, str(label), ha="right", va="center", fontsize=8, zorder=5,
             parse_math=True,  # powers of ten, and no names

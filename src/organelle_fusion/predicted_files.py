@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from organelle_fusion.config import UserError
-from organelle_fusion.provenance import file_hash, hash_of, is_current, write_json
+from organelle_fusion.provenance import file_hash, hash_of, is_current, record_files, write_json
 
 TABLE = "predictions.csv"
 RECORD = "provenance.json"
@@ -187,15 +187,8 @@ def kept_row(folder: Path, inputs: str, *, maps: bool) -> tuple[dict[str, Any] |
 
 def keep_row(folder: Path, inputs: str, row: dict[str, Any], *, maps: bool) -> None:
     """Record the row of an image and the files in its folder, when all are written."""
-    write_json(
-        folder / RECORD,
-        {
-            "inputs": inputs,
-            "files": [file_hash(path) for path in _files(folder, maps)],
-            "row": row,
-            "checksum": hash_of(row),
-        },
-    )
+    files = _files(folder, maps)
+    record_files(folder / RECORD, inputs, files, row=row, checksum=hash_of(row))
 
 
 def _files(folder: Path, maps: bool) -> list[Path]:

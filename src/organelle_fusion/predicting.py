@@ -76,7 +76,7 @@ class Predicted(NamedTuple):
 
 
 def predict_image(
-    network: "keras.Model", volume: Volume, facts: ModelFacts, *, progress: str = ""
+    network: "keras.Model", volume: Volume, facts: ModelFacts, *, progress: str
 ) -> tuple[Predicted, pd.DataFrame]:
     """Predict one image as the images of the training were: by the patches of the grid.
 
@@ -130,7 +130,7 @@ def predict_images(
     output: Path,
     *,
     model: Path,
-    maps: bool = True,
+    maps: bool,
 ) -> Iterator[dict]:
     """Predict images one after the other, and write what is found of each as soon as it is.
 

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import pandas as pd
-from skimage.transform import integral_image, integrate
 from tqdm import tqdm
 
 from organelle_fusion import training
 from organelle_fusion.gradients import check_channels
 from organelle_fusion.intensity import PatchError
 from organelle_fusion.patches import check_share, extract_patches, patch_size_px
-from organelle_fusion.stitching import tile_table
+from organelle_fusion.stitching import tile_foreground, tile_table
 from organelle_fusion.volumes import Volume
 
 
@@ -83,9 +82,7 @@ def predict_stack(
     for z in tqdm(range(volume.shape[1]), **bar):
         tiles = tile_table(shape, z, size, overlap=overlap)
         mask = np.any(volume.plane(z) > thresholds[:, None, None], axis=0)
-        corners = tiles[["y", "x"]].to_numpy()
-        counts = integrate(integral_image(mask), corners, corners + size - 1)
-        tiles.insert(4, "foreground", counts / size**2)
+        tiles.insert(4, "foreground", tile_foreground(mask, tiles))
         tiles["kept"] = tiles["foreground"] >= min_foreground
         tables.append(tiles)
         patches = extract_patches(

@@ -312,7 +312,6 @@ def each_patch_set(
     channels: Sequence[str],
     settings: PatchSettings,
     output_px: int,
-    progress: bool = True,
 ) -> Iterator[tuple[int, PatchSet]]:
     """Cut the patches of every image, at one size of ``settings.sizes_px`` after the other.
 
@@ -321,7 +320,7 @@ def each_patch_set(
 
     Parameters
     ----------
-    manifest, channels, settings, output_px, progress
+    manifest, channels, settings, output_px
         As in `build_patch_set`.
     tabulated
         Of `tabulate_patches` over these images and sizes.
@@ -348,6 +347,5 @@ def each_patch_set(
                 output_px=output_px,
                 size_px=size,
                 tabulated=tabulated,
-                progress=progress,
             )[0],
         )

@@ -15,7 +15,7 @@ from organelle_fusion.comparisons import folding_difference
 from organelle_fusion.folds import leave_one_group_out, make_folds
 from organelle_fusion.forests import UNCHANGED
 from organelle_fusion.handcrafted import same_number_per_cell
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_of
 from organelle_fusion.wording import span
 
 
@@ -237,10 +237,9 @@ def listed_scores(
     scored: pd.DataFrame,
     rows: Mapping[str, tuple[str, str]],
     *,
-    level: str = "object",
     with_chance: bool = False,
 ) -> str:
-    """List some scores of a table in words.
+    """List some scores of objects in words.
 
     Parameters
     ----------
@@ -248,8 +247,6 @@ def listed_scores(
         Of `evaluation.level_scores`.
     rows
         What a score is called → its panel and row.
-    level
-        As the table calls it.
     with_chance
         Whether chance is added to each.
 
@@ -258,11 +255,10 @@ def listed_scores(
     str
         Such as "All 0.50 [0.40, 0.60], OPG 0.40 [0.30, 0.50]".
     """
-    at = scored.set_index(["panel", "row", "level"])
-    found = [(called, at.loc[(*place, level)]) for called, place in rows.items()]
+    at = scored[scored["level"] == "object"].set_index(["panel", "row"])
+    found = [(called, at.loc[place]) for called, place in rows.items()]
     return ", ".join(
-        f"{called} {interval_text(row['value'], row['low'], row['high'], sign='')}"
-        + f" (chance {row['chance']:.2f})" * with_chance
+        f"{called} {interval_of(row, '')}" + f" (chance {row['chance']:.2f})" * with_chance
         for called, row in found
     )
 
@@ -313,8 +309,7 @@ def most_missed(importance: pd.DataFrame, groups: Sequence[str]) -> str:
         for _, of_panel in compared.groupby("panel", sort=False)
     ]
     return "; ".join(
-        f"{row['group']} in {row['panel']} "
-        f"(loss {interval_text(row['value'], row['low'], row['high'], sign='')})"
+        f"{row['group']} in {row['panel']} (loss {interval_of(row, '')})"
         if row["value"] > 0
         else f"none in {row['panel']}"
         for row in most

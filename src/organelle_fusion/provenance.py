@@ -249,6 +249,11 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(_plain(value), indent=1, sort_keys=True) + "\n", "utf-8")
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None if there is no such file. Noted whether it is there or not."""
+    return json.loads(path.read_text("utf-8")) if note_file(path).is_file() else None
+
+
 def is_current(record: Path, inputs: str, files: Sequence[Path]) -> tuple[bool, str]:
     """Whether `record` says that these files, with these bytes, were made from `inputs`.
 
@@ -283,6 +288,7 @@ def is_current(record: Path, inputs: str, files: Sequence[Path]) -> tuple[bool, 
     return True, ""
 
 
-def record_files(record: Path, inputs: str, files: Sequence[Path]) -> None:
-    """Say in `record` what files were made from, see `is_current`."""
-    write_json(record, {"inputs": inputs, "files": [file_hash(path) for path in files]})
+def record_files(record: Path, inputs: str, files: Sequence[Path], **facts: Any) -> None:
+    """Say in `record` what files were made from, see `is_current`; and further facts of them."""
+    hashes = [file_hash(path) for path in files]
+    write_json(record, {"inputs": inputs, "files": hashes, **facts})

@@ -120,20 +120,10 @@ def tidy_table(
 def _model(path: Path, number: int, name: str, row_of: Mapping[str, int]) -> str:
     if name not in MODELS:
         remedy = nearest(name, MODELS) or f"write one of {', '.join(MODELS)}"
-        raise cell_error(
-            PublishedError, path, number, "model", "a model of the paper", name or "nothing", remedy
-        )
+        raise _error(path, number, "model", "a model of the paper", name or "nothing", remedy)
     if name in row_of:
         found = f"{name} as in row {row_of[name]}"
-        raise cell_error(
-            PublishedError,
-            path,
-            number,
-            "model",
-            "each model once",
-            found,
-            "remove one of the rows",
-        )
+        raise _error(path, number, "model", "each model once", found, "remove one of the rows")
     return name
 
 
@@ -149,6 +139,4 @@ def _value(path: Path, number: int, metric: str, text: str) -> float:
         remedy = f"if this is a percentage, write {value / 100:.10g}"
     else:
         remedy = "write it like 0.912, or leave the cell empty if it is not known"
-    raise cell_error(
-        PublishedError, path, number, metric, f"a number from {lowest} to 1", text, remedy
-    )
+    raise _error(path, number, metric, f"a number from {lowest} to 1", text, remedy)

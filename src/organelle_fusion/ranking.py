@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from organelle_fusion.comparisons import best_single_difference, paired_difference
-from organelle_fusion.provenance import note_file
+from organelle_fusion.provenance import note_file, read_csv
 from organelle_fusion.wording import title
 
 BEST = "the best single channel"
@@ -97,8 +97,10 @@ def read_ranking(folder: Path, channels: Sequence[str], fusions: Sequence[str]) 
     scores, pairs = (note_file(folder / name) for name in ("table1.csv", "pairs5.csv"))
     if not (scores.is_file() and pairs.is_file()):
         return None
-    table = pd.read_csv(scores).query("metric == 'balanced_accuracy'").set_index("model")
-    return Ranking(rank_scores(table["value"], channels, fusions), pd.read_csv(pairs))
+    table = read_csv(scores, text=("model", "metric"))
+    table = table.query("metric == 'balanced_accuracy'").set_index("model")
+    ranked = rank_scores(table["value"], channels, fusions)
+    return Ranking(ranked, read_csv(pairs, text=("first", "second")))
 
 
 def _told(pairs: pd.DataFrame) -> dict[tuple[str, str], str]:

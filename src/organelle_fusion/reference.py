@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from organelle_fusion.cluster import HERE
-from organelle_fusion.config import FUSIONS, Profile, UserError
+from organelle_fusion.config import FUSIONS, JOINED, Profile, UserError
 from organelle_fusion.devices import backend_name, device_name, keras_device
 from organelle_fusion.folds import make_folds, read_folds, write_folds
 from organelle_fusion.locks import run_lock
@@ -29,7 +29,7 @@ from organelle_fusion.predictions import (
     singles_hash,
     stored_provenance,
 )
-from organelle_fusion.provenance import hash_of, provenance, write_json
+from organelle_fusion.provenance import hash_of, provenance, read_json, write_json
 from organelle_fusion.reference_data import (
     CROPS,
     Image,
@@ -42,13 +42,8 @@ from organelle_fusion.reference_data import (
     planned_images,
     recipe,
 )
-from organelle_fusion.reference_results import (
-    RESULTS,
-    RUN_FILE,
-    folds_file,
-    predictions_folder,
-    read_json,
-)
+from organelle_fusion.reference_results import RESULTS, RUN_FILE, folds_file, predictions_folder
+from organelle_fusion.repository import COMPILED
 from organelle_fusion.sources import DATA_VARIABLE
 from organelle_fusion.sweep import train_cells, training_inputs
 
@@ -56,8 +51,6 @@ _LOGGER = logging.getLogger(__name__)
 
 IMAGES = "images"
 """Kind of the tasks that cut stacks; those of trainings are called as their networks."""
-
-JOINED = ("early", "intermediate", "spatial")
 
 WORK = {"single": 1.0, "early": 1.0, "intermediate": 3.0, "spatial": 3.25, "late": 0.0}
 """Multiplications of a network for a patch, in ResNet50 encoders.
@@ -99,6 +92,10 @@ def planned_trainings(profile: Profile) -> list[Planned]:
     five folds of everything else, and those of further seeds for the strategies that are compared:
     with the first they are the runs of chapter 07 that keep images whole. One network after the
     other, since each is compiled once in a call.
+
+    Returns
+    -------
+    list of Planned
 
     Raises
     ------
@@ -222,7 +219,7 @@ def run_steps(
     planned = planned_trainings(profile)
     limit = 60 * (profile.reference.minutes if minutes is None else minutes)
     began, first, trained = clock(), True, False
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "data" / "runs" / "compiled"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / COMPILED))
     with run_lock(root / RESULTS):
         longest = longest_so_far(planned, root)
         for task in _tasks(profile, planned, root):

@@ -20,7 +20,7 @@ from organelle_fusion.config import PatchSettings, PhantomSettings, Profile, pap
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import SweepError, stored_provenance, write_predictions
 from organelle_fusion.provenance import atomic_path, code_version, hash_of, provenance
-from organelle_fusion.repository import DOWNLOADS
+from organelle_fusion.repository import DOWNLOADS, RUNS
 from organelle_fusion.volumes import Volume
 
 CROPS = "cell-lines-9"
@@ -72,7 +72,7 @@ def recipe(profile: Profile, dataset: str) -> str:
 
 def cut_folder(profile: Profile, dataset: str, root: Path) -> Path:
     """Folder of the patches that a data set of the reference run is cut into."""
-    return root / "data" / "runs" / profile.name / dataset / "cut"
+    return root / RUNS / profile.name / dataset / "cut"
 
 
 def cut_images(images: list[Image], profile: Profile, dataset: str, folder: Path) -> None:

@@ -11,16 +11,16 @@ from organelle_fusion.plan_data import (
     phantom_stacks,
     public_crops,
 )
+from organelle_fusion.provenance import read_json
 from organelle_fusion.reference import (
     IMAGE_SECONDS,
-    cut_folder,
     longest_so_far,
     planned_trainings,
     stated_seconds,
     stored_facts,
 )
-from organelle_fusion.reference_data import CROPS, crops_at_hand, is_cut, planned_images
-from organelle_fusion.reference_results import RESULTS, read_json
+from organelle_fusion.reference_data import CROPS, crops_at_hand, cut_folder, is_cut, planned_images
+from organelle_fusion.reference_results import RESULTS
 
 LIMIT_BYTES = 40e6
 """What all results together may take, since they are committed."""

@@ -1,9 +1,7 @@
 """What the reference run has found, for the pages that show it beside their own scores."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,9 +10,9 @@ from organelle_fusion.evaluation import score_table
 from organelle_fusion.folds import read_folds
 from organelle_fusion.pages import difference_sentence, show_table
 from organelle_fusion.predictions import read_predictions, read_provenance
-from organelle_fusion.provenance import hash_of, note_file
+from organelle_fusion.provenance import hash_of, note_file, read_json
 from organelle_fusion.repository import project_root
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_texts
 from organelle_fusion.wording import title
 
 RESULTS = Path("data", "reference")
@@ -48,11 +46,6 @@ def predictions_folder(place: Path) -> Path:
 def folds_file(place: Path, seed: int) -> Path:
     """File of the folds of a data set that were drawn with this seed."""
     return place / "folds" / f"seed-{seed}.csv"
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; None if there is no such file."""
-    return json.loads(path.read_text("utf-8")) if note_file(path).is_file() else None
 
 
 def reference_predictions(
@@ -236,10 +229,7 @@ def _answer(found: pd.DataFrame, a: str, b: str, margin: float, bootstrap: dict)
 
 def _accuracies(frame: pd.DataFrame, **bootstrap) -> dict[str, str]:
     scores = score_table(frame, **bootstrap).query("metric == 'balanced_accuracy'")
-    return {
-        row.model: interval_text(row.value, row.low, row.high, sign="")
-        for row in scores.itertuples()
-    }
+    return dict(zip(scores["model"], interval_texts(scores, ""), strict=True))
 
 
 def _title(dataset: str) -> str:

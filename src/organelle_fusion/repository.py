@@ -8,14 +8,20 @@ from organelle_fusion.config import UserError
 DOWNLOADS = Path("data", "sources")
 """Where downloads are kept, below the folder of the repository; ignored by git."""
 
+RUNS = Path("data", "runs")
+"""Where chapters and commands keep their results, likewise; a folder for each profile."""
+
+COMPILED = RUNS / "compiled"
+"""Where JAX keeps what it has compiled."""
+
 
 class RepositoryError(UserError):
     """No repository is at hand; the message is one line."""
 
 
-def project_root(start: Path | None = None) -> Path:
-    """Nearest folder at or above `start` that holds ``_toc.yml`` and ``notebooks``."""
-    start = (start or Path.cwd()).resolve()
+def project_root() -> Path:
+    """Nearest folder at or above this one that holds ``_toc.yml`` and ``notebooks``."""
+    start = Path.cwd().resolve()
     for folder in (start, *start.parents):
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
             return folder

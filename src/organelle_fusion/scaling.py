@@ -142,17 +142,17 @@ def _by_stage(stages: pd.DataFrame, profile: str) -> pd.DataFrame:
     return rows
 
 
-def assumption_lines(
-    stages: pd.DataFrame, share: float, stacks: int, profiles: Sequence[Profile]
-) -> list[str]:
+def assumption_lines(stages: pd.DataFrame, share: float, profiles: Sequence[Profile]) -> list[str]:
     """What a projection takes for granted, a sentence or two each, with the numbers it rests on.
 
     Parameters
     ----------
-    stages, stacks, profiles
+    stages
         As in `planned_work`.
     share
         Of `efficiency`.
+    profiles
+        Those that are projected.
     """
     read = _by_stage(stages, "").loc["read"]
     kept = _by_stage(stages, profiles[0].name).loc["cut", "per_stack"]

@@ -82,6 +82,11 @@ def finding(
     -------
     dict
         A row with the columns `COLUMNS`.
+
+    Raises
+    ------
+    ScorecardError
+        There is no such claim.
     """
     known = read_claims()
     if claim not in known:
@@ -277,6 +282,11 @@ def verdict(
         Of `outcome`; empty where nothing decides.
     shows_lines
         The data show the paper's six cell lines.
+
+    Raises
+    ------
+    ScorecardError
+        There is no such concern.
     """
     if concerns not in CONCERNS:
         raise ScorecardError(f"concerns: expected one of {', '.join(CONCERNS)}, found {concerns}")

@@ -13,7 +13,13 @@ import pandas as pd
 
 from organelle_fusion.bootstrap import Sample, interval, sample_of
 from organelle_fusion.config import TrainingSettings
-from organelle_fusion.metrics import METRICS, EvaluationError, probability_columns, scores
+from organelle_fusion.metrics import (
+    PRIMARY_METRIC,
+    EvaluationError,
+    class_names,
+    probability_columns,
+    scores,
+)
 from organelle_fusion.significance import interval_text
 from organelle_fusion.trials import SEARCHED
 
@@ -34,10 +40,11 @@ class Choices(NamedTuple):
     """value, low, high of the difference."""
 
 
-def nested_choice(
-    predictions: pd.DataFrame, by: str, *, metric: str = "balanced_accuracy"
-) -> pd.DataFrame:
+def nested_choice(predictions: pd.DataFrame, by: str) -> pd.DataFrame:
     """Choose, in each outer fold, the candidate that scores best on the validation part.
+
+    The score is balanced accuracy over the classes that the validation part holds. Of equal scores
+    the candidate that comes first in `predictions` is taken.
 
     Parameters
     ----------
@@ -45,9 +52,6 @@ def nested_choice(
         Predictions of several candidates in the same folds, see `metrics`.
     by
         The column that tells candidates apart, such as ``size_px``.
-    metric
-        One of `METRICS`, over the classes that the validation part holds. Of equal scores the
-        candidate that comes first in `predictions` is taken.
 
     Returns
     -------
@@ -57,20 +61,17 @@ def nested_choice(
     Raises
     ------
     EvaluationError
-        The metric is not known, or candidates were not trained in the same folds.
+        Candidates were not trained in the same folds.
     """
-    if metric not in METRICS:
-        raise EvaluationError(f"metric: expected one of {', '.join(METRICS)}, found {metric!r}")
     candidates = list(predictions[by].unique())
     _check_same_folds(predictions, by, candidates)
-    columns = probability_columns(predictions)
-    classes = [name.removeprefix("p:") for name in columns]
+    classes, columns = class_names(predictions), probability_columns(predictions)
     validation = predictions[predictions["part"] == "validation"]
     rows = []
     for (seed, fold), of_fold in validation.groupby(["seed", "fold"], sort=True):
         found = [of_fold[of_fold[by] == candidate] for candidate in candidates]
         values = [
-            scores(part["label"].to_numpy(), part[columns].to_numpy(), classes)[metric]
+            scores(part["label"].to_numpy(), part[columns].to_numpy(), classes)[PRIMARY_METRIC]
             for part in found
         ]
         best = int(np.argmax(values))
@@ -82,7 +83,6 @@ def compare_choices(
     predictions: pd.DataFrame,
     by: str,
     *,
-    metric: str = "balanced_accuracy",
     repeats: int = 2000,
     seed: int = 0,
 ) -> Choices:
@@ -102,7 +102,7 @@ def compare_choices(
 
     Parameters
     ----------
-    predictions, by, metric
+    predictions, by
         As in `nested_choice`.
     repeats, seed
         Of the bootstrap.
@@ -116,13 +116,13 @@ def compare_choices(
     EvaluationError
         As `nested_choice`.
     """
-    chosen = nested_choice(predictions, by, metric=metric)
+    chosen = nested_choice(predictions, by)
     candidates = list(predictions[by].unique())
     parts = [predictions[predictions[by] == candidate] for candidate in candidates]
     samples = [_sample(part, by) for part in parts]
     samples.append(_sample(_chosen_rows(predictions, by, chosen), by))
-    values = np.array([sample.scores()[metric] for sample in samples])
-    resampled = np.array([sample.resampled(metric, repeats, seed) for sample in samples])
+    values = np.array([sample.scores()[PRIMARY_METRIC] for sample in samples])
+    resampled = np.array([sample.resampled(PRIMARY_METRIC, repeats, seed) for sample in samples])
     intervals = [interval(of_sample) for of_sample in resampled]
     best = int(values[:-1].argmax())
     often = np.bincount(resampled[:-1].argmax(axis=0), minlength=len(candidates)) / repeats

@@ -41,6 +41,10 @@ def absent_patches(patches: np.ndarray, training: np.ndarray, kind: str, seed: i
     seed
         Of the drawing.
 
+    Returns
+    -------
+    (N, H, W, C) uint8
+
     Raises
     ------
     ShapleyError

@@ -12,7 +12,7 @@ from scipy import stats
 
 from organelle_fusion.bootstrap import of_model
 from organelle_fusion.comparisons import check_same_rows
-from organelle_fusion.metrics import EvaluationError, pooled, probability_columns
+from organelle_fusion.metrics import EvaluationError, class_names, pooled, probability_columns
 from organelle_fusion.wording import decimals
 
 _RUN = ["seed", "fold"]
@@ -160,9 +160,8 @@ def _check_whole_groups(part: pd.DataFrame) -> None:
 def _run_accuracy(part: pd.DataFrame) -> pd.Series:
     """Balanced accuracy of one model in each run and part, over the classes that it holds."""
     pooled(part)  # for what it refuses
-    columns = probability_columns(part)
-    classes = np.array([name.removeprefix("p:") for name in columns])
-    right = part["label"] == classes[part[columns].to_numpy().argmax(axis=1)]
+    classes = np.array(class_names(part))
+    right = part["label"] == classes[part[probability_columns(part)].to_numpy().argmax(axis=1)]
     recall = part.assign(right=right.astype(float)).pivot_table(
         index=[*_RUN, "part"], columns="label", values="right"
     )
@@ -223,10 +222,7 @@ def comparison_lines(table: pd.DataFrame) -> pd.DataFrame:
         {
             "Comparison": shown["comparison"],
             "Test": shown["test"],
-            "Difference": [
-                interval_text(*numbers)
-                for numbers in shown[["value", "low", "high"]].itertuples(index=False)
-            ],
+            "Difference": interval_texts(shown),
             "p": shown["p"].map(p_text),
             "p (Holm)": shown["p_holm"].map(p_text),
         }
@@ -251,6 +247,18 @@ def interval_text(
     digits = decimals(low, high, low - beside, high - beside)
     # z: a value of -0.004 is no "-0.00"
     return "{0:{3}z.{4}f} [{1:{3}z.{4}f}, {2:{3}z.{4}f}]".format(value, low, high, sign, digits)
+
+
+def interval_of(score: Mapping[str, float], sign: str = "+") -> str:
+    """`interval_text` of ``value``, ``low`` and ``high`` of a score or a difference."""
+    return interval_text(score["value"], score["low"], score["high"], sign)
+
+
+def interval_texts(
+    table: pd.DataFrame, sign: str = "+", columns: Sequence[str] = ("value", "low", "high")
+) -> list[str]:
+    """`interval_text` of every row of a table, whose `columns` are a number and its interval."""
+    return [interval_text(*row, sign) for row in table[list(columns)].itertuples(index=False)]
 
 
 def p_text(p: float) -> str:

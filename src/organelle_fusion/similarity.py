@@ -9,7 +9,7 @@ from organelle_fusion.bootstrap import mean_interval
 from organelle_fusion.config import UserError
 from organelle_fusion.pages import score_words
 from organelle_fusion.scorecard import finding
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_text, interval_texts
 from organelle_fusion.wording import title
 
 WITH_OTHERS = "the other organelles"
@@ -165,10 +165,7 @@ def similarity_table(
 
 def similarity_lines(table: pd.DataFrame) -> pd.DataFrame:
     """Format a `similarity_table` for a page: a row per comparison, a column per network."""
-    numbers = table[["value", "low", "high"]].itertuples(index=False)
-    texts = table.assign(
-        text=[interval_text(*row, "") for row in numbers], organelle=table["organelle"].map(title)
-    )
+    texts = table.assign(text=interval_texts(table, ""), organelle=table["organelle"].map(title))
     lines = texts.pivot_table(
         index=["squares", "compared_with", "organelle"],
         columns="network",

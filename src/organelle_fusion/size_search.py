@@ -16,7 +16,7 @@ from organelle_fusion.config import PhantomSettings, Profile, paper_px_to_um
 from organelle_fusion.evaluation import score_tables
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.scorecard import finding
-from organelle_fusion.significance import interval_text
+from organelle_fusion.significance import interval_texts
 from organelle_fusion.sweep import train_sizes
 
 PUBLISHED_PX = 350
@@ -202,8 +202,7 @@ def size_lines(table: pd.DataFrame, covered: pd.Series, curves: pd.DataFrame) ->
         As of `yield_lines`, and a column of scores with their intervals for each set of images, in
         the order of `curves`.
     """
-    numbers = curves[["value", "low", "high"]].itertuples(index=False)
-    texts = curves.assign(score=[interval_text(*row, sign="") for row in numbers])
+    texts = curves.assign(score=interval_texts(curves, ""))
     scores = texts.pivot_table(index="size_px", columns="images", values="score", aggfunc="first")
     lines = yield_lines(table, covered)
     return lines.join(scores[curves["images"].unique()], on="size (paper px)")
@@ -273,10 +272,9 @@ def dip_differences(
         The difference in words → `comparisons.size_difference`; without sets that lack one of the
         three sizes.
     """
+    words = f"mean of {' and '.join(map(str, BESIDE_PX))} px minus {DIP_PX} px"
     return {
-        f"mean of 250 and 350 px minus 300 px, {name}": size_difference(
-            of_set, BESIDE_PX, [DIP_PX], repeats=repeats, seed=seed
-        )
+        f"{words}, {name}": size_difference(of_set, BESIDE_PX, [DIP_PX], repeats=repeats, seed=seed)
         for name, of_set in predictions.items()
         if {DIP_PX, *BESIDE_PX} <= set(of_set["size_px"])
     }
@@ -358,7 +356,7 @@ def dip_sentence(dip: Mapping[str, Mapping]) -> str:
     if not dip:
         return ""
     shown = sum(difference["low"] > 0 for difference in dip.values())
-    return f"A dip at 300 px shows, with its whole interval, in {shown} of " + (
+    return f"A dip at {DIP_PX} px shows, with its whole interval, in {shown} of " + (
         f"{len(dip)} curves of the scored images, as they are and rotated."
         if len(dip) > 1
         else "1 curve; no image was rotated."

@@ -157,8 +157,17 @@ def read_crops(
     """
     _check_name(name, SOURCES)
     _, images = _fetch(name, folder)
-    table = _list(name).rename(columns={"file": "image"})
+    table = crop_list(name).rename(columns={"file": "image"})
     return images, table[["image", "label", "group", "keep"]], SOURCES[name].channels
+
+
+def crop_list(name: str) -> pd.DataFrame:
+    """Read the committed list of a set of `SOURCES`, in the order of its crops, here or not.
+
+    Columns are file, label, group, keep (bool) and sha256.
+    """
+    frame = _registry(name)
+    return frame.assign(keep=frame["keep"] == "1")
 
 
 def read_measurements(
@@ -265,7 +274,7 @@ def _fetch(name: str, folder: Path | None) -> tuple[Path, np.ndarray]:
             return place, _load(name, place / "images.npz")
     downloaded = places[-1]
     images = _download(name, downloaded.parent)
-    write_csv(downloaded / "manifest.csv", _list(name))
+    write_csv(downloaded / "manifest.csv", crop_list(name))
     # Written last: a folder with images.npz is complete.
     with atomic_path(downloaded / "images.npz") as temporary:
         np.savez_compressed(temporary, images=images)
@@ -294,12 +303,6 @@ def _find_table(name: str, folder: Path | None) -> tuple[Path, bytes]:
     return found, content
 
 
-def _list(name: str) -> pd.DataFrame:
-    """Return the committed list: file, label, group, keep (bool), sha256, in the crops' order."""
-    frame = _registry(name)
-    return frame.assign(keep=frame["keep"] == "1")
-
-
 def _registry(name: str) -> pd.DataFrame:
     path = note_file(resources.files("organelle_fusion") / "registry" / f"{name}.csv")
     return pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -324,7 +327,7 @@ def _mend(name: str, path: Path) -> str:
 
 def _verify(name: str, images: np.ndarray, place: str, remedy: str) -> None:
     """Compare shape and every crop's SHA-256 with the list."""
-    listed, source = _list(name), SOURCES[name]
+    listed, source = crop_list(name), SOURCES[name]
     shape = (len(listed), len(source.channels), *source.height_width)
     if images.shape != shape or images.dtype != np.uint8:
         raise SourceUnavailable(
@@ -385,7 +388,7 @@ def _again(name: str) -> str:
 
 def _crops(name: str, archive: Path) -> np.ndarray:
     """Read the crops of the list out of the archive: uint8 (N, C, H, W)."""
-    source, files = SOURCES[name], _list(name)["file"]
+    source, files = SOURCES[name], crop_list(name)["file"]
     paths = [source.member.format(file=file, part=part) for file in files for part in source.parts]
     pictures = read_pictures(archive, paths, source.height_width)
     return pictures.reshape(len(files), len(source.parts), *source.height_width)

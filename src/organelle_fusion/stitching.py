@@ -5,6 +5,7 @@ Arrays and frames only: what a map shows does not matter here.
 
 import numpy as np
 import pandas as pd
+from skimage.transform import integral_image, integrate
 from threadpoolctl import threadpool_limits
 
 from organelle_fusion.config import UserError
@@ -48,6 +49,21 @@ def tile_table(shape: tuple[int, int], z: int, size_px: int, *, overlap: bool) -
     return pd.DataFrame(
         {"z": z, "y": np.repeat(y, len(x)), "x": np.tile(x, len(y)), "size_px": size_px}
     ).assign(kept=True)
+
+
+def tile_foreground(mask: np.ndarray, tiles: pd.DataFrame) -> np.ndarray:
+    """Share of true pixels in every tile of a plane, float64 (n,), in the order of `tiles`.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+        Of the plane.
+    tiles
+        Of `tile_table` for it.
+    """
+    size = int(tiles["size_px"].iloc[0])
+    corners = tiles[["y", "x"]].to_numpy()
+    return integrate(integral_image(mask), corners, corners + size - 1) / size**2
 
 
 def _starts(length: int, size: int, *, overlap: bool) -> np.ndarray:

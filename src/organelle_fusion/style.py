@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 WIDTH = 7.2
-"""Width of a figure, inches: the text column of the book, 720 px, twice over at 150 dpi."""
+"""Width of a figure, inches: at 150 dpi one and a half times the book's text column of 720 px."""
+
+GREY = "#555555"
+"""Axes, lines that only guide the eye, and words beside the data."""
 
 STYLE = {
     "figure.dpi": 150,
@@ -30,9 +33,9 @@ STYLE = {
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#555555",
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
     "xtick.labelcolor": "#222222",
     "ytick.labelcolor": "#222222",
     "text.color": "#222222",
@@ -55,8 +58,6 @@ STRATEGY_COLORS = {
 }
 SINGLE_COLOR = "#777777"
 """Models of one channel, against the coloured ones that join channels."""
-
-GREY = "#555555"
 
 CHANCE = {"color": GREY, "linestyle": "--", "linewidth": 1}
 """The line at the score of guessing."""

@@ -1,6 +1,6 @@
 """The trials of a search for settings: their file, the best of them, and the paper's beside them.
 
-What searches is `tuning`; nothing here needs Keras.
+What searches is `hyperband`; nothing here needs Keras.
 """
 
 from collections.abc import Mapping
@@ -53,6 +53,10 @@ def candidate_settings(
         Gives all settings that were not searched, the epochs among them.
     n
         Number of settings.
+
+    Returns
+    -------
+    list of TrainingSettings
 
     Raises
     ------

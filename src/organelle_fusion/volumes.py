@@ -141,6 +141,10 @@ def open_volume(
         Sizes in µm that take the place of the file's own; pixels that are not square by the file
         stay refused.
 
+    Returns
+    -------
+    Volume
+
     Raises
     ------
     VolumeError

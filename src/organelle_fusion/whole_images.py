@@ -15,13 +15,13 @@ from organelle_fusion.explain import explain_patches
 from organelle_fusion.gradients import BATCH, check_channels
 from organelle_fusion.intensity import display_plane, stack_statistics
 from organelle_fusion.manifest import open_image
-from organelle_fusion.metrics import probability_columns
+from organelle_fusion.metrics import class_names, probability_columns
 from organelle_fusion.models import set_seed
 from organelle_fusion.patches import check_share, extract_patches, patch_size_px, patch_table
 from organelle_fusion.plots_maps import ExplainedPlane
 from organelle_fusion.predictions import Cell, load_weights
 from organelle_fusion.similarity import map_similarity
-from organelle_fusion.stitching import add_tiles, tile_table
+from organelle_fusion.stitching import add_tiles, tile_foreground, tile_table
 from organelle_fusion.training import predict_proba
 from organelle_fusion.volumes import Volume
 
@@ -129,17 +129,10 @@ def sparse_places(
     covered = (volume.plane(z) > otsu[:, None, None]).any(axis=0)
     sparse = np.ones(covered.shape, bool)
     size = patch_size_px(volume, size_um)
-    for tile in tile_table(covered.shape, z, size, overlap=overlap).itertuples():
-        place = slice(tile.y, tile.y + size), slice(tile.x, tile.x + size)
-        if covered[place].mean() >= min_foreground:
-            sparse[place] = False
+    tiles = tile_table(covered.shape, z, size, overlap=overlap)
+    for tile in tiles[tile_foreground(covered, tiles) >= min_foreground].itertuples():
+        sparse[tile.y : tile.y + size, tile.x : tile.x + size] = False
     return sparse
-
-
-def stack_maps(model: keras.Model, volume: Volume, target: int, **settings) -> Iterator[np.ndarray]:
-    """Maps of every plane of a stack, one after the other; settings and errors as `plane_maps`."""
-    for z in range(volume.shape[1]):
-        yield plane_maps(model, volume, z, target, **settings)
 
 
 class Explained(NamedTuple):
@@ -200,8 +193,7 @@ def explain_images(
     """
     network = build()
     tested = predictions[predictions["part"] == "test"]
-    columns = probability_columns(tested)
-    classes = [name.removeprefix("p:") for name in columns]
+    classes, columns = class_names(tested), probability_columns(tested)
     guesses = tested.groupby("image")[columns].mean().idxmax(axis=1).str.removeprefix("p:")
     fold_of = tested.groupby("image")["fold"].first()
     planes: dict[str, dict[str, ExplainedPlane]] = {name: {} for name in TILINGS}

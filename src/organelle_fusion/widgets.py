@@ -38,7 +38,7 @@ def widget(
     note: str,
     data: str,
     still: str,
-    facts: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any],
 ) -> "HTML":
     """Put a widget together.
 
@@ -76,7 +76,7 @@ def widget(
         f'<p class="widget-use" hidden>{html.escape(use)}</p>'
         f'<div class="widget-stage">{still}'
         f'<p class="widget-note">{html.escape(note)}</p></div>'
-        f'<script type="application/json">{json_in_html(facts or {})}</script></div>'
+        f'<script type="application/json">{json_in_html(facts)}</script></div>'
     )
 
 

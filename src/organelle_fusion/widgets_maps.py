@@ -13,7 +13,7 @@ import pandas as pd
 from skimage.measure import find_contours
 
 from organelle_fusion.config import ORGANELLES
-from organelle_fusion.plots_images import composite, square_view
+from organelle_fusion.plots_images import cell_view, composite
 from organelle_fusion.plots_maps import HEAT, ExplainedPlane, relative_heat
 from organelle_fusion.style import OKABE_ITO
 from organelle_fusion.widgets import jpeg, picture, scale_bar, shrunk, widget
@@ -58,18 +58,14 @@ def patch_size_widget(
     """
     sizes = scores.drop_duplicates("size_px").sort_values("size_px")
     names = list(scores["images"].unique())
-    centre = (np.array(plane.shape[1:]) - 1) / 2
-    if outline is not None:
-        centre = np.argwhere(outline).mean(axis=0)
-    half = int(np.ceil(0.57 * sizes["size_um"].max() / pixel_size_um))
-    cell = square_view(plane, centre, half)
+    cell, outline = cell_view(plane, outline, sizes["size_um"].max(), pixel_size_um)
     edge = cell.shape[1]
     width_um = edge * pixel_size_um
     start = list(sizes["size_px"]).index(own_px)
     shares = (sizes["size_um"] / width_um).tolist()
     over = f'<span class="widget-frame" style="width:{100 * shares[start]:.2f}%"></span>'
     if outline is not None:
-        over = _outline(square_view(outline, centre, half)) + over
+        over = _outline(outline) + over
     size_um = sizes["size_um"].iloc[start]
     return widget(
         "sizes",

@@ -13,6 +13,9 @@ METRIC_TITLES = {
 """The four scores of the paper's Tables 1 and 2, in order, as tables and figures name them."""
 
 
+_FEW = 4  # names that are listed, of many
+
+
 def title(name: str) -> str:
     """Name of a model, channel or class as tables and figures print it.
 
@@ -44,11 +47,11 @@ def number_of(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def few(names: Iterable[str], most: int = 4) -> str:
+def few(names: Iterable[str]) -> str:
     """The first of some names, and how many more there are."""
     names = list(names)
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _FEW
+    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def span(least: object, most: object) -> str:
