@@ -23,8 +23,8 @@ def test_ends_of_trainings_by_hand():
     )
     assert ends.to_numpy().tolist() == [["early", 2, 3, 0.6, 1], ["golgi", 1, 1, 0.3, 1]]
     assert histories.learnt_sentence(ends, "crops") == (
-        "After at most 3 epochs the networks classify between 30% (golgi) and 60% (early fusion) "
-        "of the crops that they were trained on rightly, as counted during training, and in 2 of 3 "
+        "After at most 3 epochs the networks classify rightly between 30% (golgi) and 60% (early "
+        "fusion) of the crops that they were trained on, as counted during training, and in 2 of 3 "
         "trainings the last epoch has the lowest loss of all."
     )
 
@@ -35,6 +35,6 @@ def test_how_much_the_networks_of_real_cells_know(tmp_path):
     ends = pd.DataFrame({"model": ["early", "a", "b"], "accuracy": [0.46, 0.255, 0.3]})
     write_csv(tmp_path / histories.LEARNT, ends)
     assert histories.known_words(tmp_path) == (
-        "The networks behind the rows of real cells classify 26% to 46% of the crops of chapter 9 "
-        "that they were trained on rightly: the lower this share, the less their ranking means."
+        "The networks behind the rows of real cells classify rightly 26% to 46% of the crops of "
+        "chapter 9 that they were trained on: the lower this share, the less their ranking means."
     )

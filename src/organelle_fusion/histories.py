@@ -53,9 +53,9 @@ def known_sentence(ends: pd.DataFrame, what: str) -> str:
     """
     low, high = ends["accuracy"].min(), ends["accuracy"].max()
     return (
-        "The networks behind the rows of real cells classify "
-        f"{span(f'{low:.0%}', f'{high:.0%}')} of {what} that they were trained on rightly: the "
-        "lower this share, the less their ranking means."
+        "The networks behind the rows of real cells classify rightly "
+        f"{span(f'{low:.0%}', f'{high:.0%}')} of {what} that they were trained on: the lower this "
+        "share, the less their ranking means."
     )
 
 
@@ -80,9 +80,8 @@ def learnt_sentence(ends: pd.DataFrame, what: str) -> str:
     low, high = (ends.loc[ends["accuracy"].agg(pick)] for pick in ("idxmin", "idxmax"))
     return (
         f"After at most {number_of(ends['epochs'].max(), 'epoch')} the networks classify "
-        f"between "
-        f"{low['accuracy']:.0%} ({title(low['model']).lower()}) and {high['accuracy']:.0%} "
-        f"({title(high['model']).lower()}) of the {what} that they were trained on rightly, as "
-        f"counted during training, and in {ends['falling'].sum()} of {ends['trainings'].sum()} "
-        "trainings the last epoch has the lowest loss of all."
+        f"rightly between {low['accuracy']:.0%} ({title(low['model']).lower()}) and "
+        f"{high['accuracy']:.0%} ({title(high['model']).lower()}) of the {what} that they were "
+        f"trained on, as counted during training, and in {ends['falling'].sum()} of "
+        f"{ends['trainings'].sum()} trainings the last epoch has the lowest loss of all."
     )
