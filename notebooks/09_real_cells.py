@@ -194,8 +194,9 @@ Markdown(
 # %% [markdown]
 # ## With large networks, on more cells
 #
-# The reference run trains ResNet50 from scratch on as many crops of each class as the rarest has, on a GPU; how is on the page
-# *Reproducing this book*. What it has found is kept with the book and shown here, whatever the profile of this page.
+# The reference run trains ResNet50 from scratch on as many crops of each class as the rarest has,
+# on a GPU ([how](../reproducing.md)). What it has found is kept with the book and shown here,
+# whatever the profile of this page.
 
 # %%
 display(

@@ -217,8 +217,9 @@ Markdown(
 # %% [markdown]
 # ## With large networks, at full resolution
 #
-# The reference run trains ResNet50 from scratch on the contact phantom in three times as many pixels along each edge, on a GPU; how is on the page
-# *Reproducing this book*. What it has found is kept with the book and shown here, whatever the profile of this page.
+# The reference run trains ResNet50 from scratch on the contact phantom in three times as many
+# pixels along each edge, on a GPU ([how](../reproducing.md)). What it has found is kept with the
+# book and shown here, whatever the profile of this page.
 
 # %%
 display(

@@ -67,11 +67,12 @@ data_banner(
 #   a phantom or other cells show, and so does the size of every effect on those lines. Only one's
 #   own stacks of these six lines, so labelled, can decide it.
 #
-# Intervals are taken as they are: each answers a question of its own, and none is widened for their number. The p-values of
-# chapters 6 and 7, adjusted for three comparisons, decide nothing here. That larger patches
-# are fewer (C7) is arithmetic, and that small patches of the phantom tell its classes (C13) was planted. So was that several
-# organelles beat one (C2, a part of C3 and of C9): each look is shared by two classes (chapter 1). Real cells
-# rest on one division into folds, and crops of one plate may be alike: those intervals may be too narrow too.
+# Intervals are taken as they are: each answers a question of its own, and none is widened for their
+# number. The p-values of chapters 6 and 7, adjusted for three comparisons, decide nothing here.
+# That larger patches are fewer (C7) is arithmetic, and that small patches of the phantom tell its
+# classes (C13) was planted. So was that several organelles beat one (C2, a part of C3 and of C9):
+# each appearance of an organelle is shared by two classes (chapter 1). Real cells rest on one
+# division into folds, and crops of one plate may be alike: those intervals may be too narrow too.
 
 # %%
 claims = scorecard.read_claims()
