@@ -152,7 +152,7 @@ PROMISED = {
     "15_own_images": {
         "tab-template": "as init wrote it",
         "tab-confounding": "tells the class of an image",
-        "fig-next-image": "an image that it has not seen",
+        "fig-next-image": "an image that the network has not seen",
         "tab-next-image": "with the class that the image has",
     },
 }
