@@ -100,6 +100,24 @@ def test_tail_gives_the_logits_of_the_model(strategy, patches):
     np.testing.assert_allclose(as_numpy([tail])[0], logits, rtol=1e-4, atol=1e-5)
 
 
+def test_a_model_that_joins_in_another_way_is_refused(patches):
+    """Gates between encoders and head: without them another network would be explained."""
+    model, image = build("intermediate"), keras.Input((16, 16, 3))
+    planes = keras.ops.split(model.get_layer("scale")(image), 3, axis=-1)
+    joined = [
+        model.get_layer(f"encoder_{name}")(plane)[1] * gate
+        for name, plane, gate in zip(CHANNELS, planes, (1.0, 0.0, 0.0), strict=True)
+    ]
+    logits = model.get_layer("fusion_head")(keras.ops.concatenate(joined, axis=-1))
+    gated = keras.Model(image, logits, name="gated")
+    for method in ("grad_cam", "hires_cam", "integrated_gradients"):
+        with pytest.raises(gradients.ExplainError, match="model gated: expected the logits of"):
+            explain.explain_patches(gated, patches, TARGETS, method)
+    found = explain.occlusion(gated, patches, TARGETS, cells=2)
+    assert np.abs(found[:, 0]).max() > 1e-4
+    assert np.abs(found[:, 1:]).max() == 0
+
+
 @pytest.mark.parametrize("kind", [">u2", ">f4"])
 def test_maps_are_the_same_in_another_order_of_bytes(kind, patches):
     """JAX takes none but the machine's own."""

@@ -18,6 +18,8 @@ from organelle_fusion.models import HEAD
 BATCH = 32
 """Patches explained at once: a plane has tens of them, and every batch is filled up to this."""
 
+_ROUNDING = 0.05  # of the largest logit
+
 
 class ExplainError(UserError):
     """A network or an image that cannot be explained as asked; the message is one line."""
@@ -100,16 +102,37 @@ def gradient_function(model: keras.Model, of: str) -> Callable:
     Raises
     ------
     ExplainError
-        Keras computes on another backend than TensorFlow or JAX.
+        Keras computes on another backend than TensorFlow or JAX; or the model joins its encoders in
+        another way than `tail_logits`, so that another network would be explained.
     """
+    run = _way_and_back(model, of)
+    random = np.random.default_rng(0)
+    patches = random.integers(0, 256, (BATCH, *model.input_shape[1:])).astype(np.float32)
+    targets = np.arange(BATCH, dtype=np.int32) % model.output_shape[-1]
+    found = ops.convert_to_numpy(run(patches, targets)[2])
+    expected = model.predict_on_batch(patches)[np.arange(BATCH), targets]
+    # Far more than what rounding does, in 16 bits too, and less than another way of joining.
+    room = _ROUNDING * np.abs(expected).max() + 1e-6
+    if not np.allclose(found, expected, rtol=0, atol=room, equal_nan=True):
+        raise ExplainError(
+            f"model {model.name}: expected the logits of encoders that are pooled and joined, or "
+            f"mixed, found others (by {np.abs(found - expected).max():.2g} of up to "
+            f"{np.abs(expected).max():.2g}); teach gradients.tail_logits how this model joins them"
+        )
+    return lambda patches, targets: run(patches, targets)[:2]
+
+
+def _way_and_back(model: keras.Model, of: str) -> Callable:
+    """Compile what `gradient_function` describes, and the patches' logits as a third result."""
 
     def points_of(patches):
         return feature_maps(model, patches) if of == "maps" else [ops.convert_to_tensor(patches)]
 
     def score(points, targets):
         logits = tail_logits(model, points if of == "maps" else feature_maps(model, *points))
+        of_patches = ops.take_along_axis(logits, targets[:, None], axis=1)[:, 0]
         # Patches do not see each other at prediction, so the gradient of the sum holds each one's.
-        return ops.sum(ops.take_along_axis(logits, targets[:, None], axis=1))
+        return ops.sum(of_patches), of_patches
 
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -120,8 +143,8 @@ def gradient_function(model: keras.Model, of: str) -> Callable:
             points = points_of(patches)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(points)
-                total = score(points, targets)
-            return points, tape.gradient(total, points)
+                total, logits = score(points, targets)
+            return points, tape.gradient(total, points), logits
 
         return run
     if backend == "jax":
@@ -134,7 +157,8 @@ def gradient_function(model: keras.Model, of: str) -> Callable:
             # Weights enter as arguments: compiled in, they would stay what they were.
             with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
                 points = points_of(patches)
-                return points, jax.grad(score)(points, targets)
+                gradients, logits = jax.grad(score, has_aux=True)(points, targets)
+                return points, gradients, logits
 
         return lambda patches, targets: run_with([v.value for v in variables], patches, targets)
     raise ExplainError(
