@@ -15,14 +15,13 @@ from organelle_fusion.config import (  # noqa: E402
     EncoderSettings,
     TrainingSettings,
 )
+from organelle_fusion.late_fusion import combine, fit_late_weights  # noqa: E402
 from organelle_fusion.models import build_mlp, build_model, set_seed  # noqa: E402
 from organelle_fusion.training import (  # noqa: E402
     TrainingError,
     class_weights,
-    combine,
     compile_model,
     compiled_model,
-    fit_late_weights,
     predict_proba,
     reset_model,
     train_fold,
@@ -95,6 +94,28 @@ def test_reset_model_trains_exactly_as_a_fresh_one(augmentation):
     assert np.abs(otherwise - expected).max() > 1e-3  # another seed is another network
 
 
+def test_a_model_that_was_trained_is_not_trained_again_unless_reset():
+    """The networks of an architecture are one object: another fold would go on where one ended."""
+    model = compile_model(build(), SETTINGS)
+    fold = patches_and_parts(16, 8, 8)
+    train_fold(model, *fold, settings=SETTINGS, seed=1)
+    with pytest.raises(
+        TrainingError, match=r"model early: expected a fresh one, .* call reset_mod"
+    ):
+        train_fold(model, *fold, settings=SETTINGS, seed=1)
+    reset_model(model, build, 1)
+    train_fold(model, *fold, settings=SETTINGS, seed=1)
+
+
+def test_images_of_0_to_1_are_refused():
+    """The network divides by 255: it would learn nothing, without a word."""
+    patches, labels, parts = patches_and_parts(16, 8, 8)
+    model = compile_model(build(), SETTINGS)
+    with pytest.raises(TrainingError, match="expected intensities of 0 to 255, found 0 to 0.9"):
+        train_fold(model, patches / 255, labels, parts, settings=SETTINGS, seed=1)
+    train_fold(model, patches.astype(np.float32), labels, parts, settings=SETTINGS, seed=1)
+
+
 @pytest.mark.parametrize(
     ("augmentation", "seeds"), [(SETTINGS.augmentation, 3), (FULL, 5)], ids=["flips", "full"]
 )
@@ -131,6 +152,7 @@ def test_folds_of_other_sizes_are_not_traced_again():
     call = layer.call
     layer.call = lambda *args, **kwargs: (traced.append(1), call(*args, **kwargs))[1]
     for sizes in [(41, 17, 23), (39, 5, 150), (5, 3, 1), (64, 30, 300)]:
+        reset_model(model, build, 1)
         train_fold(model, *patches_and_parts(*sizes), settings=SETTINGS, seed=1)
     assert not traced
     model(np.zeros((1, 16, 16, 2), np.float32))

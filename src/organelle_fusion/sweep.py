@@ -35,7 +35,8 @@ from organelle_fusion.provenance import (
 )
 
 NETWORK_CODE = (
-    *("augmentation", "batches", "encoders", "initial", "mixing", "models", "training"),
+    *("augmentation", "batches", "encoders", "initial", "late_fusion", "mixing", "models"),
+    "training",
 )
 """Modules that a trained network depends on, for `provenance.code_version`."""
 
@@ -342,7 +343,7 @@ def _train(
 
 def _combine(paths: Sequence[Path], channels: Sequence[str]) -> pd.DataFrame:
     """Late fusion of one fold from the files of its single-channel classifiers."""
-    from organelle_fusion.training import combine, fit_late_weights
+    from organelle_fusion.late_fusion import combine, fit_late_weights
 
     frames = [read_cell(path)[1].to_pandas() for path in paths]
     frame = frames[0]

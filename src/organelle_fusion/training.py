@@ -1,4 +1,4 @@
-"""Training one network on one fold, and the weights of late fusion.
+"""Training one network on one fold.
 
 A network is compiled once per architecture and reset between folds: tracing costs seconds, and
 more than a quick training itself. Batches are always full for the same reason, since a batch of
@@ -11,7 +11,6 @@ from functools import lru_cache, partial
 import keras
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
 from scipy.special import softmax
 
 from organelle_fusion.batches import batch_source, filling, full_batches, native
@@ -145,7 +144,7 @@ def class_weights(labels: np.ndarray, n_classes: int) -> np.ndarray:
     TrainingError
         A label is none of these classes.
     """
-    _check_labels(labels, np.arange(len(labels)), n_classes)
+    check_labels(labels, np.arange(len(labels)), n_classes)
     counts = np.bincount(labels, minlength=n_classes)
     present = counts > 0
     weights = np.zeros(n_classes, dtype=np.float32)
@@ -153,7 +152,7 @@ def class_weights(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return weights
 
 
-def _check_labels(labels: np.ndarray, rows: np.ndarray, n_classes: int) -> None:
+def check_labels(labels: np.ndarray, rows: np.ndarray, n_classes: int) -> None:
     """Refuse labels of `rows` that are no class numbers; those of others may be unknown."""
     given, found = np.asarray(labels)[rows], None
     if given.dtype.kind not in "iu":
@@ -165,6 +164,17 @@ def _check_labels(labels: np.ndarray, rows: np.ndarray, n_classes: int) -> None:
             f"labels: expected integers from 0 to {n_classes - 1} for {n_classes} classes, found "
             f"{found}; number the classes from 0"
         )
+
+
+def _check_intensities(patches: np.ndarray, rows: np.ndarray) -> None:
+    """Refuse images of 0..1: the network divides by 255, and would see next to nothing."""
+    if patches.ndim == 4 and patches.dtype.kind == "f":
+        some = patches[rows[:1000]]
+        if some.max() <= 1:
+            raise TrainingError(
+                f"patches: expected intensities of 0 to 255, found {some.min():g} to "
+                f"{some.max():g}; multiply them by 255, which the network divides by"
+            )
 
 
 def train_fold(
@@ -261,8 +271,9 @@ def fit_model(
     Raises
     ------
     TrainingError
-        The training part is empty, or the validation part where it is needed; or a label in these
-        is none of the model's classes.
+        The training part is empty, or the validation part where it is needed; a label in these is
+        none of the model's classes; the model was trained before, perhaps on what is tested now; or
+        images are floats of 0..1.
 
     Notes
     -----
@@ -271,6 +282,11 @@ def fit_model(
     """
     parts = np.asarray(parts)
     n_classes = model.output_shape[-1]
+    if not initial_epoch and int(model.optimizer.iterations.numpy()):
+        raise TrainingError(
+            f"model {model.name}: expected a fresh one, found one that was trained before, perhaps "
+            "on what is tested now; call reset_model between two trainings"
+        )
     for part in ("train", "validation") if validated else ("train",):
         rows = np.flatnonzero(parts == part)
         if len(rows) == 0:
@@ -278,7 +294,8 @@ def fit_model(
                 f"part {part}: expected at least one patch, found none among {len(parts)}; "
                 "use fewer folds or another validation share"
             )
-        _check_labels(labels, rows, n_classes)
+        check_labels(labels, rows, n_classes)
+        _check_intensities(patches, rows)
     set_seed(seed)
     targets = native(labels if targets is None else targets)
     train = np.flatnonzero(parts == "train")
@@ -336,60 +353,3 @@ def predict_proba(
         batches.append(model.predict_on_batch(padded)[: len(batch)])
     logits = np.concatenate(batches) if batches else np.empty((0, model.output_shape[-1]))
     return softmax(logits.astype(np.float64), axis=1).astype(np.float32)
-
-
-def fit_late_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Weights of late fusion: the mean of classifiers with the least log-loss.
-
-    The log-loss of a weighted mean is convex in the weights, so there is one minimum; where
-    several weights reach it (equal classifiers), the search stays at the equal weights it starts
-    from.
-
-    Parameters
-    ----------
-    probabilities
-        Of M classifiers for the same N validation patches, (M, N, K).
-    labels
-        Class numbers, int (N,).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (M,), not negative, summing to 1.
-
-    Raises
-    ------
-    TrainingError
-        There are no patches, a label is no class, or the optimiser did not converge.
-    """
-    n_models, n_patches, n_classes = probabilities.shape
-    if n_patches == 0:
-        raise TrainingError("late fusion: expected validation patches, found none; use fewer folds")
-    _check_labels(labels, np.arange(n_patches), n_classes)
-    # (M, N): what each classifier gives to the true class. Far above the rounding of float32
-    # and far below 1, the floor keeps the logarithm finite and moves no optimum.
-    of_truth = probabilities[:, np.arange(n_patches), labels].astype(np.float64)
-    of_truth = np.maximum(of_truth, 1e-12)
-
-    def log_loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        mixed = np.maximum(weights @ of_truth, 1e-12)
-        return -np.log(mixed).mean(), -(of_truth / mixed).mean(axis=1)
-
-    result = minimize(
-        log_loss,
-        np.full(n_models, 1 / n_models),
-        jac=True,
-        method="SLSQP",
-        bounds=[(0, 1)] * n_models,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
-        options={"maxiter": 500, "ftol": 1e-10},
-    )
-    if not result.success:
-        raise TrainingError(f"late fusion: the weights did not converge ({result.message})")
-    weights = np.clip(result.x, 0, None)
-    return weights / weights.sum()
-
-
-def combine(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of the probabilities (M, N, K) of M classifiers, float32 (N, K)."""
-    return np.tensordot(weights, probabilities, axes=1).astype(np.float32)
