@@ -434,6 +434,22 @@ def test_paper_table_has_the_rows_of_the_paper():
     assert (shown.iloc[[2, 6, 7, 8, 9, 10]] == "not computed").all(axis=None)
 
 
+def test_every_fusion_has_a_row_in_the_tables(monkeypatch):
+    """One that is added is not left out: it is ours, as spatial fusion is."""
+    monkeypatch.setattr(evaluation, "FUSIONS", (*evaluation.FUSIONS, "gated"))
+    rows = evaluation.paper_rows(("a", "b"))
+    assert list(rows.items())[-2:] == [
+        ("spatial", "Spatial fusion (ours)"),
+        ("gated", f"{evaluation.title('gated')} (ours)"),
+    ]
+
+
+def test_a_frame_without_models_is_refused_in_a_line():
+    """As one made by hand is."""
+    with pytest.raises(metrics.EvaluationError, match="expected a column model, found none; name"):
+        evaluation.score_table(pd.DataFrame({"patch": [0]}))
+
+
 def test_paper_table_takes_published_values_and_other_channels():
     """The article's numbers, as entered, in the cell of ours; channels of any name."""
     table = pd.DataFrame(

@@ -111,7 +111,7 @@ def test_images_of_0_to_1_are_refused():
     """The network divides by 255: it would learn nothing, without a word."""
     patches, labels, parts = patches_and_parts(16, 8, 8)
     model = compile_model(build(), SETTINGS)
-    with pytest.raises(TrainingError, match="expected intensities of 0 to 255, found 0 to 0.9"):
+    with pytest.raises(TrainingError, match=r"expected intensities of 0 to 255, found 0 to 0\.9"):
         train_fold(model, patches / 255, labels, parts, settings=SETTINGS, seed=1)
     train_fold(model, patches.astype(np.float32), labels, parts, settings=SETTINGS, seed=1)
 

@@ -15,11 +15,15 @@ import pandas as pd
 from sklearn import metrics as sk
 
 from organelle_fusion.bootstrap import interval, of_model, sample_of
+from organelle_fusion.config import FUSIONS
 from organelle_fusion.metrics import METRICS, EvaluationError
 from organelle_fusion.significance import interval_text, interval_texts
 from organelle_fusion.wording import METRIC_TITLES, title
 
 NOT_COMPUTED = "not computed"
+
+PAPER_FUSIONS = ("early", "intermediate", "late")
+"""The ways of the paper to join channels; the others of `config.FUSIONS` are ours."""
 
 
 def chance_levels(labels: np.ndarray, classes: Sequence[str]) -> dict:
@@ -36,6 +40,10 @@ def chance_levels(labels: np.ndarray, classes: Sequence[str]) -> dict:
 
 
 def _by_model(predictions: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    if "model" not in predictions:
+        raise EvaluationError(
+            "predictions: expected a column model, found none; name the model of each row"
+        )
     for name in predictions["model"].unique():
         yield str(name), predictions[predictions["model"] == name]
 
@@ -250,12 +258,10 @@ def paper_rows(channels: Sequence[str]) -> dict[str, str]:
     """Rows of the paper's Tables 1 and 2, and ours: model → title, for channels of any name."""
     return {
         **{name: f"Single channel: {title(name)}" for name in channels},
-        "early": title("early"),
-        "intermediate": title("intermediate"),
-        "late": title("late"),
+        **{name: title(name) for name in PAPER_FUSIONS},
         **{f"otccp_{name}": f"OTCCP: TPG of {title(name)}" for name in channels},
         "otccp_contacts": "OTCCP: TPG of contacts",
-        "spatial": f"{title('spatial')} (ours)",
+        **{name: f"{title(name)} (ours)" for name in FUSIONS if name not in PAPER_FUSIONS},
     }
 
 

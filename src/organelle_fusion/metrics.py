@@ -180,7 +180,7 @@ def _tested(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
     if missing:
         raise EvaluationError(
             f"predictions: expected the columns {', '.join(needed)}, found no "
-            f"{', '.join(missing)}; read them with predictions.read_predictions"
+            f"{', '.join(missing)}; read them with read_predictions, or add them"
         )
     for name in ("model", "dataset", "size_px"):
         if name in predictions.columns and len(predictions[name].unique()) > 1:
