@@ -85,7 +85,7 @@ def network_workers(kind: str, backend: str) -> int:
     Parameters
     ----------
     kind
-        Of `config.EncoderSettings`.
+        Of `settings.EncoderSettings`.
     backend
         Of Keras.
 
