@@ -44,6 +44,7 @@ from organelle_fusion import (
 )
 from organelle_fusion.config import (
     FUSIONS,
+    JOINED,
     load_profile,
     use_backend,
 )
@@ -126,7 +127,7 @@ layers = {
             training=settings.training,
         )
     )
-    for strategy in ("single", "early", "intermediate", "spatial")
+    for strategy in ("single", *JOINED)
 }
 plots_networks.architecture_figure(
     {"early": layers["early"]}, channels=settings.channels

@@ -37,7 +37,7 @@ from organelle_fusion import (
     sweep,
     widgets_scores,
 )
-from organelle_fusion.config import load_profile, use_backend
+from organelle_fusion.config import FUSIONS, load_profile, use_backend
 from organelle_fusion.pages import (
     class_size_sentence,
     data_banner,
@@ -68,8 +68,9 @@ data_banner(settings, run)
 # runs hold the five folds and are no independent second look.
 
 # %% tags=["hide-output"]
-strategies = [*settings.channels, "early", "intermediate", "late"]
-strategies += ["spatial"] * many.spatial
+strategies = [*settings.channels, *FUSIONS]
+if not many.spatial:
+    strategies.remove("spatial")
 training = {
     "models": strategies,
     "size_px": size_px,

@@ -36,7 +36,7 @@ from organelle_fusion import (
     preprocessing,
     sweep,
 )
-from organelle_fusion.config import load_profile, use_backend
+from organelle_fusion.config import JOINED, load_profile, use_backend
 from organelle_fusion.manifest import read_manifest
 from organelle_fusion.pages import (
     data_banner,
@@ -102,12 +102,11 @@ touching, *_ = preprocessing.build_patch_set(
     output_px=settings.encoder.input_px,
 )
 split = folds.make_folds(touching.table, **settings.folds.model_dump())
-joined = ["early", "intermediate", "spatial"]
 place = {"folder": run.folder / "contact" / "predictions", **training}
 seen = sweep.train_cells(
     touching,
     split,
-    models=[*channels, *joined],
+    models=[*channels, *JOINED],
     dataset="cv5",
     profile=settings,
     **place,
@@ -136,7 +135,7 @@ controls = {
         "dataset": "cv5-wide-head",
         "profile": settings.model_copy(update={"training": wide}),
     },
-    "fewer": {"patch_set": part, "models": joined, "dataset": "cv5-fewer"},
+    "fewer": {"patch_set": part, "models": JOINED, "dataset": "cv5-fewer"},
 }
 controlled = sweep.train_all(
     controls.items(), folds=split, profile=settings, **place
@@ -202,7 +201,7 @@ Markdown(
     "that no such network could learn contacts.\n\n"
     + contacts.control_words(
         by_patch,
-        [title(name) for name in joined],
+        [title(name) for name in JOINED],
         ", wide head",
         f", {share}",
     )

@@ -111,6 +111,14 @@ def write(path, **changes):
         ({"channels": ["a/b", "mitochondria"]}, "channels.0: expected letters, .*found 'a/b'"),
         ({"channels": ["a", "frühe"]}, "channels.1: expected letters, .*found 'frühe'"),
         ({"encoder__filters": [8]}, "encoder.filters: expected two or more"),
+        (
+            {"encoder__kind": "compact_convnext"},
+            "encoder.kind: expected compact or resnet50, .*found compact_convnext; choose",
+        ),
+        (
+            {"channels": ["mitochondria", "tubulin", "actin"]},
+            "channels: expected those that the phantom draws, early_.*, found tubulin, actin; ",
+        ),
         ({"encoder__filters": []}, r"encoder.filters: expected 1 values or more, found \[\]; "),
         ({"tuning__l2": [0.1, 0.2, 0.3]}, "tuning.l2: expected 2 values or fewer, found "),
         ({"tuning__l2": [0.2, 0.1]}, "yaml: tuning: l2: .*, found .0.2, 0.1.; correct it$"),
@@ -214,6 +222,22 @@ def test_a_choice_on_the_scored_images_is_refused(tmp_path):
     path.write_text(yaml.safe_dump(content), "utf-8")
     with pytest.raises(ProfileError, match=r"selection\.seed \d+ is phantom\.seed"):
         load_profile(path)
+
+
+def test_a_strategy_without_a_width_is_refused():
+    """Widths are given for the strategies that there were when the profile was written."""
+    training = load_profile("paper").training
+    assert training.head_width("early") == training.dense_units.early
+    with pytest.raises(
+        ProfileError, match=r"^training.dense_units: .* for gated, found .*spatial;"
+    ):
+        training.head_width("gated")
+
+
+def test_stacks_of_ones_own_have_channels_of_any_name(tmp_path):
+    """The phantom's names bind only where there is a phantom."""
+    changes = {"phantom": None, "selection": None, "channels": ["dna", "actin"], "name": "mine"}
+    assert load_profile(write(tmp_path / "mine.yaml", **changes)).channels == ("dna", "actin")
 
 
 def test_the_same_encoder_without_published_weights():

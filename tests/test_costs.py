@@ -60,6 +60,13 @@ def test_seconds_of_other_sizes_and_channels_are_in_proportion():
     assert costs.training_seconds(row, KNOWN, SMOKE)["most"].item() == 0
 
 
+def test_a_network_costs_by_its_encoders():
+    """One for all channels, or one for each; any other than the two first has one for each."""
+    networks = ["single", "early", "intermediate", "spatial", "", "gated"]
+    plan = pd.DataFrame({"network": networks, "channels": [1, 6, 6, 6, 6, 6]})
+    assert costs.encoders(plan, SMOKE).tolist() == [1, 1, 2, 2, 1, 2]
+
+
 def test_weights_kept_by_hand():
     """Four bytes for each value of each network that leaves a file; a search keeps 5 meanwhile."""
     rows = pd.concat(

@@ -488,3 +488,19 @@ def test_another_file_of_weights_trains_again(tmp_path, monkeypatch):
     path.unlink()
     with pytest.raises(predictions.SweepError, match=r"found no file .*weights.h5; check the path"):
         inputs(str(path))
+
+
+@pytest.mark.parametrize(("stem", "edge"), [("Conv1", 2), ("conv1_conv", None)])
+def test_the_stride_is_that_of_any_published_stem(stem, edge, monkeypatch):
+    """Not of a layer called as ResNet50's; a network without such a layer is refused."""
+    other = encoders._Published("MobileNetV2", stem, 1.0, 0.0)
+    monkeypatch.setitem(encoders._PUBLISHED, "mobilenet", other)
+
+    def build():
+        return build_encoder("mobilenet", (32, 32, 1), name="e", stem_stride=1)
+
+    if edge is None:
+        with pytest.raises(ModelError, match=r"stem_stride: .*stem conv1_conv .*found Conv1, .*; "):
+            build()
+    else:
+        assert build().output[0].shape[1:3] == (edge, edge)

@@ -119,7 +119,7 @@ def test_facts_are_read_without_keras(packed):
 def test_facts_of_another_network_are_not_written(tmp_path, mean_network, facts_of):
     path = tmp_path / "x.keras"
     for changes in ({"classes": ("1", "2", "3")}, {"input_px": 28}, {"strategy": "spatial"}):
-        with pytest.raises(ModelFileError, match="expected a network"):
+        with pytest.raises(ModelFileError, match=r"expected a network .*; give the facts of"):
             write_model(path, mean_network, facts_of(**changes))
     with pytest.raises(ModelFileError, match=r"expected a name that ends in \.keras"):
         write_model(tmp_path / "x.h5", mean_network, facts_of())
@@ -235,8 +235,13 @@ def test_layers_that_run_code_are_refused(tmp_path, packed, facts_of):
     changed = keras.layers.Lambda(lambda x: x * 2)(image)
     logits = keras.layers.Dense(2)(keras.layers.Flatten()(changed))
     path = tmp_path / "lambda.keras"
-    write_model(path, keras.Model(image, logits, name="early"), facts_of())
-    assert "found a Lambda, which would run code" in refused(path)
+    network = keras.Model(image, logits, name="early")
+    with pytest.raises(ModelFileError, match=r"a Lambda, which .*; add the layer to _TRUSTED"):
+        write_model(path, network, facts_of())
+    assert not path.exists()
+    network.save(path)  # as somebody else's program may write it
+    facts = {FACTS: members(packed)[FACTS]}
+    assert "found a Lambda, which would run code; take a file" in refused(rewrite(path, facts))
     config = json.loads(members(packed)[CONFIG])
     layer = {"class_name": "mkdir", "module": "os", "registered_name": "mkdir", "config": {}}
     config["config"]["layers"].append(layer)

@@ -226,6 +226,17 @@ def test_networks_and_their_channels():
     assert frame.loc[("cv5", "late"), "network"] == ""
 
 
+@pytest.mark.parametrize("spatial", [True, False])
+def test_another_fusion_is_planned_where_chapters_train_it(spatial, monkeypatch):
+    """In 06, 07 and 09, which train all fusions; spatial fusion is left out of 07 on demand."""
+    monkeypatch.setattr(plan, "FUSIONS", (*plan.FUSIONS, "gated"))
+    many = SMOKE.many_folds.model_copy(update={"spatial": spatial})
+    found = planned(PHANTOM, profile=SMOKE.model_copy(update={"many_folds": many}))
+    for name, expected in (("gated", {"06", "07", "09"}), ("spatial", {"06", "09", "11"})):
+        chapters = set(found.query("model == @name")["chapter"])
+        assert chapters == expected | ({"07"} if spatial and name == "spatial" else set())
+
+
 def test_crops_are_as_many_as_the_lists_say():
     """12 of each of nine cell lines; 1,371 crops of two lines, halved from 100 pixels."""
     crops = plan_data.public_crops(SMOKE)

@@ -360,6 +360,14 @@ def test_architecture_figure_refuses_what_it_cannot_draw():
         plots_networks.architecture_figure({"single": layers(head(6))})
 
 
+def test_a_strategy_that_is_not_drawn_yet_is_refused(monkeypatch):
+    """Not drawn as late fusion, whatever the strategies there are."""
+    more = ("early", "intermediate", "late", "spatial", "gated")
+    monkeypatch.setattr(plots_networks, "FUSIONS", more, raising=False)
+    with pytest.raises(ValueError, match="expected early, intermediate, late, spatial and"):
+        plots_networks.architecture_figure({"gated": layers(head(6))})
+
+
 def test_figures_are_not_left_with_pyplot():
     """Else a notebook shows them twice, and long runs warn of open figures."""
     before = plt.get_fignums()

@@ -108,9 +108,12 @@ def test_example_of_the_library_runs_as_it_is_written(tmp_path, monkeypatch, cap
     names = ["early_endosomes", "mitochondria"]
     write_ome_tiff(path, array, names, pixel_size_um=0.1, z_step_um=None)
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    exec(compile(example, "README.md", "exec"), {})
+    first, second = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(compile(first, "README.md", "exec"), names)
     assert capsys.readouterr().out == "4 of 6 patches kept, (224, 224, 2) uint8\n"
+    exec(compile(second, "README.md", "exec"), names)
+    assert (names["stack"].shape, names["stack"].channels) == ((2, 5, 400, 400), ("dna", "actin"))
 
 
 def test_badges_say_what_the_project_says():

@@ -89,9 +89,11 @@ def test_parameters_are_listed_and_filled_in(copy):
     said = run(copy, recipe("Re-execute with your parameters"))
     assert re.search(r"profile: str \(default \"quick\"\)", said)
     assert re.search(r"manifest: str \(default \"\"\)", said)
-    mine = nbformat.read(copy / "mine.ipynb", as_version=4)
-    assert mine.metadata.papermill.parameters == {"profile": "smoke"}
-    assert mine.metadata.papermill.exception is None
+    for number, title in (("01", "Data"), ("02", "Preprocessing")):
+        mine = nbformat.read(copy / f"mine-{number}.ipynb", as_version=4)
+        assert mine.metadata.papermill.parameters == {"profile": "smoke"}
+        assert mine.metadata.papermill.exception is None
+        assert mine.cells[0].source.startswith(f"# {title}")
     assert executed.read_bytes() == before
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from organelle_fusion.volumes import VolumeError, open_volume, write_ome_tiff
+from organelle_fusion.volumes import VolumeError, open_volume, volume_from_array, write_ome_tiff
 
 STACK = np.arange(3 * 4 * 50 * 60, dtype=np.uint16).reshape(3, 4, 50, 60)  # C, Z, Y, X
 NAMES = ("early", "mito", "nucleus")
@@ -46,6 +46,45 @@ def refusal(path, **keywords):
     assert "found" in message
     assert "\n" not in message
     return message
+
+
+# What lies in memory is as what lies in a file.
+
+
+def test_an_array_is_a_volume(tmp_path):
+    """The same channels, sizes and planes as when it is written first; in any order of bytes."""
+    filed = open_volume(save(tmp_path / "a.ome.tif")).select(["nucleus", "early"])
+    for array in (STACK, STACK.astype(">u2"), STACK[:, :, ::-1][:, :, ::-1]):
+        found = volume_from_array(array, NAMES, 0.1, 0.5).select(["nucleus", "early"])
+        for name in ("shape", "dtype", "channels", "pixel_size_um", "z_step_um"):
+            assert getattr(found, name) == getattr(filed, name)
+        for ours, theirs in zip(found.planes(), filed.planes(), strict=True):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+    assert volume_from_array(STACK, NAMES, 0.1).z_step_um is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"array": STACK[0]}, r"\(C, Z, Y, X\) .*found shape \(4, 50, 60\)"),
+        (
+            {"channels": ("a", "b")},
+            r"\(C, Z, Y, X\) and a name of its own per channel, found .*'a', 'b'",
+        ),
+        ({"channels": ("a", "b", "a")}, r"\(C, Z, Y, X\) and a name of its own per channel, found"),
+        ({"array": STACK[:, :0]}, "pixels, found none"),
+        ({"array": STACK.astype(complex)}, "one of uint8, .*found complex128"),
+        ({"pixel_size_um": 0}, "pixel_size_um to be a positive length, found 0"),
+        ({"pixel_size_um": None}, "a pixel size in µm, found none"),
+        ({"z_step_um": -1}, "z_step_um to be a positive length, found -1"),
+    ],
+)
+def test_arrays_that_are_no_stack_are_refused(change, message):
+    arguments = {"array": STACK, "channels": NAMES, "pixel_size_um": 0.1} | change
+    with pytest.raises(VolumeError, match=f"^mine: expected {message}.*; ") as error:
+        volume_from_array(**arguments, name="mine")
+    assert "\n" not in str(error.value)
 
 
 # What was written is what is read.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import joblib
 
 from organelle_fusion.predictions import SweepError
+from organelle_fusion.settings import SMALL_KINDS
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -84,7 +85,7 @@ def network_workers(kind: str, backend: str) -> int:
     Parameters
     ----------
     kind
-        Of `config.EncoderSettings`.
+        Of `settings.EncoderSettings`.
     backend
         Of Keras.
 
@@ -98,7 +99,7 @@ def network_workers(kind: str, backend: str) -> int:
         return named
     if gpus := _used_gpus(backend):
         return gpus if gpus > 1 else HERE
-    return _local_workers() if kind.startswith("compact") else HERE
+    return _local_workers() if kind in SMALL_KINDS else HERE
 
 
 def connect(workers: int) -> "Client":

@@ -7,8 +7,23 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from organelle_fusion.settings import FUSIONS as FUSIONS
+from organelle_fusion.settings import JOINED as JOINED
+from organelle_fusion.settings import (
+    MIXED_KINDS,
+    EncoderSettings,
+    Filters,
+    Positive,
+    ProfileError,
+    Settings,
+    Share,
+    TrainingSettings,
+)
+from organelle_fusion.settings import AugmentationSettings as AugmentationSettings
+from organelle_fusion.settings import HeadWidths as HeadWidths
+from organelle_fusion.settings import UserError as UserError
 from organelle_fusion.yaml_settings import Word, YamlError, is_yaml_file, read_settings, said
 
 _LOGGER = logging.getLogger(__name__)
@@ -23,38 +38,15 @@ ORGANELLES = ("early_endosomes", "mitochondria", "recycling_endosomes")
 NUCLEUS = "nucleus"
 """The channel that cells are found by, where stacks have it; networks never see it."""
 
-FUSIONS = ("early", "intermediate", "late", "spatial")
-"""Names of the models that join channels; every other model is named by its one channel."""
-
-JOINED = tuple(name for name in FUSIONS if name != "late")
-"""Those of them that are one network; late fusion joins what networks of one channel say."""
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-Filters = Annotated[tuple[Positive, ...], Field(min_length=1)]  # of the stem, and of each block
 Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 ShareRange = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 Choices = Annotated[tuple[Positive, ...], Field(min_length=1)]
-
-
-class UserError(Exception):
-    """Base of all errors that the user can mend; the message is one line and says how."""
 
 
 def system_error(error: OSError) -> str:
     """Say in one line what the operating system has refused, and what to look at."""
     reason = f"{error.filename or 'the operating system'}: {error.strerror or error}"
     return f"{' '.join(reason.split())}; check the path, its permissions and the free space"
-
-
-class ProfileError(UserError):
-    """A profile that cannot be used; the message is one line."""
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PhantomSettings(Settings):
@@ -83,66 +75,6 @@ class PatchSettings(Settings):
             found = list(self.sizes_px)
             raise ValueError(f"sizes_px: expected ascending values, found {found}")
         return self
-
-
-class EncoderSettings(Settings):
-    """The convolutional encoder, one per organelle or one for all."""
-
-    kind: Literal["compact", "resnet50", "compact_convnext", "convnext_tiny"]
-    input_px: Annotated[int, Field(ge=16)]
-    filters: Filters = (8, 16, 32)
-    stem_stride: Literal[1, 2] = 2
-    weights: str | None = None  # "imagenet", or the path of a file with the same weights
-
-    def without_weights(self) -> "EncoderSettings":
-        """Give the same encoder with random weights, as of networks that have learnt nothing."""
-        return self.model_copy(update={"weights": None})
-
-
-class AugmentationSettings(Settings):
-    """Random changes of a patch in training, the same for all its channels."""
-
-    flips: bool = True
-    quarter_turns: bool = False
-    crop: Annotated[float, Field(ge=0, lt=1)] = 0.0  # largest share of the edge that is cut off
-    rotation_deg: Annotated[float, Field(ge=0, le=45)] = 0.0  # largest angle, either way
-
-
-class HeadWidths(Settings):
-    """Width of the dense layer, where it differs between the strategies."""
-
-    single: Positive
-    early: Positive
-    intermediate: Positive
-    spatial: Positive
-
-
-class TrainingSettings(Settings):
-    """Optimisation of one network, as far as the paper states it."""
-
-    epochs: Positive
-    patience: Positive
-    batch_size: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    decay_rate: Annotated[float, Field(gt=0, le=1)]
-    decay_steps: Positive
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    l2: Annotated[float, Field(ge=0)]
-    dense_units: Positive | HeadWidths
-    augmentation: AugmentationSettings = AugmentationSettings()
-    steps_per_execution: Positive = 1
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the encoders
-    jit: Literal["auto", True, False] = "auto"  # XLA; auto: on a GPU, and with JAX anywhere
-
-    def of_any_length(self) -> "TrainingSettings":
-        """Give the same for trainings of any length, by which compiled networks are told apart."""
-        return self.model_copy(update={"epochs": 1, "patience": 1})
-
-    def head_width(self, strategy: str) -> int:
-        """Width of the dense layer of a strategy of `models.build_model`."""
-        if isinstance(self.dense_units, HeadWidths):
-            return getattr(self.dense_units, strategy)
-        return self.dense_units
 
 
 class FoldSettings(Settings):
@@ -314,6 +246,11 @@ class Profile(Settings):
             )
         if len(set(self.channels)) != len(self.channels):
             raise ValueError(f"channels {list(self.channels)} repeat a name")
+        if self.encoder.kind not in MIXED_KINDS:
+            raise ValueError(
+                f"encoder.kind: expected {' or '.join(MIXED_KINDS)}, whose maps spatial fusion can "
+                f"mix, found {self.encoder.kind}; choose one of these"
+            )
         if self.encoder.kind == "compact" and len(self.encoder.filters) < 2:
             raise ValueError(
                 "encoder.filters: expected two or more, as spatial fusion needs, found 1"
@@ -327,6 +264,13 @@ class Profile(Settings):
             raise ValueError(
                 f"channels: expected names other than those of fusions, found {min(fusions)}; "
                 "give it another here, and say in the manifest column channel_map which it is"
+            )
+        drawn = (*ORGANELLES, NUCLEUS)
+        if self.phantom and (others := [name for name in self.channels if name not in drawn]):
+            raise ValueError(
+                f"channels: expected those that the phantom draws, {', '.join(drawn)}, found "
+                f"{', '.join(others)}; name some of these or, for stacks of your own, leave out "
+                "the sections phantom and selection"
             )
         return self
 

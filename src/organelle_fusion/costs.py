@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,10 @@ from organelle_fusion.plan_data import (
     has_nucleus,
     public_crops,
 )
+from organelle_fusion.settings import ONE_ENCODER, Strategy
 from organelle_fusion.volumes import write_ome_tiff
 
-NETWORKS = ("single", "early", "intermediate", "spatial")
+NETWORKS = get_args(Strategy)
 
 TRAINING_COPIES = {"jax": 1, "tensorflow": 3}
 """How often Keras holds the patches it trains on, by backend; measured, at the peak of `fit`."""
@@ -345,7 +346,7 @@ def training_seconds(
 def encoders(plan: pd.DataFrame, profile: Profile) -> np.ndarray:
     """Size of each planned network as a share of the timed one, which may have other channels."""
     share = plan["channels"] / len(profile.channels)
-    return np.where(plan["network"].isin(["intermediate", "spatial"]), share, 1)
+    return np.where(plan["network"].isin([*ONE_ENCODER, ""]), 1, share)  # late fusion has none
 
 
 def weight_bytes(

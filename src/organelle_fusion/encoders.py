@@ -16,6 +16,7 @@ from keras import layers, ops
 from organelle_fusion.config import UserError
 from organelle_fusion.initial import FlatGlorotUniform, drawn_seed
 from organelle_fusion.provenance import file_state, note_file
+from organelle_fusion.settings import EncoderKind
 
 IMAGENET = "imagenet"
 
@@ -59,7 +60,7 @@ class ModelError(UserError):
 
 
 def build_encoder(
-    kind: Literal["compact", "resnet50", "compact_convnext", "convnext_tiny"],
+    kind: EncoderKind,
     input_shape: tuple[int, int, int],
     *,
     name: str,
@@ -306,9 +307,11 @@ def _published_encoder(
         )
         scaled = scale(keras.Input(input_shape, name="plane"))
     backbone = _application(kind, weights=None, input_tensor=scaled, input_shape=input_shape)
+    if stem_stride != 2:
+        _check_stem(kind, backbone)
     if stem_stride != 2 or weights is None:
         backbone = keras.models.clone_model(
-            backbone, clone_function=lambda layer: _own_copy(layer, stem_stride)
+            backbone, clone_function=lambda layer: _own_copy(layer, published.stem, stem_stride)
         )
     if weights is not None:
         path = None if weights == IMAGENET else Path(weights)
@@ -330,10 +333,22 @@ def _application(kind: str, **options) -> keras.Model:
     return build(include_top=False, name=kind, **options)
 
 
-def _own_copy(layer: layers.Layer, stem_stride: int) -> layers.Layer:
-    """Copy of a layer with seeds of ours; of ResNet50's first convolution, with this stride."""
+def _check_stem(kind: str, backbone: keras.Model) -> None:
+    """Refuse to change the stride of a network that has no convolution of the stem's name."""
+    stem = _PUBLISHED[kind].stem
+    strided = [layer.name for layer in backbone.layers if "strides" in layer.get_config()]
+    if stem not in strided:
+        raise ModelError(
+            f"encoder.stem_stride: expected the stem {stem} among the layers of {kind} with a "
+            f"stride, found {', '.join(strided[:3])} and others; set it to 2, or mend the name in "
+            "encoders"
+        )
+
+
+def _own_copy(layer: layers.Layer, stem: str, stem_stride: int) -> layers.Layer:
+    """Copy of a layer with seeds of ours; of the stem with another stride, with this one."""
     config = layer.get_config()
-    if layer.name == _PUBLISHED["resnet50"].stem:
+    if stem_stride != 2 and layer.name == stem:
         config["strides"] = (stem_stride, stem_stride)
     for value in config.values():
         initial = value.get("config", {}) if isinstance(value, dict) else {}

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from organelle_fusion.chatter import import_keras
 from organelle_fusion.config import Settings, Share, UserError
 from organelle_fusion.provenance import atomic_path, note_file
+from organelle_fusion.settings import Strategy
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +52,9 @@ _TRUSTED = {
 """What the networks of `models` are made of, by module of Keras. Other layers of Keras may load
 files, or run code, that their configuration names."""
 _UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_OURS = "layers of Keras and of this package only"
 _REMEDY = "take a file that organelle-fusion pack wrote"
+_ADD_LAYER = "add the layer to _TRUSTED in model_file, if it neither runs code nor reads files"
 
 Ends = tuple[float, float]
 Count = Annotated[int, Field(ge=0)]
@@ -98,7 +101,7 @@ class ModelFacts(Settings):
     """All that is needed to use a network, and where it comes from."""
 
     format: Literal[1]
-    strategy: Literal["single", "early", "intermediate", "spatial"]
+    strategy: Strategy
     channels: Annotated[tuple[str, ...], Field(min_length=1)]  # in the order of the input
     classes: Annotated[tuple[str, ...], Field(min_length=2)]  # in the order of the logits
     patch_um: Positive
@@ -159,12 +162,15 @@ def write_model(path: Path, network: "keras.Model", facts: ModelFacts) -> None:
     Raises
     ------
     ModelFileError
-        The name ends otherwise, or the facts are of another network.
+        The name ends otherwise, the facts are of another network, or the network has a layer that
+        `read_model` would refuse.
     """
     path = Path(path)
     if path.suffix != ".keras":
         raise ModelFileError(f"{path}: expected a name that ends in .keras; give it this ending")
-    _check_belongs(path, network, facts)
+    _check_belongs(path, network, facts, "give the facts of this network")
+    for foreign in _foreign(json.loads(network.to_json())):
+        raise _refusal(path, _OURS, foreign, _ADD_LAYER)
     with (
         tempfile.TemporaryDirectory() as folder,
         atomic_path(path) as temporary,
@@ -261,7 +267,7 @@ def read_model(path: Path) -> tuple["keras.Model", ModelFacts]:
     import organelle_fusion.models  # noqa: F401 - its layers become known to Keras
 
     for foreign in _foreign(config):
-        raise _refusal(path, "layers of Keras and of this package only", foreign)
+        raise _refusal(path, _OURS, foreign)
     try:
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras fails in many ways on what is not its own
@@ -329,7 +335,9 @@ def _foreign(config: Any) -> Iterator[str]:
             yield from _foreign(value)
 
 
-def _check_belongs(path: Path, network: "keras.Model", facts: ModelFacts) -> None:
+def _check_belongs(
+    path: Path, network: "keras.Model", facts: ModelFacts, remedy: str = _REMEDY
+) -> None:
     shape = (facts.input_px, facts.input_px, len(facts.channels), len(facts.classes))
     try:
         found = (*network.input_shape[1:], network.output_shape[-1])
@@ -340,10 +348,11 @@ def _check_belongs(path: Path, network: "keras.Model", facts: ModelFacts) -> Non
             path,
             f"a network {facts.strategy} of height, width, channels and classes {shape}",
             f"{network.name} of {found}",
+            remedy,
         )
 
 
-def _refusal(path: Path, expected: str, found: str) -> ModelFileError:
+def _refusal(path: Path, expected: str, found: str, remedy: str = _REMEDY) -> ModelFileError:
     # What comes from a file may hold line breaks of any kind.
     found = "".join(mark if mark.isprintable() else " " for mark in found)
-    return ModelFileError(f"{path}: expected {expected}, found {found}; {_REMEDY}")
+    return ModelFileError(f"{path}: expected {expected}, found {found}; {remedy}")

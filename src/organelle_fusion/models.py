@@ -23,8 +23,7 @@ from organelle_fusion.config import ORGANELLES, EncoderSettings, TrainingSetting
 from organelle_fusion.encoders import BATCH_NORM_MOMENTUM, ModelError, build_encoder
 from organelle_fusion.initial import FlatGlorotUniform, drawn_seed, seed_networks
 from organelle_fusion.mixing import MIXING_SHARE, build_mixer, split_encoder
-
-Strategy = Literal["single", "early", "intermediate", "spatial"]
+from organelle_fusion.settings import ONE_ENCODER, Strategy
 
 HEAD = "fusion_head"
 
@@ -109,7 +108,7 @@ def build_model(
                 weights=encoder.weights,
             )
 
-    if strategy in ("single", "early"):
+    if strategy in ONE_ENCODER:
         embedding = encoder_of(len(channels), "encoder")(changed)[1]
     else:
         planes = keras.ops.split(changed, len(channels), axis=-1)
@@ -137,7 +136,7 @@ def _check_channels(strategy: Strategy, channels: Sequence[str]) -> None:
             f"strategy {strategy}: expected {'one channel' if single else 'at least two channels'}"
             f", found {names}; use single for one channel, another for more"
         )
-    called = strategy in ("intermediate", "spatial")  # Keras takes / for the path of a layer
+    called = strategy not in ONE_ENCODER  # Keras takes / for the path of a layer
     if len(set(names)) < len(names) or (called and any("/" in name for name in names)):
         raise ModelError(
             f"channels: expected names that differ and hold no /, found {names}; rename them"

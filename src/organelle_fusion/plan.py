@@ -172,16 +172,16 @@ def _tuning_rows(profile: Profile, rows: Callable, run: Run) -> list[dict]:
 
 def _fusion_rows(profile: Profile, stacks: pd.DataFrame, rows: Callable) -> list[dict]:
     """Chapters 06 and 07: all networks in few folds and in many, and what preprocessing adds."""
-    many, models = profile.many_folds, [*profile.channels, "early", "intermediate", "late"]
+    many, models = profile.many_folds, [*profile.channels, *FUSIONS]
     # Intermediate fusion is there from 03.
     first = [name for name in models if name != "intermediate"]
-    found = rows("06", "all networks", "cv5", [*first, "spatial"])
+    found = rows("06", "all networks", "cv5", first)
     found += rows("06", "without the sparsity filter", "cv5-unfiltered", ["intermediate"])
     if has_nucleus(profile, stacks):
         wider = (*profile.channels, NUCLEUS)
         found += rows("06", "with the nucleus", "cv5-nucleus", ["intermediate"], channels=wider)
-    if many.spatial:
-        models.append("spatial")
+    if not many.spatial:
+        models.remove("spatial")
     # The first repeat is there from 06.
     again = profile.folds.n_splits * (many.repeats - 1)
     found += rows("07", f"all networks, {many.repeats} times", "cv5", models, runs=again)

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from organelle_fusion.config import FUSIONS, ORGANELLES
+from organelle_fusion.config import ORGANELLES
 from organelle_fusion.downloads import with_data
 from organelle_fusion.style import GREY, INK, WIDTH, in_lines, styled
 from organelle_fusion.wording import title
@@ -20,6 +20,9 @@ from organelle_fusion.wording import title
 # Inches, as all lengths here: height of a branch, and room for the arrow between two boxes.
 _LANE = 1.0
 _GAP = 0.08
+
+# Room behind the encoders of each strategy that is drawn.
+_TAILS = {"early": 1.24, "intermediate": 1.74, "late": 2.04, "spatial": 1.74}
 
 
 class _Stage(NamedTuple):
@@ -149,7 +152,7 @@ def _draw(axes: Axes, strategy: str, table: pd.DataFrame, channels: Sequence[str
     inputs = table.loc[table["kind"] == "InputLayer", "output shape"].iloc[0]
     parts = [part for part in table["part"].unique() if part.startswith("encoder")]
     first = 1.8 if strategy == "early" else 0.86
-    tail = {"early": 1.24, "intermediate": 1.74, "late": 2.04, "spatial": 1.74}[strategy]
+    tail = _TAILS[strategy]
     ends, stages = [], _stages(table, strategy, parts[0])
     columns = first + (WIDTH - tail - first) / len(stages) * np.arange(len(stages))
     step = columns[1] - columns[0]
@@ -271,12 +274,12 @@ def architecture_figure(
     Raises
     ------
     ValueError
-        A strategy is not known, or there are more channels than colours.
+        A strategy is none that is drawn here, or there are more channels than colours.
     """
-    unknown = set(tables) - set(FUSIONS)
+    unknown = set(tables) - set(_TAILS)
     if unknown or len(channels) > len(INK):
         raise ValueError(
-            f"architecture_figure: expected {', '.join(FUSIONS)} and up to {len(INK)} "
+            f"architecture_figure: expected {', '.join(_TAILS)} and up to {len(INK)} "
             f"channels, found {', '.join(tables)} and {len(channels)} channels; leave others out"
         )
     heights = [_lanes(name, channels) * _LANE + 0.2 for name in tables]

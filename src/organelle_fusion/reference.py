@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from organelle_fusion.cluster import HERE
-from organelle_fusion.config import FUSIONS, JOINED, Profile, UserError
+from organelle_fusion.config import Profile, UserError
 from organelle_fusion.devices import backend_name, device_name, keras_device
 from organelle_fusion.folds import make_folds, read_folds, write_folds
 from organelle_fusion.locks import run_lock
@@ -44,6 +44,7 @@ from organelle_fusion.reference_data import (
 )
 from organelle_fusion.reference_results import RESULTS, RUN_FILE, folds_file, predictions_folder
 from organelle_fusion.repository import COMPILED
+from organelle_fusion.settings import SMALL_KINDS
 from organelle_fusion.sources import DATA_VARIABLE
 from organelle_fusion.sweep import train_cells, training_inputs
 
@@ -52,11 +53,13 @@ _LOGGER = logging.getLogger(__name__)
 IMAGES = "images"
 """Kind of the tasks that cut stacks; those of trainings are called as their networks."""
 
-WORK = {"single": 1.0, "early": 1.0, "intermediate": 3.0, "spatial": 3.25, "late": 0.0}
-"""Multiplications of a network for a patch, in ResNet50 encoders.
+# Fixed beforehand, so that a strategy added later does not change the run.
+COMPARED = ("early", "intermediate", "spatial")
+FIXED = ("early", "intermediate", "late", "spatial")
 
-Mixing has 4.9 million weights at 14 × 14 places: a quarter of an encoder's multiplications.
-"""
+WORK = {"single": 1.0, "early": 1.0, "intermediate": 3.0, "spatial": 3.25, "late": 0.0}
+"""Multiplications of a network for a patch, in those of a ResNet50 encoder; mixing, by 4.9 million
+weights at 14 × 14 places, takes a quarter of them."""
 
 IMAGE_SECONDS = 10.0
 """A stack of 12 × 1248 × 1248 voxels simulated and cut on one core, measured."""
@@ -126,7 +129,7 @@ def planned_trainings(profile: Profile) -> list[Planned]:
                 name,
                 dataset,
                 Cell(folding, size_px, model, fold, profile.folds.seed + repeat),
-                model if model in FUSIONS else "single",
+                model if model in FIXED else "single",
                 settings,
             )
             for model in models
@@ -134,13 +137,13 @@ def planned_trainings(profile: Profile) -> list[Planned]:
         ]
 
     planned = [
-        *step("planted contacts", "contact", "cv5", JOINED),
+        *step("planted contacts", "contact", "cv5", COMPARED),
         *step("contacts, wide head", "contact", "cv5-wide-head", ["intermediate"], with_wide_head),
-        *step("all networks", CROPS, CROPS, [*crops.channels, *FUSIONS], of_crops, crops.edge_px),
-        *step("all networks", "phantom", "cv5", [*profile.channels, *FUSIONS]),
+        *step("all networks", CROPS, CROPS, [*crops.channels, *FIXED], of_crops, crops.edge_px),
+        *step("all networks", "phantom", "cv5", [*profile.channels, *FIXED]),
     ]
     for repeat in range(1, profile.many_folds.repeats):
-        planned += step("further seeds", "phantom", "cv5", JOINED, repeat=repeat)
+        planned += step("further seeds", "phantom", "cv5", COMPARED, repeat=repeat)
     return planned
 
 
@@ -327,7 +330,7 @@ def _check_device(planned: Sequence[Planned], root: Path) -> None:
     """Refuse a device of another kind than that of any result, and large networks without a GPU."""
     here, kinds = keras_device(), set()
     encoder = planned[0].profile.encoder.kind
-    if here == "cpu" and not encoder.startswith("compact"):
+    if here == "cpu" and encoder not in SMALL_KINDS:
         raise ReferenceRunError(
             f"device: expected a GPU to train {encoder} encoders, found that Keras on "
             f"{backend_name()} sees the processor only; install the backend with support for it"

@@ -5,7 +5,6 @@ cut. Patches can be cut again wherever the run goes on, so that they are not kep
 """
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from organelle_fusion import intensity, patches, phantom, sources
-from organelle_fusion.config import PatchSettings, PhantomSettings, Profile, paper_px_to_um
+from organelle_fusion.config import PatchSettings, Profile, paper_px_to_um
 from organelle_fusion.patchset import PatchSet
 from organelle_fusion.predictions import SweepError, stored_provenance, write_predictions
 from organelle_fusion.provenance import atomic_path, code_version, hash_of, provenance
 from organelle_fusion.repository import DOWNLOADS, RUNS
-from organelle_fusion.volumes import Volume
+from organelle_fusion.volumes import volume_from_array
 
 CROPS = "cell-lines-9"
 VARIANTS = {"phantom": "full", "contact": "contact"}
@@ -122,7 +121,8 @@ def cut_image(image: Image, profile: Profile, dataset: str, folder: Path) -> pd.
     stack = phantom.simulate_stack(
         image.label, index=image.index, variant=image.variant, settings=profile.phantom
     )
-    volume = volume_of(stack.image, stack.channels, profile.phantom, image.name)
+    sizes = profile.phantom.pixel_size_um, profile.phantom.z_step_um
+    volume = volume_from_array(stack.image, stack.channels, *sizes, image.name)
     volume = volume.select(profile.channels)
     settings = _patch_settings(profile, dataset)
     statistics = intensity.stack_statistics(volume)
@@ -144,22 +144,6 @@ def cut_image(image: Image, profile: Profile, dataset: str, folder: Path) -> pd.
     first = ["image", "label", "group", "paper_px"]
     kept = table.loc[table["kept"], first + [name for name in table if name not in first]]
     return kept.drop(columns=["kept", "reason"]).reset_index(drop=True)
-
-
-def volume_of(
-    image: np.ndarray, channels: Sequence[str], settings: PhantomSettings, name: str
-) -> Volume:
-    """A stack in memory, (C, Z, Y, X), as `volumes.open_volume` gives one that lies in a file."""
-    return Volume(
-        Path(name),
-        image.shape,
-        image.dtype,
-        tuple(channels),
-        settings.pixel_size_um,
-        settings.z_step_um,
-        lambda z, chosen, out=None: np.stack([image[channel, z] for channel in chosen], out=out),
-        tuple(range(len(channels))),
-    )
 
 
 def phantom_patches(profile: Profile, dataset: str, folder: Path) -> PatchSet:

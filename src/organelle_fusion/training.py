@@ -16,6 +16,7 @@ from scipy.special import softmax
 from organelle_fusion.batches import batch_source, filling, full_batches, native
 from organelle_fusion.config import EncoderSettings, TrainingSettings, UserError
 from organelle_fusion.models import Strategy, build_model, set_seed
+from organelle_fusion.settings import SMALL_KINDS
 
 PREDICTION_BATCH = 128
 
@@ -72,7 +73,7 @@ def compiled_model(
     is trained on; `reset_model` stands between two trainings. How long a training lasts is no
     matter of the model, so trainings that differ only in that share it.
     """
-    kept = _many_compiled if encoder.kind.startswith("compact") else _few_compiled
+    kept = _many_compiled if encoder.kind in SMALL_KINDS else _few_compiled
     return kept(strategy, tuple(channels), n_classes, encoder, training.of_any_length())
 
 

@@ -31,6 +31,7 @@ from organelle_fusion.reading import VolumeError as VolumeError
 from organelle_fusion.tiff import read_tiff
 
 _COMMA = re.compile(r",\s*(?=[^,;=]*=)")  # before another entry of a channel map
+_NO_SCALE = Scale(math.nan, math.nan, math.nan, "none")  # an array says nothing of its voxels
 NOT_READABLE = (".nd2", ".lif", ".ims")
 
 READERS = ("czi", "image_paths", "lsm", "ome_zarr", "reading", "tiff", "volumes")
@@ -164,6 +165,43 @@ def open_volume(
     return Volume(path, shape, dtype, names, size, step, read, tuple(range(shape[0])))
 
 
+def volume_from_array(
+    array: np.ndarray,
+    channels: Sequence[str],
+    pixel_size_um: float,
+    z_step_um: float | None = None,
+    name: str = "array",
+) -> Volume:
+    """Give a stack in memory as `open_volume` gives one in a file.
+
+    Parameters
+    ----------
+    array
+        ``(C, Z, Y, X)`` of a type in `STORABLE`; not copied.
+    channels
+        One name per channel.
+    pixel_size_um, z_step_um
+        Edge of a pixel and distance of two planes, µm; the latter may be None.
+    name
+        Stands for the path in messages.
+
+    Raises
+    ------
+    VolumeError
+        The array, the names or a length are not as said.
+    """
+    array, path, channels = np.asarray(array), Path(name), list(channels)
+    _check_array(path, array, channels)
+    size, step = _sizes(path, _NO_SCALE, pixel_size_um, z_step_um)
+
+    def read(z: int, chosen: Sequence[int], out: np.ndarray) -> None:
+        np.stack([array[channel, z] for channel in chosen], out=out)
+
+    dtype = array.dtype.newbyteorder("=")
+    indices = tuple(range(len(channels)))
+    return Volume(path, array.shape, dtype, tuple(channels), size, step, read, indices)
+
+
 def write_ome_tiff(
     path: str | Path,
     array: np.ndarray,
@@ -189,14 +227,8 @@ def write_ome_tiff(
         The array, the names or a length are not as said; nothing is written.
     """
     path, channels = Path(path), list(channels)
-    if array.ndim != 4 or len(channels) != array.shape[0] or len(set(channels)) != len(channels):
-        found = f"shape {array.shape} and names {channels}"
-        raise refusal(path, "(C, Z, Y, X) and a name of its own per channel", found, "mend both")
-    if not array.size:
-        raise refusal(path, "pixels", f"none, shape {array.shape}", "leave no axis empty")
-    if array.dtype.name not in STORABLE:
-        raise refusal(path, f"one of {', '.join(STORABLE)}", array.dtype, "convert the array")
-    size, step = _sizes(path, Scale(math.nan, math.nan, math.nan, ""), pixel_size_um, z_step_um)
+    _check_array(path, array, channels)
+    size, step = _sizes(path, _NO_SCALE, pixel_size_um, z_step_um)
     lengths = {axis: um for axis, um in (("X", size), ("Y", size), ("Z", step)) if um is not None}
     metadata = {
         "axes": "ZCYX",  # the channels of a plane lie side by side, since they are read together
@@ -218,6 +250,16 @@ def write_ome_tiff(
             metadata=metadata,
             software=False,
         )
+
+
+def _check_array(path: Path, array: np.ndarray, channels: list[str]) -> None:
+    if array.ndim != 4 or len(channels) != array.shape[0] or len(set(channels)) != len(channels):
+        found = f"shape {array.shape} and names {channels}"
+        raise refusal(path, "(C, Z, Y, X) and a name of its own per channel", found, "mend both")
+    if not array.size:
+        raise refusal(path, "pixels", f"none, shape {array.shape}", "leave no axis empty")
+    if array.dtype.name not in STORABLE:
+        raise refusal(path, f"one of {', '.join(STORABLE)}", array.dtype, "convert the array")
 
 
 def _source(path: Path, number: int | None) -> Source:

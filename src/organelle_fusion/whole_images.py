@@ -169,7 +169,7 @@ def explain_images(
         Builds a network of the architecture whose weights are stored.
     build_random
         Builds the same with random weights throughout, also where `build` begins with published
-        ones; see `config.EncoderSettings.without_weights`.
+        ones; see `settings.EncoderSettings.without_weights`.
     profile
         Channels and patch size.
     cells
