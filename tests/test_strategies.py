@@ -127,3 +127,19 @@ def test_strategies_and_kinds_are_typed_in_one_place():
                 if words in lists:
                     found.append(path.name)
     assert found == ["settings.py"] * 2
+
+
+@pytest.mark.keras
+def test_a_strategy_that_nothing_is_written_for_is_not_built_as_another(monkeypatch):
+    """Named in the lists alone, it would be trained as spatial fusion, and called by its name."""
+    models = pytest.importorskip("organelle_fusion.models")
+    profile = load_profile("smoke")
+    monkeypatch.setattr(models, "get_args", lambda _: ("gated",))
+    with pytest.raises(models.ModelError, match="strategy gated: expected a way to join encoders"):
+        models.build_model(
+            "gated",
+            channels=profile.channels,
+            n_classes=2,
+            encoder=profile.encoder,
+            training=profile.training,
+        )

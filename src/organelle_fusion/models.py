@@ -116,9 +116,14 @@ def build_model(
         if strategy == "intermediate":
             embeddings = [each(plane)[1] for each, plane in zip(encoders, planes, strict=True)]
             embedding = layers.Concatenate(name="fusion")(embeddings)
-        else:
+        elif strategy == "spatial":
             with _precision(training.precision):
                 embedding = _mixed(encoders, planes, encoder.kind)
+        else:
+            raise ModelError(
+                f"strategy {strategy}: expected a way to join encoders in build_model, found none; "
+                "write it there"
+            )
     head = _fusion_head(embedding.shape[-1], n_classes, training.head_width(strategy), training)
     logits = head(embedding)
     return keras.Model(image, logits, name=strategy)
