@@ -190,15 +190,15 @@ def time_full_image(case: Case, profile: Profile, edge: int) -> Timed:
     """Tiles per second of one plane of ``edge`` × ``edge`` pixels, cut, scaled and predicted."""
     from organelle_fusion.intensity import stack_statistics
     from organelle_fusion.patches import extract_patches
-    from organelle_fusion.reference_data import volume_of
     from organelle_fusion.stitching import tile_table
     from organelle_fusion.training import predict_proba
+    from organelle_fusion.volumes import volume_from_array
 
     model = build(case.network, profile, case.precision)
     random = np.random.default_rng(0)
     counts = random.integers(0, 4096, (len(profile.channels), 1, edge, edge), dtype=np.uint16)
     settings = load_profile("reference").phantom  # the paper's pixels
-    volume = volume_of(counts, profile.channels, settings, "plane")
+    volume = volume_from_array(counts, profile.channels, settings.pixel_size_um, name="plane")
     statistics = stack_statistics(volume)
     tile = round(paper_px_to_um(profile.patches.size_px) / settings.pixel_size_um)
     tiles = tile_table((edge, edge), 0, min(tile, edge), overlap=False)

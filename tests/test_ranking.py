@@ -62,10 +62,12 @@ def test_rankings_are_compared_by_order_and_by_verdict(end):
     lines = ranking.compare_rankings({"cells": one, "phantom": one if end == "same" else two})
     assert "By score alone the order is the same (cells: early fusion 0.80," in lines[0]
     if end == "same":
-        assert lines[0].endswith("Of 3 pairs, 3 get the same verdict on both (2 told apart).")
+        assert lines[0].endswith(
+            "Of 3 pairs, the verdict is the same on both for 3 (2 told apart)."
+        )
         assert len(lines) == 1
     else:
-        assert "1 get the same verdict on both (1 told apart); 2 another:" in lines[0]
+        assert "the same on both for 1 (1 told apart); it is another for 2:" in lines[0]
         assert lines[1:] == [
             "Early fusion against late fusion: cells: ahead; phantom: not told apart.",
             f"Late fusion against {BEST}: cells: not told apart; phantom: behind.",

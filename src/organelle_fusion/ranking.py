@@ -156,8 +156,8 @@ def compare_rankings(rankings: Mapping[str, Ranking]) -> list[str]:
     head = (
         f"By score alone the order is {'the same' if same else 'not the same'} "
         f"({one}: {_listed(first.scores)}; {other}: {_listed(second.scores)}). "
-        f"Of {len(verdicts)} pairs, {len(alike)} get the same verdict on both ({told} told apart)"
-        + (f"; {len(differing)} another:" if differing else ".")
+        f"Of {len(verdicts)} pairs, the verdict is the same on both for {len(alike)} ({told} told "
+        "apart)" + (f"; it is another for {len(differing)}:" if differing else ".")
     )
     return [
         head,

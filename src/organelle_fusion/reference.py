@@ -91,7 +91,7 @@ class Task(NamedTuple):
 def planned_trainings(profile: Profile) -> list[Planned]:
     """All trainings of the run, in its order.
 
-    First what decides most, should a machine be lent for a while only: planted contacts. Then
+    First what decides most, should there be a GPU for a while only: planted contacts. Then
     five folds of everything else, and those of further seeds for the strategies that are compared:
     with the first they are the runs of chapter 07 that keep images whole. One network after the
     other, since each is compiled once in a call.

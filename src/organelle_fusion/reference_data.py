@@ -191,6 +191,6 @@ def _image_inputs(profile: Profile, dataset: str) -> dict[str, str]:
         "settings": hash_of([law, cut, profile.encoder.input_px, profile.channels]),
         "code": code_version(
             "intensity", "kernels", "microscope", "mosaic", "organelles", "patches", "phantom",
-            "reference_data", "streaming",
+            "reference_data", "streaming", "volumes",
         ),
     }  # fmt: skip

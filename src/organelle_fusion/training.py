@@ -170,11 +170,11 @@ def check_labels(labels: np.ndarray, rows: np.ndarray, n_classes: int) -> None:
 def _check_intensities(patches: np.ndarray, rows: np.ndarray) -> None:
     """Refuse images of 0..1: the network divides by 255, and would see next to nothing."""
     if patches.ndim == 4 and patches.dtype.kind == "f":
-        some = patches[rows[:1000]]
+        some = patches[rows[:64]]
         if some.max() <= 1:
             raise TrainingError(
                 f"patches: expected intensities of 0 to 255, found {some.min():g} to "
-                f"{some.max():g}; multiply them by 255, which the network divides by"
+                f"{some.max():g}; scale them to that range, as the network divides by 255"
             )
 
 
