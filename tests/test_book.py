@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import os
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ import nbformat
 import pytest
 from matplotlib.image import imread
 
-from organelle_fusion import book
+from organelle_fusion import book, chapters
 from organelle_fusion.config import load_profile
 
 HEADER = "# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n#     language: python\n"
@@ -227,3 +228,13 @@ def test_one_chapter_tells_which_pages_it_left_behind(project, caplog, monkeypat
     caplog.clear()
     book.reproduce(load_profile("smoke"), "smoke", chapter="2")
     assert "out of date" not in caplog.text
+
+
+def test_what_a_stream_says_while_it_is_closed_goes_into_the_log_alone(caplog):
+    """On a busy machine its traceback came before the line that says what failed in a chapter."""
+    caplog.set_level("DEBUG", logger="organelle_fusion")
+    chapters._leave_to_exceptions()
+    logging.getLogger("tornado.general").error("Uncaught exception in %s", "a callback")
+    assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("organelle_fusion.chapters", "DEBUG", "tornado.general: Uncaught exception in a callback")
+    ]

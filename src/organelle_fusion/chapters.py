@@ -28,6 +28,18 @@ class Execution(NamedTuple):
     complete: bool  # False: its public data were out of reach, and the page says so
 
 
+def _leave_to_exceptions() -> None:
+    """Keep what is said of a kernel that ends off the terminal: an exception tells it as well."""
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    # A message that comes while its stream is being closed, now and then on a busy machine.
+    logging.getLogger("tornado.general").addFilter(_only_into_the_log)
+
+
+def _only_into_the_log(record: logging.LogRecord) -> bool:
+    _LOGGER.debug("%s: %s", record.name, record.getMessage(), exc_info=record.exc_info)
+    return False
+
+
 def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: str) -> Execution:
     """Run one chapter by papermill and put it, whole, into ``book/executed``.
 
@@ -77,8 +89,7 @@ def execute_chapter(source: Path, root: Path, parameters: dict[str, str], data: 
             figure["caption"] = figure["caption"].replace("{data}", data)
     prepare = nbformat.v4.new_code_cell(downloads.PREPARE, metadata={"tags": ["remove-cell"]})
     notebook.cells.insert(0, prepare)
-    # All that it has to tell of a kernel that ends is told by an exception as well.
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    _leave_to_exceptions()
     started = time.monotonic()
     message = None
     try:
